@@ -13,7 +13,7 @@ from simgit.errors import ClusterError
 from simgit.history.state import State
 from simgit.history.trajectory import Trajectory
 from simgit.kube.cluster import KubeCluster
-from simgit.kube.embedded import NodeSpec
+from simgit.kube.embedded import NodeEvent, NodeSpec
 from simgit.kube.manifest import Manifest
 from simgit.kube.quantity import parse_quantity
 from simgit.kube.simulation import embedded_for, replay
@@ -73,9 +73,15 @@ def usage(samples: Sequence[ClusterSample]) -> Usage:
     return Usage(times, names, used, counts[:, 0], counts[:, 1])
 
 
-def trace_usage(trace: Trace, nodes: Sequence[NodeSpec] | None = None, *, seed: int = 0) -> Usage:
+def trace_usage(
+    trace: Trace,
+    nodes: Sequence[NodeSpec] | None = None,
+    *,
+    node_events: Sequence[NodeEvent] = (),
+    seed: int = 0,
+) -> Usage:
     """Replay a trace on the embedded cluster, and sample it over time from its first event on."""
-    cluster = embedded_for(trace, nodes=nodes, seed=seed)
+    cluster = embedded_for(trace, nodes=nodes, node_events=node_events, seed=seed)
     watched = _Watched(cluster, max(1, trace.seconds // SAMPLES))
     replay(trace, watched)
     watched.look()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,7 @@ def write_usage(out: Output, found: Usage, unit: str = "second") -> None:
     rows: list[list[Any]] = [[(head, "bold") for head in ("node", "of", "", "most", "at last")]]
     for resource, shares in found.used.items():
         for name, line in zip(found.nodes, shares, strict=True):
-            numbers = [f"{100 * value:.0f} %" for value in (np.nanmax(line), line[-1])]
+            numbers = [_percent(value) for value in (np.nanmax(line), line[-1])]
             rows.append([clean(name), resource, sparkline(line, _WIDE, 0.0, 1.0), *numbers])
     for what, counts in (("ready", found.ready), ("pending", found.pending)):
         numbers = [number(value) for value in (np.nanmax(counts), counts[-1])]
@@ -116,3 +117,8 @@ def write_usage(out: Output, found: Usage, unit: str = "second") -> None:
     out.table(rows, right=(3, 4))
     first, last = number(found.times[0]), number(found.times[-1])
     out.line(f"from {unit} {first} to {last}")
+
+
+def _percent(share: float) -> str:
+    """Return a share as text; a node that is not there has none."""
+    return f"{100 * share:.0f} %" if math.isfinite(share) else ""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App
-from simgit.cli.params import Choice, settings
+from simgit.cli.app import App, NumberParam
+from simgit.cli.params import Choice, load, settings
+from simgit.errors import InvalidInput, warn
+
+if TYPE_CHECKING:
+    from simgit.kube.task.cluster_setup import ClusterSetup
+    from simgit.kube.trace.model import Trace
 
 F = TypeVar("F", bound=Callable[..., Any])
 SIMKUBE: Final = "simgit/SimKube-v0"
@@ -19,6 +26,36 @@ ORDERS: Final = ("after", "before")
 _ARGUMENTS: Final = (
     "target", "reward", "workload", "vector", "step_penalty", "order", "max_steps", "nodes",
 )  # fmt: skip
+
+
+class Nodes(click.ParamType):  # type: ignore[type-arg]
+    """A number of nodes, or a file of nodes, and of events that change them, in JSON."""
+
+    name = "nodes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or the setting in the file as plain data."""
+        if not isinstance(value, str):
+            return value
+        if re.fullmatch(r"[+-]?\d+", value):
+            return NumberParam(click.IntRange(1, 10_000)).convert(value, param, ctx)
+        from simgit.kube.task.node_setting import read_nodes
+
+        app = ctx.obj if ctx is not None and isinstance(ctx.obj, App) else App(Path())
+        data = load(app.path(value))
+        try:
+            return read_nodes(data).plain()
+        except InvalidInput as error:
+            raise InvalidInput(f"'{value}' is not a file of nodes: {error}", file=value) from None
+
+
+NODES: Final = Nodes()
+
+
+def warn_of_late_events(setup: ClusterSetup, trace: Trace) -> None:
+    """Warn of each node event that comes after the end of a trace."""
+    for told in setup.late_events(trace):
+        warn(told)
 
 
 def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -47,7 +84,8 @@ def environment_options(function: F) -> F:
                      help="Argument of the environment, as JSON."),
         click.option("--env", "env_id", metavar="ID",
                      help="Gymnasium environment with discrete actions, instead of SimKube."),
-        click.option("--nodes", type=click.IntRange(1), help="Number of nodes (default 3)."),
+        click.option("--nodes", type=NODES, metavar="N|FILE",
+                     help="Number of nodes (default 3), or file of nodes and events."),
         click.option("--max-steps", type=click.IntRange(1),
                      help="Steps per episode (default 100)."),
         click.option("--order", type=Choice(ORDERS),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from simgit.cli.app import App, CommandGroup, command
+from simgit.cli.environment_options import NODES, warn_of_late_events
 from simgit.cli.output import Output, clean
 from simgit.cli.trace.files import read, write, written
 from simgit.errors import InvalidInput
@@ -34,7 +35,10 @@ def _of_cluster(function: F) -> F:
             "--seed", default=0, help="With --trace: random seed of ties between nodes (default 0)."
         ),
         click.option(
-            "--nodes", type=click.IntRange(1), help="With --trace: number of nodes (default 3)."
+            "--nodes",
+            type=NODES,
+            metavar="N|FILE",
+            help="With --trace: number of nodes (default 3), or file of nodes and events.",
         ),
         click.option(
             "--trace", metavar="FILE", help="Trace file whose cluster at the end is shown."
@@ -49,11 +53,10 @@ def _cluster(
     app: App,
     revision: str | None,
     trace: str | None,
-    nodes: int | None,
+    nodes: Any,
     seed: int,
     until: int | None,
 ) -> EmbeddedCluster:
-
     if trace is None:
         if nodes is not None or seed or until is not None:
             raise click.UsageError("--nodes, --seed and --until need --trace")
@@ -62,7 +65,10 @@ def _cluster(
         raise click.UsageError("a revision and --trace cannot be used together")
     from simgit.kube.task.cluster_setup import cluster_setup
 
-    return cluster_setup(nodes, {"duration": until}).replay(read(app, trace), seed, 0)
+    setup, content = cluster_setup(nodes, {"duration": until}), read(app, trace)
+    if until is None:
+        warn_of_late_events(setup, content)
+    return setup.replay(content, seed, 0)
 
 
 def _recorded(app: App, revision: str | None) -> Recorded:
@@ -116,18 +122,24 @@ def nodes(app: App, as_json: bool, **which: Any) -> None:
             for row in rows:
                 out.json(row)
             return
-        heads = ["node", "ready", "CPU", "", "memory", "", "pods"]
+        heads = ["node", "status", "CPU", "", "memory", "", "pods"]
         _table(out, heads, [_node(row) for row in rows], (2, 3, 4, 5, 6))
 
 
 def _node(row: Mapping[str, Any]) -> list[Any]:
     used = row["used"]
     return [
-        clean(row["name"]), "yes" if row["ready"] else ("no", "bad"),
+        clean(row["name"]), (_status(row), "" if row["ready"] else "bad"),
         f"{used['cpu']}/{row['cpu']}", _percent(used["cpu"], row["cpu"]),
         f"{used['memory']}/{row['memory']}", _percent(used["memory"], row["memory"]),
         f"{used['pods']}/{row['pods']}",
     ]  # fmt: skip
+
+
+def _status(row: Mapping[str, Any]) -> str:
+    """Return the status of a node in kubectl's words."""
+    ready = "Ready" if row["ready"] else "NotReady"
+    return f"{ready},SchedulingDisabled" if row["unschedulable"] else ready
 
 
 def _percent(used: str, offered: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.environment_options import ORDERS, REWARDS, VECTORS
+from simgit.cli.environment_options import NODES, ORDERS, REWARDS, VECTORS
 from simgit.cli.output import Output, clean
 from simgit.cli.params import Choice
 from simgit.cli.trace.files import PIPE, read, write, written
@@ -51,8 +51,9 @@ simgit step --trace cpu-heavy --agent train/cpu-slight-dqn-1""",
 )  # fmt: skip
 @click.option("--step-penalty", default=0.0, help="Penalty per step of cost_aware_v2 (default 0).")
 @click.option(
-    "--nodes", type=click.IntRange(1), help="Number of nodes of 16 CPU and 32Gi (default 3)."
-)
+    "--nodes", type=NODES, metavar="N|FILE",
+    help="Number of nodes of 16 CPU and 32Gi (default 3), or file of nodes and events.",
+)  # fmt: skip
 @click.option(
     "--seed",
     default=0,

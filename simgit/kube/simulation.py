@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as evolve
+from itertools import pairwise
 from typing import Any
 
 from simgit.errors import InvalidInput
 from simgit.kube.cluster import KubeCluster, PodSelection
-from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, virtual_nodes
+from simgit.kube.embedded import EmbeddedCluster, NodeEvent, NodeSpec, PodDelays, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.embedded.nodes import as_virtual
 from simgit.kube.manifest import (
@@ -132,12 +134,10 @@ def replay(
 
     ``after(number, event)`` is called after each event.
     """
-    if simulation.duration is not None:
-        trace = cut(trace, simulation.duration)
     before: Event | None = None
-    for number, event in enumerate(trace.events):
+    for number, event in enumerate(_events(trace, simulation)):
         if before is not None:
-            cluster.advance(int(max(0, event.ts - before.ts) / simulation.speed))
+            cluster.advance(_gap(before, event, simulation))
         if event.applied:
             cluster.apply([virtual_object(manifest, simulation) for manifest in event.applied])
         if event.deleted:
@@ -148,11 +148,29 @@ def replay(
     cluster.advance(simulation.linger)
 
 
+def _events(trace: Trace, simulation: Simulation) -> Sequence[Event]:
+    if simulation.duration is not None:
+        trace = cut(trace, simulation.duration)
+    return trace.events
+
+
+def _gap(before: Event, event: Event, simulation: Simulation) -> int:
+    """Return the whole seconds of the cluster between two events."""
+    return int(max(0, event.ts - before.ts) / simulation.speed)
+
+
+def replay_seconds(trace: Trace, simulation: Simulation = DEFAULT) -> int:
+    """Return the seconds of the cluster that a replay takes, from its start to its end."""
+    pairs = pairwise(_events(trace, simulation))
+    return sum(_gap(*pair, simulation) for pair in pairs) + simulation.linger
+
+
 def simulate(
     trace: Trace,
     simulation: Simulation = DEFAULT,
     *,
     nodes: Sequence[NodeSpec] | None = None,
+    node_events: Sequence[NodeEvent] = (),
     seed: int = 0,
     faults: Faults = NO_FAULTS,
     priority_classes: dict[str, int] | None = None,
@@ -163,6 +181,7 @@ def simulate(
         trace,
         simulation,
         nodes=nodes,
+        node_events=node_events,
         seed=seed,
         faults=faults,
         priority_classes=priority_classes,
@@ -177,6 +196,7 @@ def embedded_for(
     simulation: Simulation = DEFAULT,
     *,
     nodes: Sequence[NodeSpec] | None = None,
+    node_events: Sequence[NodeEvent] = (),
     seed: int = 0,
     faults: Faults = NO_FAULTS,
     priority_classes: dict[str, int] | None = None,
@@ -191,6 +211,10 @@ def embedded_for(
         lifetimes = RecordedLifetimes(trace, f"{simulation.prefix}-", simulation.speed)
     return EmbeddedCluster(
         [as_virtual(node) for node in (virtual_nodes() if nodes is None else nodes)],
+        node_events=[
+            each if each.spec is None else evolve(each, spec=as_virtual(each.spec))
+            for each in node_events
+        ],
         seed=seed,
         start=trace.start,
         delays=simulation.delays,

@@ -44,10 +44,11 @@ class PodBox:
 
 @dataclass(frozen=True)
 class NodeBox:
-    """A node with its pods; shares are of this node."""
+    """A node with its pods; shares are of this node. Of an absent one only its place is kept."""
 
     name: str
     pods: Sequence[PodBox]
+    present: bool = True
 
 
 def node_bins(nodes: Sequence[NodeBox], waiting: Sequence[PodBox], title: str = "") -> Pixels:
@@ -64,7 +65,8 @@ def node_bins(nodes: Sequence[NodeBox], waiting: Sequence[PodBox], title: str = 
     image = np.full((_TOP + _BIN + _BOTTOM, width + width % 2, 3), _PAPER, np.uint8)
     _write(image, title, _MARGIN, 6)
     for i, node in enumerate(nodes):
-        _node(image, node, _MARGIN + i * (wide + 8), wide)
+        if node.present:
+            _node(image, node, _MARGIN + i * (wide + 8), wide)
     _waiting(image, waiting, _MARGIN + len(nodes) * (wide + 8) + 10)
     return image
 

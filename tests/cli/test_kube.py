@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_pods_of_any_step_say_where_they_are_or_why_not(run, recorded: Path) -> 
 
 def test_nodes_show_what_is_taken(run, recorded: Path) -> None:
     lines = [line.split() for line in run("kube", "nodes").lines]
-    assert lines[1] == ["node1", "yes", "16/16", "100", "%", "2Gi/32Gi", "6", "%", "1/110"]
+    assert lines[1] == ["node1", "Ready", "16/16", "100", "%", "2Gi/32Gi", "6", "%", "1/110"]
     assert run("kube", "nodes", "main@0", "--json").records[0]["used"]["pods"] == 0
 
 
@@ -98,3 +99,116 @@ def test_states_of_something_else_have_no_cluster(run, directory: Path) -> None:
         repo.commit(np.zeros(2), run="main")
     assert "was not recorded from SimKube" in run("kube", "pods", code=128).err
     assert "no such file" in run("kube", "pods", "--trace", "gone.sktrace", code=128).err
+
+
+# --- nodes that change ---
+
+CHANGES = {
+    "nodes": [{"name": "a"}, {"name": "b"}],
+    "events": [
+        {"at": 10, "join": {"name": "c", "cpu": "20"}},
+        {"at": 20, "drain": "a"},
+        {"at": 30, "leave": "b"},
+    ],
+}
+
+
+@pytest.fixture
+def changes(directory: Path) -> str:
+    (directory / "nodes.json").write_text(json.dumps(CHANGES))
+    write_trace_file(directory / "a.sktrace", generate("cpu-slight").trace)
+    return "nodes.json"
+
+
+def test_a_file_of_nodes_and_events_is_played(run, changes: str) -> None:
+    asked = ("--trace", "a.sktrace", "--nodes", changes)
+    lines = [line.split() for line in run("kube", "nodes", *asked).lines]
+    assert [line[:3] for line in lines[1:]] == [
+        ["a", "Ready,SchedulingDisabled", "0/16"],
+        ["c", "Ready", "17/20"],
+    ]
+    early = run("kube", "nodes", *asked, "--until", 19, "--json").records
+    assert [(row["name"], row["unschedulable"]) for row in early] == [
+        (name, False) for name in "abc"
+    ]
+    pods = run("kube", "pods", *asked, "--json").records
+    assert [pod["node"] for pod in pods] == ["c", None, None]
+    rows = [line.split()[:5] for line in run("kube", "events", *asked, "--object", "b").lines]
+    assert rows[1] == ["30", "s", "Node", "b", "RemovingNode"]
+    plotted = run("trace", "plot", "a.sktrace", "--nodes", changes).lines
+    assert plotted[2].split()[:2] == ["b", "CPU"] and plotted[2].endswith("0 %")
+    record = run("step", *asked, "--json").json
+    assert record["before"]["observation"] == {"ready": 1, "pending": 2, "total": 3}
+
+
+def test_an_event_after_the_end_is_said_once_but_not_where_the_end_was_chosen(
+    run, changes: str, directory: Path
+) -> None:
+    late = CHANGES | {"events": [{"at": 61, "leave": "a"}]}
+    (directory / changes).write_text(json.dumps(late))
+    told = "warning: node event 'leave a' at 61 s never happens: the simulation ends at 60 s\n"
+    for command in (
+        ("kube", "pods", "--trace", "a.sktrace"),
+        ("step", "--trace", "a.sktrace"),
+        ("trace", "plot", "a.sktrace"),
+    ):
+        assert run(*command, "--nodes", changes).err.count(told) == 1
+    asked = ("kube", "pods", "--trace", "a.sktrace", "--nodes", changes, "--until", 5)
+    assert run(*asked).err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"nodes": [{"name": "a"}], "events": [{"at": 1, "leave": "b"}]}',
+            "'nodes.json' is not a file of nodes: no node 'b' at 1 s at 'events[0].leave'",
+        ),
+        ('{"nodes": 0}', "'nodes.json' is not a file of nodes: nodes must be in 1..10000, got '0'"),
+        (
+            '{"nodes": 2, "nodes": 3}',
+            "'nodes.json' is not JSON: key 'nodes' stands twice in an object",
+        ),
+        ("nodes:\n- name: a\n", "'nodes.json' is not JSON"),
+        ("\xff", "'nodes.json' is not"),
+        (None, "no such file"),
+    ],
+)
+def test_a_bad_file_of_nodes_is_refused_in_a_line(
+    run, changes: str, directory: Path, text: str | None, message: str
+) -> None:
+    if text is None:
+        (directory / changes).unlink()
+    else:
+        (directory / changes).write_text(text, encoding="latin-1")
+    for command in (
+        ("kube", "nodes", "--trace", "a.sktrace"),
+        ("step", "--trace", "a.sktrace"),
+        ("trace", "plot", "a.sktrace"),
+        ("train", "--trace", "a.sktrace"),
+        ("evaluate", "random", "--trace", "a.sktrace", "--no-record"),
+    ):
+        error = run(*command, "--nodes", changes, code=128).err
+        assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_training_with_nodes_that_change_is_exact_in_all_that_is_made_of_it(
+    run, changes: str, directory: Path
+) -> None:
+    run("init")
+    quick = ("--agent", "greedy", "--episodes", 2, "--max-steps", 5, "--checkpoint-every", 1)
+    run("train", "--trace", "a.sktrace", "--nodes", changes, *quick, "--run", "a")
+    (directory / changes).unlink()
+    (directory / "a.sktrace").unlink()
+    assert [row["name"] for row in run("kube", "nodes", "a", "--json").records] == ["a", "c"]
+    drained = [row["unschedulable"] for row in run("kube", "nodes", "a@0", "--json").records]
+    assert drained == [True, False]
+    assert "differ" not in run("verify", "a").out
+    run("branch", "b", "a@ep1")
+    run("train", "--resume", "--run", "b")
+    found = {name: run("rev-parse", name).out for name in ("a", "b")}
+    assert found["a"] == found["b"]
+    run("train", "--resume", "--run", "a", "--episodes", 3)
+    scored = run("evaluate", "a", "--episodes", 1, "--json").records[-1]
+    assert scored["episodes"] == 1

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from simgit import Divergence, InvalidInput, NotFound, Repository, agents
+from simgit.analysis.recorded_clusters import recorded
 from simgit.training import Config, Transition, checkpoints, evaluate, resume, train
 from simgit.training.average import average, merge
 from simgit.training.evaluation import environment_of
@@ -34,9 +35,9 @@ def config(agent: str = "greedy", episodes: int = 6, **given: Any) -> Config:
     )
 
 
-def whole(agent: str = "greedy", **given: Any) -> Repository:
+def whole(agent: str = "greedy", arguments: Any = TRACE, **given: Any) -> Repository:
     repo = Repository.init(":memory:")
-    with train(repo, "a", config(agent, **given), arguments=TRACE) as training:
+    with train(repo, "a", config(agent, **given), arguments=arguments) as training:
         training.finish()
     return repo
 
@@ -45,7 +46,7 @@ class Cut(Exception):
     pass
 
 
-def cut(repo: Repository, agent: str, after: int) -> None:
+def cut(repo: Repository, agent: str, after: int, arguments: Any = TRACE, **given: Any) -> None:
     """Train until so many steps are done, and stop there without a word."""
     steps = 0
 
@@ -55,7 +56,8 @@ def cut(repo: Repository, agent: str, after: int) -> None:
         if steps == after:
             raise Cut
 
-    with pytest.raises(Cut), train(repo, "a", config(agent), arguments=TRACE) as training:
+    settings = config(agent, **given)
+    with pytest.raises(Cut), train(repo, "a", settings, arguments=arguments) as training:
         training.finish(watch=watch)
 
 
@@ -148,6 +150,24 @@ def test_a_run_that_was_cut_off_and_resumed_is_the_run_that_was_not(
         assert repo.resolve("a") == expected.resolve("a")
         last = [each.attachment("a", "agent") for each in (repo, expected)]
         assert agents.to_json(last[0]) == agents.to_json(last[1])
+
+
+def test_a_run_with_nodes_that_change_is_resumed_exactly() -> None:
+    join, lost = {"at": 10, "join": {"name": "d", "cpu": "17"}}, {"lost_nodes": {"d": 55}}
+    events = [join, {"at": 20, "drain": "node1"}, {"at": 20, "leave": "node2"}]
+    changing = TRACE | {"nodes": {"events": events}, "faults": lost, "max_steps": 8}
+    expected = whole(arguments=changing, episodes=2, checkpoint=1)
+    for after in (3, 13):
+        repo = Repository.init(":memory:")
+        cut(repo, "greedy", after, arguments=changing, episodes=2, checkpoint=1)
+        assert len(repo.trajectory("a")) < len(expected.trajectory("a"))
+        with resume(repo, "a") as training:
+            training.finish()
+        assert repo.resolve("a") == expected.resolve("a")
+    nodes = recorded(expected, "a").cluster().nodes()
+    assert [(node["name"], node["ready"]) for node in nodes] == [
+        ("node1", True), ("node3", True), ("d", False),
+    ]  # fmt: skip
 
 
 def test_a_training_goes_on_for_more_episodes_as_if_they_had_been_asked_for_at_first() -> None:

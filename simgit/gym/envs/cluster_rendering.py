@@ -14,8 +14,11 @@ _WIDTH: Final = 20
 _NAMES: Final = 6
 
 
-def cluster_image(cluster: KubeCluster, title: str) -> Pixels:
-    """Return an image of nodes and pods; its size depends only on the number of nodes."""
+def cluster_image(cluster: KubeCluster, title: str, names: Sequence[str] = ()) -> Pixels:
+    """Return an image of nodes and pods; its size depends only on the number of nodes.
+
+    Nodes of ``names`` that are not there have their place in it, left blank.
+    """
     pods, nodes = cluster.pods(), cluster.nodes()
     placed: dict[str, list[PodBox]] = {node["name"]: [] for node in nodes}
     by_name = {node["name"]: node for node in nodes}
@@ -24,15 +27,19 @@ def cluster_image(cluster: KubeCluster, title: str) -> Pixels:
             placed[pod["node"]].append(_box(pod, by_name[pod["node"]]))
     largest = _largest(nodes)
     waiting = [_box(pod, largest) for pod in pods if pod["phase"] == "Pending" and not pod["node"]]
-    return node_bins([NodeBox(name, boxes) for name, boxes in placed.items()], waiting, title)
+    boxes = [
+        NodeBox(name, placed.get(name, ()), name in placed)
+        for name in {**dict.fromkeys(names), **placed}
+    ]
+    return node_bins(boxes, waiting, title)
 
 
 def _largest(nodes: Sequence[Row]) -> Row:
-    def amount(node: Row, resource: str) -> int:
-        return parse_quantity(node[resource]).nano
+    def amount(offered: str) -> int:
+        return parse_quantity(offered).nano
 
     return {
-        resource: max(nodes, key=lambda node: amount(node, resource))[resource]
+        resource: max((node[resource] for node in nodes), key=amount, default="0")
         for resource in ("cpu", "memory")
     }
 
@@ -50,7 +57,8 @@ def cluster_text(cluster: KubeCluster) -> str:
 def _node_line(node: Row) -> str:
     bars = "  ".join(_bar(node, resource) for resource in ("cpu", "memory"))
     lost = "" if node["ready"] else "  lost"
-    return f"{node['name']}  {bars}{lost}  {_names(node['running'])}".rstrip()
+    cordoned = "  cordoned" if node["unschedulable"] else ""
+    return f"{node['name']}  {bars}{lost}{cordoned}  {_names(node['running'])}".rstrip()
 
 
 def _bar(node: Row, resource: str) -> str:

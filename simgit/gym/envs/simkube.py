@@ -15,8 +15,9 @@ from gymnasium.utils import seeding
 from simgit.errors import ClusterError, InvalidInput, NotFound, near_or_known, shown
 from simgit.gym.envs.cluster_rendering import cluster_image, cluster_text
 from simgit.kube.task.catalogue import Catalogue, Source, catalogue, content
-from simgit.kube.task.cluster_setup import Nodes, cluster_setup
+from simgit.kube.task.cluster_setup import cluster_setup
 from simgit.kube.task.loop import Loop
+from simgit.kube.task.node_setting import Nodes
 from simgit.kube.task.task import Order, Task
 from simgit.kube.task.vectors import Vector, vector_bounds
 from simgit.kube.trace.sktrace import dump_trace, load_trace
@@ -76,7 +77,8 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             max_steps: the number of steps after which an episode is truncated.
             step_penalty: the amount that the reward 'cost_aware_v2' subtracts at each step.
             order: 'after' observes once the action took effect; 'before' observes before it.
-            nodes: the number of nodes, or their fields; None for three of 16 CPU and 32Gi.
+            nodes: the number of nodes, their fields, or both with events that change them; None
+                for three of 16 CPU and 32Gi; see ``simgit.kube.task.node_setting``.
             simulation: speed, duration, delays and linger; see ``simgit.kube.simulation``.
             faults: injected faults; see ``simgit.kube.embedded.faults``.
             seed: the random seed until reset is given another.
@@ -241,9 +243,9 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
     def _image(self) -> Pixels:
         title = f"step {self._steps} of {self.max_steps}"
         try:
-            return cluster_image(self.loop.cluster, title)
+            return cluster_image(self.loop.cluster, title, self.setup.node_names)
         except ClusterError:
-            unseen = [NodeBox(node.name, ()) for node in self.setup.nodes]
+            unseen = [NodeBox(name, ()) for name in self.setup.node_names]
             return node_bins(unseen, (), f"{title}: not seen")
 
     def _text(self) -> str:

@@ -21,6 +21,7 @@ from simgit.kube.embedded.controllers.replicaset import ReplicaSet
 from simgit.kube.embedded.controllers.statefulset import StatefulSet
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.embedded.kwok import Lifetimes, PodDelays
+from simgit.kube.embedded.node_events import NodeEvent, NodeLifecycle, check_nodes, nodes_at
 from simgit.kube.embedded.nodes import PENDING, NodeSpec, Pod, default_nodes
 from simgit.kube.embedded.podspec import read_pod
 from simgit.kube.embedded.rows import event_row, node_row, pod_row
@@ -68,6 +69,7 @@ class EmbeddedCluster:
         self,
         nodes: Sequence[NodeSpec] | None = None,
         *,
+        node_events: Sequence[NodeEvent] = (),
         seed: int = 0,
         start: int = 0,
         delays: PodDelays | None = None,
@@ -79,6 +81,7 @@ class EmbeddedCluster:
     ) -> None:
         """Start an empty cluster at ``start`` (Unix seconds), by default with three nodes.
 
+        ``node_events`` happen at their times, before what is applied at the same time.
         ``max_pods`` and ``max_steps`` limit the memory and the time that a trace can take.
         """
         self.start = float(start)
@@ -88,7 +91,7 @@ class EmbeddedCluster:
         self._faults = faults
         self._random: random.Random | None = None
         specs = default_nodes() if nodes is None else nodes
-        _check_nodes(specs)
+        check_nodes(specs, node_events)
         rules = Rules(self._created, self._start_delay, self._lifetime)
         self._world = World(
             specs,
@@ -101,11 +104,23 @@ class EmbeddedCluster:
         self._objects: dict[_Key, Controller] = {}
         for name, value in (priority_classes or {}).items():
             self._world.priorities[name] = (value, True)
+        lifecycle = NodeLifecycle(self._world, self._eviction_refusal, self._mark_daemon_sets)
+        lifecycle.plan(node_events)
         for name, seconds in faults.lost_nodes.items():
-            self._plan_loss(name, seconds)
+            self._plan_loss(name, seconds, nodes_at(specs, node_events, seconds))
+        if node_events:
+            self._world.settle()
 
-    def _plan_loss(self, name: str, seconds: float) -> None:
-        names = [node.name for node in self._world.nodes]
+    def _eviction_refusal(self, pod: Pod) -> str | None:
+        """Return why the API server refuses to evict a pod now, None if it evicts it."""
+        return None
+
+    def _mark_daemon_sets(self) -> None:
+        for controller in self._objects.values():
+            if isinstance(controller, DaemonSet):
+                controller.mark()
+
+    def _plan_loss(self, name: str, seconds: float, names: Sequence[str]) -> None:
         if name not in names:
             raise InvalidInput(
                 f"fault lost_nodes: no such node '{name}'{did_you_mean(name, names)}", value=name
@@ -315,10 +330,3 @@ def _update(controller: Controller, manifest: Manifest) -> None:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         subject = f"{controller.kind} {controller.namespace}/{controller.name}"
         raise InvalidInput(f"invalid {subject}: malformed manifest ({error})") from error
-
-
-def _check_nodes(specs: Sequence[NodeSpec]) -> None:
-    names = [spec.name for spec in specs]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidInput(f"two nodes are named '{twice}'", value=names)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, shown
 from simgit.kube.embedded.labels import Labels, Taint, parse_taints
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.quantity import byte_count, from_bytes, from_millicores, millicores
@@ -17,6 +17,7 @@ PLATFORM = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
 VIRTUAL_STORAGE = 2**40
 VIRTUAL_TAINT = Taint("kwok-provider", "true", "NoSchedule")
 CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 HostPort = tuple[str, str, int]
 """(address, protocol, number)."""
 PENDING, RUNNING, SUCCEEDED, FAILED = "Pending", "Running", "Succeeded", "Failed"
@@ -65,6 +66,8 @@ def node_spec(
     unschedulable: bool = False,
 ) -> NodeSpec:
     """Build a node from quantities and plain taints; raises InvalidInput for bad ones."""
+    if not isinstance(name, str) or not name:
+        raise InvalidInput(f"invalid node: name must be a text, got {shown(name)}")
     spec = NodeSpec(
         name=name,
         cpu=millicores(cpu),
@@ -76,8 +79,25 @@ def node_spec(
         taints=parse_taints(taints),
         unschedulable=unschedulable,
     )
-    if not name or min(spec.cpu, spec.memory, spec.pods, spec.storage, *spec.extra.values(), 0) < 0:
-        raise InvalidInput(f"invalid node '{name}': it needs a name, and amounts of 0 or more")
+    if min(spec.cpu, spec.memory, spec.pods, spec.storage, *spec.extra.values()) < 0:
+        raise InvalidInput(f"invalid node '{name}': amounts must be 0 or more")
+    if not isinstance(unschedulable, bool):
+        raise InvalidInput(
+            f"invalid node '{name}': unschedulable must be true or false, "
+            f"got {shown(unschedulable)}"
+        )
+    for key, value in spec.labels.items():
+        if not isinstance(value, str):
+            raise InvalidInput(
+                f"invalid node '{name}': label '{key}' must be a text, got {shown(value)}"
+            )
+    for taint in spec.taints:
+        if taint.effect not in EFFECTS:
+            known = ", ".join(EFFECTS)
+            raise InvalidInput(
+                f"invalid node '{name}': the effect of taint '{taint.key}' must be one of "
+                f"{known}, got {shown(taint.effect)}"
+            )
     return spec
 
 

@@ -33,6 +33,7 @@ def node_row(node: Node) -> dict[str, Any]:
     """Return a node's row: what it offers, what is requested of it, and by which pods."""
     return {
         **node.spec.plain(),
+        "unschedulable": node.unschedulable,
         "ready": node.ready,
         "used": {
             "cpu": from_millicores(node.cpu),

@@ -187,6 +187,8 @@ class World:
         for node in self.nodes:
             if node.name == pod.facts.node_name:
                 self.scheduler.place_on(pod, node)
+                return
+        pod.message = f"no node '{pod.facts.node_name}'"
 
     def delete_pod(self, pod: Pod, reason: str, message: str) -> None:
         """Delete a pod at once, as KWOK does, and tell its owner and the scheduler."""
@@ -231,9 +233,9 @@ class World:
         pod.owner.pod_ready(pod)
 
     def _finish(self, pod: Pod) -> None:
-        if pod.removed or not pod.ready:
-            return
         assert pod.node is not None
+        if pod.removed or not pod.ready or not pod.node.ready:
+            return
         pod.node.remove(pod)
         pod.phase, pod.ready = SUCCEEDED, False
         freed = self.quotas.ended(pod)

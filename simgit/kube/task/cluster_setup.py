@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from inspect import signature
-from typing import Any, TypeVar
+from typing import Any
 
-from simgit.errors import InvalidInput, did_you_mean
-from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, node_spec, virtual_nodes
+from simgit.kube.embedded import EmbeddedCluster, NodeEvent, NodeSpec, PodDelays, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
-from simgit.kube.simulation import Simulation, simulate
+from simgit.kube.simulation import Simulation, replay_seconds, simulate
+from simgit.kube.task.node_setting import Nodes, NodeSetting, build, read_nodes
 from simgit.kube.trace.model import Trace
-
-Nodes = int | Sequence[NodeSpec | Mapping[str, Any]] | None
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +23,7 @@ class ClusterSetup:
     nodes: tuple[NodeSpec, ...] = field(default_factory=virtual_nodes)
     simulation: Simulation = field(default_factory=Simulation)
     faults: Faults = NO_FAULTS
+    node_events: tuple[NodeEvent, ...] = ()
 
     @property
     def random(self) -> bool:
@@ -35,19 +32,42 @@ class ClusterSetup:
         jitter = delays.create_jitter is not None or delays.ready_jitter is not None
         return jitter or self.faults.in_answers or bool(self.faults.late_pods)
 
+    @property
+    def node_names(self) -> list[str]:
+        """The names of all nodes that are there at some time."""
+        joined = (event.name for event in self.node_events if event.spec is not None)
+        return list(dict.fromkeys([*(node.name for node in self.nodes), *joined]))
+
     def replay(self, trace: Trace, seed: int, number: int) -> EmbeddedCluster:
         """Replay a trace from an empty cluster; ``number`` counts the replays with one seed.
 
         Ties between nodes are broken alike in all of them. Raises ClusterError if a fault strikes.
         """
         drawn = seed + number if self.random else seed
-        return simulate(trace, self.simulation, nodes=self.nodes, seed=drawn, faults=self.faults)
+        return simulate(
+            trace,
+            self.simulation,
+            nodes=self.nodes,
+            node_events=self.node_events,
+            seed=drawn,
+            faults=self.faults,
+        )
+
+    def late_events(self, trace: Trace) -> list[str]:
+        """Return a line for each node event that never happens, since the trace ends before it."""
+        end = replay_seconds(trace, self.simulation)
+        return [
+            f"node event '{event.action} {event.name}' at {event.at:g} s never happens: "
+            f"the simulation ends at {end} s"
+            for event in self.node_events
+            if event.at > end
+        ]
 
     def plain(self) -> dict[str, Any]:
         """Return the setup as data that JSON can hold; ``cluster_setup`` reads it."""
         simulation = asdict(self.simulation)
         faults = asdict(self.faults) | {"lost_nodes": dict(self.faults.lost_nodes)}
-        nodes = [node.plain() for node in self.nodes]
+        nodes = NodeSetting(self.nodes, self.node_events).plain()
         return {"nodes": nodes, "simulation": simulation, "faults": faults}
 
 
@@ -59,8 +79,9 @@ def cluster_setup(
     """Build a setup from plain data.
 
     Args:
-        nodes: how many virtual nodes of 16 CPU, 32Gi and 110 pods (None: three), or each one's
-            fields as ``node_spec`` takes them.
+        nodes: how many virtual nodes of 16 CPU, 32Gi and 110 pods (None: three), each one's
+            fields as ``node_spec`` takes them, or a map of ``nodes`` and ``events``; see
+            ``read_nodes``.
         simulation: fields of Simulation; ``delays`` with the fields of PodDelays.
         faults: fields of Faults.
 
@@ -69,35 +90,11 @@ def cluster_setup(
     """
     fields = dict(simulation or {})
     if isinstance(fields.get("delays"), Mapping):
-        fields["delays"] = _build(PodDelays, "pod delays", fields["delays"])
+        fields["delays"] = build(PodDelays, "pod delays", fields["delays"])
+    setting = read_nodes(nodes)
     return ClusterSetup(
-        _nodes(nodes),
-        _build(Simulation, "simulation", fields),
-        _build(Faults, "faults", faults or {}),
+        setting.nodes,
+        build(Simulation, "simulation", fields),
+        build(Faults, "faults", faults or {}),
+        setting.events,
     )
-
-
-def _nodes(nodes: Nodes) -> tuple[NodeSpec, ...]:
-    if nodes is None or isinstance(nodes, int):
-        count = 3 if nodes is None else nodes
-        if isinstance(nodes, bool) or not 0 < count <= 10_000:
-            raise InvalidInput(f"nodes must be in 1..10000, got '{nodes}'", value=nodes)
-        return virtual_nodes(count)
-    specs = [n if isinstance(n, NodeSpec) else _build(node_spec, "node", n) for n in nodes]
-    if not specs:
-        raise InvalidInput("a cluster needs at least one node")
-    return tuple(specs)
-
-
-def _build(make: Callable[..., T], what: str, fields: Any) -> T:
-    if not isinstance(fields, Mapping):
-        raise InvalidInput(f"invalid {what}: expected a map of fields, got '{str(fields)[:40]}'")
-    known = list(signature(make).parameters)
-    for name in fields:
-        if name not in known:
-            near = did_you_mean(str(name), known)
-            raise InvalidInput(f"invalid {what}: unknown field '{name}'{near}")
-    try:
-        return make(**fields)
-    except (TypeError, AttributeError) as error:
-        raise InvalidInput(f"invalid {what}: {str(error).rpartition('() ')[2]}") from None

@@ -84,8 +84,8 @@ class Loop:
         self.warn_of_unmodelled()
 
     def warn_of_unmodelled(self) -> None:
-        """Warn of each thing in the trace that the embedded cluster ignores."""
-        for told in unmodelled(self.base):
+        """Warn of each thing in the trace that the embedded cluster ignores, and of late events."""
+        for told in (*unmodelled(self.base), *self.setup.late_events(self.base)):
             warn(told)
 
     def start(self) -> Step:

@@ -73,7 +73,9 @@ class DaemonSet(PodOwner):
             if self._suits(node) and self._tolerates(node, HARD_EFFECTS)
         ]  # fmt: skip
         surge, unavailable = self._limits(self._manifest, len(wanted))
-        surplus: list[Pod] = []
+        here = {node.name for node in self.world.nodes}
+        # Pods that were placed on a node that left are not the controller's to delete.
+        surplus = [pod for pod in self.pods.values() if pod.target not in here and pod.node is None]
         for node in self.world.nodes:
             pods = by_node.get(node.name, [])
             if not (self._suits(node) and self._tolerates(node, frozenset({"NoExecute"}))):

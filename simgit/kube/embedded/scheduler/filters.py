@@ -19,6 +19,9 @@ CPU, MEMORY, STORAGE = "Insufficient cpu", "Insufficient memory", "Insufficient 
 TOO_MANY = "Too many pods"
 
 FIT = "NodeResourcesFit"
+UNSCHEDULABLE = "NodeUnschedulable"
+NODE_NAME = "NodeName"
+TAINTS = "TaintToleration"
 PORTS = "NodePorts"
 SPREAD = "PodTopologySpread"
 POD_AFFINITY = "InterPodAffinity"
@@ -33,9 +36,9 @@ class Refusal(NamedTuple):
     plugin: str
 
 
-_UNSCHEDULABLE = Refusal(("node(s) were unschedulable",), True, "NodeUnschedulable")
-_OTHER_NAME = Refusal(("node(s) didn't match the requested node name",), True, "NodeName")
-_TAINTED = Refusal(("node(s) had untolerated taint(s)",), True, "TaintToleration")
+_UNSCHEDULABLE = Refusal(("node(s) were unschedulable",), True, UNSCHEDULABLE)
+_OTHER_NAME = Refusal(("node(s) didn't match the requested node name",), True, NODE_NAME)
+_TAINTED = Refusal(("node(s) had untolerated taint(s)",), True, TAINTS)
 _NO_MATCH = Refusal(("node(s) didn't match Pod's node affinity/selector",), True, NODE_AFFINITY)
 _NO_PORTS = Refusal(("node(s) didn't have free ports for the requested pod ports",), False, PORTS)
 

@@ -27,7 +27,11 @@ from simgit.kube.embedded.scheduler.messages import (
     not_preempted,
 )
 from simgit.kube.embedded.scheduler.preemption import PreemptionCandidate, preempt
-from simgit.kube.embedded.scheduler.queueing_hints import helps_when_gone, helps_when_placed
+from simgit.kube.embedded.scheduler.queueing_hints import (
+    NOTHING_TO_TRY,
+    helps_when_gone,
+    helps_when_placed,
+)
 from simgit.kube.embedded.scheduler.scoring import score
 
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
@@ -35,7 +39,7 @@ _OTHER_NODES = f"node(s) didn't satisfy plugin(s) [{NODE_AFFINITY}]"
 _CONFLICT = frozenset({NODE_AFFINITY})
 _FLUSH_MS = 300_000
 """The time after which a pod is retried that no queueing hint brought back."""
-_ANY = frozenset({"any"})
+_NO_NODES = frozenset({NOTHING_TO_TRY})
 
 Bind = Callable[[Pod, Node], None]
 Evict = Callable[[Pod, Pod], None]
@@ -88,9 +92,9 @@ class Scheduler:
         """Retry the pods that may be helped by one that left its node."""
         self._retry(lambda pod: helps_when_gone(pod, gone))
 
-    def nodes_changed(self) -> None:
-        """Retry all pods, after a change of the nodes."""
-        self._retry(lambda pod: True)
+    def nodes_changed(self, helps: Callable[[Pod], bool] = lambda pod: True) -> None:
+        """Retry the pods that a change of the nodes may help, by default all."""
+        self._retry(helps)
 
     def _pod_joined(self, joined: Pod) -> None:
         # The event of a bound pod comes late: the pods that are queued by then go first.
@@ -132,7 +136,7 @@ class Scheduler:
         if known is not None and known[0] == self._version:
             self._park(pod, known[1], known[2])
         elif not self.nodes:
-            self._park(pod, NO_NODES, _ANY)
+            self._park(pod, NO_NODES, _NO_NODES)
         else:
             self._search(pod)
 
@@ -177,6 +181,7 @@ class Scheduler:
 
     def place_on(self, pod: Pod, node: Node) -> None:
         """Place a pod that names its node."""
+        pod.message = None
         node.add(pod)
         self._bind(pod, node)
         self._pod_joined(pod)

@@ -55,7 +55,7 @@ class SpreadState:
         self._hard = [constraint for constraint in facts.spread if constraint.hard]
         self._domains: list[dict[str, int]] = [{} for _ in self._hard]
         for node in nodes:
-            if _has_all(self._hard, node):
+            if has_all(self._hard, node):
                 self._count(node, pod.namespace)
 
     def _count(self, node: Node, namespace: str) -> None:
@@ -107,10 +107,10 @@ def _user_scores(
     pod: Pod, soft: Sequence[Spread], nodes: Sequence[Node], feasible: Sequence[Node]
 ) -> list[int] | None:
     """Return scores by the pod's soft constraints; a node without their labels scores 0."""
-    labelled = [node for node in feasible if _has_all(soft, node)]
+    labelled = [node for node in feasible if has_all(soft, node)]
     if not labelled:
         return None
-    every = [node for node in nodes if _has_all(soft, node)]
+    every = [node for node in nodes if has_all(soft, node)]
     raw = [0.0] * len(labelled)
     for constraint in soft:
 
@@ -123,7 +123,8 @@ def _user_scores(
     return [scores.get(node.index, 0) for node in feasible]
 
 
-def _has_all(constraints: Sequence[Spread], node: Node) -> bool:
+def has_all(constraints: Sequence[Spread], node: Node) -> bool:
+    """Return True if the node has the label of every constraint."""
     return all(constraint.topology in node.labels for constraint in constraints)
 
 
