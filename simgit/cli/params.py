@@ -134,6 +134,12 @@ class Map(ValueParam):
         return found
 
 
+def subject(app: App, repo: Repository, text: str) -> str:
+    """Return what names an agent: a file's path relative to ``-C``, all else as it is."""
+    path = app.path(text)
+    return str(path) if text not in repo.runs and path.is_file() else text
+
+
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Return whether a name matches one of the patterns, such as ``try-*``, if there are any."""
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -13,13 +13,14 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
 from time import monotonic
 from typing import IO, Final
 
-from simgit.errors import ClusterError, InvalidInput, reason
+from simgit.errors import ClusterError, InvalidInput, reason, warn
 
 SECONDS: Final = 60.0
 """The default time limit of a hook."""
@@ -112,6 +113,40 @@ def run(
         ended = f"exited with {code}" if code > 0 else f"was ended by {_signal_name(-code)}"
         raise ClusterError(f"{shown} {ended}{_quoted(text)}", output=text, code=code)
     return HookResult(tuple(argv), kept.text(), monotonic() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The arguments of a hook before and of one after something; () for none."""
+
+    pre: tuple[str, ...] = ()
+    post: tuple[str, ...] = ()
+    seconds: float = SECONDS
+
+    @contextmanager
+    def around(self, variables: Mapping[str, str] | None = None) -> Iterator[None]:
+        """Run the first hook now, and the other at the end, also where that is an error.
+
+        If the first fails, neither what it is before nor the other hook is run.
+
+        Raises:
+            ClusterError: see ``run``. After another error a failing hook is only warned of.
+        """
+        if self.pre:
+            run(self.pre, "pre-hook", seconds=self.seconds, variables=variables)
+        try:
+            yield
+        except BaseException:
+            try:
+                self._after(variables)
+            except ClusterError as error:
+                warn(str(error))
+            raise
+        self._after(variables)
+
+    def _after(self, variables: Mapping[str, str] | None) -> None:
+        if self.post:
+            run(self.post, "post-hook", seconds=self.seconds, variables=variables)
 
 
 class _Tail:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simgit.errors import ClusterError, InvalidInput
+from simgit.errors import ClusterError, InvalidInput, SimgitWarning
 from simgit.kube import hooks
 
 
@@ -125,3 +125,32 @@ def test_what_a_successful_hook_left_in_the_background_goes_on(tmp_path: Path) -
     pid = int(done.output)
     assert _alive(pid)
     os.kill(pid, signal.SIGKILL)
+
+
+def test_hooks_run_before_and_after_whatever_happens_between(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    both = hooks.Hooks(*(("sh", "-c", f"echo {each} $N >> '{log}'") for each in ("pre", "post")))
+    with both.around({"N": "1"}):
+        assert log.read_text() == "pre 1\n"
+    with pytest.raises(ZeroDivisionError), both.around({"N": "2"}):
+        raise ZeroDivisionError
+    assert log.read_text() == "pre 1\npost 1\npre 2\npost 2\n"
+
+
+def test_after_a_failing_first_hook_nothing_more_is_run(tmp_path: Path) -> None:
+    both = hooks.Hooks(("false",), ("touch", str(tmp_path / "post")))
+    with pytest.raises(ClusterError, match="pre-hook 'false' exited with 1"), both.around():
+        raise AssertionError
+    assert not (tmp_path / "post").exists()
+
+
+def test_a_failing_last_hook_is_an_error_and_after_another_error_a_warning() -> None:
+    last = hooks.Hooks(post=("false",))
+    with pytest.raises(ClusterError, match="post-hook 'false' exited with 1"), last.around():
+        pass
+    with (
+        pytest.warns(SimgitWarning, match="post-hook 'false' exited with 1"),
+        pytest.raises(ZeroDivisionError),
+        last.around(),
+    ):
+        raise ZeroDivisionError
