@@ -1,4 +1,4 @@
-"""What an agent takes from the checkpoint of another: all of it, or only what it had learned.
+"""Loading the checkpoint of another agent: all of it, or only what that agent had learned.
 
 Checkpoints of Sim-Arena, the earlier agent loop, are read too: the networks of its DQN (``.pt``).
 Its other agent kept one value an action, whatever it observed, which no agent here does.

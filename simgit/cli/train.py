@@ -173,10 +173,12 @@ def train(
             training = _resume(repo, name, episodes)
         else:
             times = {"episodes": episodes, "seed": seed, "checkpoint": checkpoint, "trials": trials}
-            source = None if loaded is None else _source(app, repo, loaded, agent, transfer)
+            source = None if loaded is None else _source(app, repo, loaded, agent)
             training = _begin(
                 repo, where, arguments, run, agent or "dqn", chosen, times, source, transfer
             )
+            if source is not None and not as_json:
+                say(_whence(repo, source, transfer))
         with app.output() as output:
             _go(app, repo, training, output, (curve, out, save), as_json)
 
@@ -237,8 +239,8 @@ def _begin(
     return begin(repo, name, config, where, arguments, load=source, transfer=transfer)
 
 
-def _source(app: App, repo: Repository, loaded: str, agent: str | None, transfer: bool) -> Source:
-    """Return the agent to begin with, and print which one it is."""
+def _source(app: App, repo: Repository, loaded: str, agent: str | None) -> Source:
+    """Return the agent to begin with."""
     from simgit.training.loading import source
 
     found = source(repo, subject(app, repo, loaded))
@@ -246,13 +248,18 @@ def _source(app: App, repo: Repository, loaded: str, agent: str | None, transfer
         raise click.UsageError(
             f"the agent of '{loaded}' is '{found.kind}', not '{agent}'; leave --agent out"
         )
-    at = ""
-    if found.state is not None:
-        state = repo.state(found.state)
-        short = found.state.short(repo.abbreviation)
-        at = f" at {short} (step {state.step}, after episode {state.episode})"
-    say(f"agent of '{loaded}'{at}: " + ("what it learned" if transfer else "continued"))
     return found
+
+
+def _whence(repo: Repository, source: Source, transfer: bool) -> str:
+    """Return which agent a training begins with, since a run may have many."""
+    at = ""
+    if source.state is not None:
+        state = repo.state(source.state)
+        short = source.state.short(repo.abbreviation)
+        at = f" at {short} (step {state.step}, after episode {state.episode})"
+    taken = "what it learned" if transfer else "continued"
+    return f"agent of '{source.name}'{at}: {taken}"
 
 
 def _environment_of(
