@@ -118,6 +118,17 @@ def check_kind(data: Mapping[str, Any], kind: str, version: int, **shape: int) -
             )
 
 
+def check_settings(data: Mapping[str, Any], own: Mapping[str, Any], *names: str) -> None:
+    """Check that a checkpoint has the agent's settings of a shape; InvalidInput if one differs."""
+    for name in names:
+        theirs = data["settings"].get(name, own[name])
+        if theirs != own[name]:
+            raise InvalidInput(
+                f"the checkpoint has setting '{name}' {shown(theirs)}, this agent {own[name]}",
+                path=name,
+            )
+
+
 @contextmanager
 def loading(kind: str) -> Iterator[None]:
     """Turn errors while a checkpoint is loaded into InvalidInput."""

@@ -23,6 +23,7 @@ from simgit.agents.base import (
     build,
     check,
     check_kind,
+    check_settings,
     first_line,
     generator,
     loading,
@@ -263,6 +264,7 @@ class DQN:
             self._load(data)
 
     def _load(self, data: Mapping[str, Any]) -> None:
+        check_settings(data, self.settings, "hidden", "duelling")
         for net, name in ((self._online, "online"), (self._target, "target")):
             net.load_state_dict({key: _tensor(value) for key, value in data[name].items()})
         self._set_moments(data["optimizer"])

@@ -20,12 +20,12 @@ from simgit.agents.base import (
     build,
     check,
     check_kind,
+    check_settings,
     generator,
     loading,
     plain,
 )
 from simgit.agents.exploration import Exploration, ExplorationSettings
-from simgit.errors import InvalidInput
 
 KIND: Final = "greedy"
 VERSION: Final = 1
@@ -178,8 +178,7 @@ class Greedy:
             self._load(data)
 
     def _load(self, data: Mapping[str, Any]) -> None:
-        if data["settings"]["resolution"] != self._settings.resolution:
-            raise InvalidInput("the checkpoint's tables have another resolution", path="resolution")
+        check_settings(data, self.settings, "resolution")
         cells = map(tuple, np.asarray(data["cells"]).tolist())
         self._table = dict(zip(cells, np.asarray(data["values"]).tolist(), strict=True))
         self._episode = [

@@ -10,6 +10,7 @@ import numpy as np
 
 from simgit import agents
 from simgit.analysis.loop import environment, episode_title, one_episode
+from simgit.analysis.shared_states import RunNames
 from simgit.errors import InvalidInput, NotFound
 from simgit.history.trajectory import Trajectory
 from simgit.kube.observation import Observation
@@ -20,7 +21,6 @@ from simgit.kube.task.scenarios import NODE_CPU_M, NODE_MEMORY
 from simgit.kube.task.vectors import VECTORS
 from simgit.plot import Drawing, policy_map, state_values
 from simgit.plot.curves import Floats
-from simgit.refs import attachments
 from simgit.repository import Repository
 
 ATTACHMENT: Final = "agent"
@@ -76,8 +76,8 @@ def load_agent(repo: Repository, trajectory: Trajectory) -> tuple[Any, list[str]
         NotFound: there is no checkpoint.
     """
     past = repo.trajectory(trajectory[-1].oid)
-    step = _newest(repo, past, trajectory.name)
-    data = repo.attachment(past[step].oid, ATTACHMENT)
+    step, attached = _newest(repo, past, trajectory.name)
+    data = repo.attachment(past[step].oid, attached)
     count = int(data.get("actions", 0))
     named = environment(repo, trajectory).get("actions")
     usual = ACTIONS.names() if count == len(ACTIONS) else [f"action {i}" for i in range(count)]
@@ -85,16 +85,18 @@ def load_agent(repo: Repository, trajectory: Trajectory) -> tuple[Any, list[str]
     return agents.load(data, names), names, step
 
 
-def _newest(repo: Repository, past: Trajectory, name: str | None) -> int:
+def _newest(repo: Repository, past: Trajectory, name: str | None) -> tuple[int, str]:
     """Return the last step with a checkpoint, searched from the end in growing batches."""
+    names = RunNames(repo, name if name in repo.runs else None)
     stop, size = len(past), 64
     while stop > 0:
         start = max(0, stop - size)
         oids = past[start:stop].oids
         with repo.odb.read() as txn:
             for i in reversed(range(len(oids))):
-                if attachments.is_bound(txn, oids[i], ATTACHMENT):
-                    return start + i
+                attached = names.bound(txn, oids[i], start + i, ATTACHMENT)
+                if attached is not None:
+                    return start + i, attached
         stop, size = start, 2 * size
     raise NotFound(f"revision '{name or past[-1].oid.short()}' has no agent checkpoint")
 

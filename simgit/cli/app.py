@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.git_words import FIRST, about_command, about_option
+from simgit.cli.git_words import FIRST, FORMER, about_command, about_option
 from simgit.cli.output import Output, Pager, use_color
 from simgit.errors import did_you_mean
 
@@ -163,12 +163,15 @@ class Command(click.Command):
 
 
 def _spelled_out(args: list[str], options: Iterable[click.Option]) -> list[str]:
-    """Return arguments with -5 as -n 5, and short options as long ones; values stay as they are.
+    """Return arguments with -5 as -n 5, and short and former options as long ones.
+
+    Values stay as they are.
 
     click looks for a short option among the long ones first, and for what that could have meant:
     3 ms at the start of a command.
     """
     long = {name: max(option.opts, key=len) for option in options for name in option.opts}
+    former = {old: new for old, new in FORMER.items() if new in long and old not in long}
     valued = {
         name for option in options if not (option.is_flag or option.count) for name in option.opts
     }
@@ -178,6 +181,8 @@ def _spelled_out(args: list[str], options: Iterable[click.Option]) -> list[str]:
         if arg[:1] == "-" and arg[1:].isdecimal() and "-n" in valued:
             found += [long["-n"], arg[1:]]
             continue
+        old, equals, rest = arg.partition("=")
+        arg = former.get(old, old) + equals + rest
         value = list(islice(left, 1)) if arg in valued else []
         is_whole = arg in long and (value or arg not in valued)  # else the error says what is typed
         found += [long[arg] if is_whole else arg, *value]

@@ -10,6 +10,7 @@ from simgit.cli.app import App, command
 from simgit.cli.environment_options import SIMKUBE, environment, environment_options
 from simgit.cli.output import Output, number, progress
 from simgit.cli.params import REVISION, RUN, note_new_run
+from simgit.cli.params import subject as agent_subject
 from simgit.cli.permission import Asker
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def evaluate(
 
     where, changes = environment(app, given)
     with app.repository() as repo, app.output() as out:
+        subject = agent_subject(app, repo, subject)
         name, arguments = where, changes
         if where == SIMKUBE:
             name, arguments = environment_of(repo, subject, changes, Asker(repo))

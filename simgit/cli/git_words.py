@@ -18,6 +18,8 @@ _GC: Final = "'simgit gc' does it, and 'simgit gc --dry-run' shows what it would
 _LOG: Final = "'simgit log --oneline' lists states, with --json for programs"
 _OWN_RUN: Final = "'simgit checkout -b NAME REVISION' starts a run at a state"
 _REFS: Final = "'simgit branch' lists the runs, 'simgit tag' the tags"
+_NAMESPACE: Final = "the namespace is the trace's; --workload NAMESPACE/NAME chooses one"
+_TASKS: Final = ("train", "evaluate", "step")
 _UNCHANGED: Final = (
     f"history is never rewritten; {_OWN_RUN}, 'simgit reset REVISION' moves a run to one"
 )
@@ -150,12 +152,27 @@ OPTIONS: Final = {
     "fsck --unreachable": "'simgit gc --list-unreachable' lists unreachable objects",
     "fsck --lost-found": "'simgit gc --list-unreachable' lists unreachable objects",
     "rev-parse --abbrev-ref": "'simgit branch --show-current' prints the run of HEAD",
+    **{f"{each} {name}": _NAMESPACE for each in _TASKS for name in ("--ns", "--namespace")},
+    **dict.fromkeys(
+        (f"{each} --policy" for each in _TASKS), "--agent NAME takes a policy or a run"
+    ),
+    "train --Naction": """--env-set 'actions=["noop","scale_up_replicas"]' names the actions""",
+    "train --duration": """time is simulated; --env-set 'simulation={"duration":9}' sets it""",
+    "train --log-level": "--out DIR writes train.log",
 }
 """``COMMAND OPTION``, or an option of any command, to the way to do it.
 
-``-am`` stands for itself: ``-a`` has a value here, and the value 'm' is refused.
+The last ones are those of Sim-Arena, the earlier agent loop. ``-am`` stands for itself: ``-a`` has
+a value here, and the value 'm' is refused.
 """
 
+
+FORMER: Final = {
+    "--deploy": "--workload", "--checkpoint-interval": "--checkpoint-every",
+    "--eps-start": "--epsilon", "--eps-end": "--epsilon-min", "--eps-decay": "--epsilon-steps",
+    "--buffer-size": "--buffer", "--batch-size": "--batch", "--target-update": "--target-sync",
+}  # fmt: skip
+"""Option of Sim-Arena to the same one here, for commands that have it; no help shows them."""
 
 VALUES: Final = {
     "commit action": "-a is --action here; 'simgit commit --file PATH' records the files it names",

@@ -16,7 +16,7 @@ from simgit.errors import plural
 def lineage(app: App, run: str | None, as_json: bool) -> None:
     """Show a run (default: HEAD's) and those that it was branched off.
 
-    The nearest is shown first.
+    The nearest is shown first. Of a training that began with another's agent it says which.
     """
     with app.repository() as repo, app.output() as out:
         found = repo.lineage(run)
@@ -31,6 +31,10 @@ def lineage(app: App, run: str | None, as_json: bool) -> None:
         for info in found:
             point = info.branch_point
             whence = "" if point is None else f"from {point.short(digits)} of {info.parent or '?'}"
+            load = (info.config.get("training") or {}).get("load")
+            if point is None and load:
+                state = load.get("state")
+                whence = f"agent of {load['from']}" + (f" at {state[:digits]}" if state else "")
             settings = plural(len(flat(dict(info.overrides))), "setting") if info.overrides else ""
             status = (info.status, STATUS_STYLES.get(info.status, ""))
             rows.append([(info.name, "run"), status, f"step {info.step}", whence, settings])

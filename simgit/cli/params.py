@@ -134,6 +134,12 @@ class Map(ValueParam):
         return found
 
 
+def subject(app: App, repo: Repository, text: str) -> str:
+    """Return what names an agent: a file's path relative to ``-C``, all else as it is."""
+    path = app.path(text)
+    return str(path) if text not in repo.runs and path.is_file() else text
+
+
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Return whether a name matches one of the patterns, such as ``try-*``, if there are any."""
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -166,15 +172,37 @@ def branch_settings(repo: Repository, start: str, pairs: tuple[str, ...]) -> dic
 
 
 def qualified(given: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings for a configuration; in that of a training ``lr`` means ``agent.lr``."""
+    """Return settings for a configuration; in that of a training ``lr`` means ``agent.lr``.
+
+    Raises:
+        InvalidInput: one is of a training's environment or of its beginning, which are recorded.
+    """
     if "training" not in config:
         return given
+    for key in given:
+        if _is_fixed(key, config):
+            is_sb3 = str((config.get("agent") or {}).get("name")).startswith("sb3:")
+            way = "'simgit train'" if is_sb3 else "'simgit train --load RUN --trace FILE'"
+            raise InvalidInput(
+                f"cannot set '{key}': a run keeps its environment and the agent it began with; "
+                f"{way} begins another" + ("" if is_sb3 else " with its agent"),
+                path=key,
+            )
     found = {}
     for key, value in given.items():
         sections = [name for name in ("agent", "training") if key in (config.get(name) or {})]
         known = key in config or key == "name" or not sections
         found[key if known else f"{sections[0]}.{key}"] = value
     return found
+
+
+def _is_fixed(key: str, config: Mapping[str, Any]) -> bool:
+    """Return True for a setting of a training's environment, or of the agent it began with."""
+    names = key.split(".")
+    if names[0] == "environment" or names[:2] == ["training", "load"]:
+        return True
+    own = any(key in (config.get(section) or {}) for section in ("agent", "training"))
+    return key == "load" or (not own and key in (config.get("environment") or {}))
 
 
 class _Names(click.ParamType):  # type: ignore[type-arg]

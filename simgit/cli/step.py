@@ -10,6 +10,7 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.environment_options import NODES, ORDERS, REWARDS, VECTORS
 from simgit.cli.output import Output, clean
 from simgit.cli.params import Choice
+from simgit.cli.params import subject as agent_subject
 from simgit.cli.trace.files import PIPE, read, write, written
 
 if TYPE_CHECKING:
@@ -117,7 +118,10 @@ def _decided(app: App, subject: str, loop: Loop, vector: Any, seed: int) -> str:
         agent = agent_of(None, subject, len(vector), actions)
     else:
         with app.repository() as repo:
-            agent = agent_of(repo, subject, len(vector), actions)
+            here = {"vector": loop.task.vector}
+            agent = agent_of(
+                repo, agent_subject(app, repo, subject), len(vector), actions, here=here
+            )
     return actions[evaluated(agent, seed).act(vector, explore=False)]
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App, command
+from simgit.cli.app import App, command, one_of
 from simgit.cli.environment_options import SIMKUBE, environment, environment_options
+from simgit.cli.hook_options import hook_options, hooks_of
 from simgit.cli.learning_report import (
     announce_training,
     bar,
@@ -20,7 +21,7 @@ from simgit.cli.learning_report import (
     write,
 )
 from simgit.cli.output import Output, progress, say
-from simgit.cli.params import RUN, Choice, note_new_run, settings
+from simgit.cli.params import REVISION, RUN, Choice, note_new_run, settings, subject
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.cli.train_sb3 import PREFIX, STEPS, check_options, is_sb3
@@ -29,6 +30,7 @@ from simgit.errors import AlreadyExists, NotFound
 if TYPE_CHECKING:
     from simgit.repository import Repository
     from simgit.training import Training
+    from simgit.training.loading import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 AGENT: Final = {
@@ -37,14 +39,14 @@ AGENT: Final = {
     "epsilon": "Initial probability of a random action (default 1).",
     "epsilon_min": "Final probability of a random action (default 0.1).",
     "epsilon_steps": "Steps from the initial to the final one (default 1000).",
-    "repeat": "Exponent of the durations of random actions (default 2).",
+    "repeat": "Exponent of the durations of random actions (default 0: one step).",
     "buffer": "Size of the replay buffer in steps (default 2000).",
     "batch": "Steps per update (default 32).",
     "target_sync": "Steps between updates of the target network (default 50).",
     "updates": "Updates per step (default 4).",
     "n_step": "Steps per n-step return (default 3).",
-    "double": "Double Q-learning (default on).",
-    "duelling": "Duelling networks (default on).",
+    "double": "Double Q-learning (default off).",
+    "duelling": "Duelling networks (default off).",
     "loss": "Loss (default huber).",
     "clip": "Maximum norm of a gradient (default 10).",
 }
@@ -75,6 +77,7 @@ simgit train --trace traces/cpu-slight.sktrace --agent dqn --episodes 60
 simgit train --resume
 simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set agent.lr=0.01
 simgit train --resume --run high-lr
+simgit train --load train/cpu-slight-dqn-1 --transfer --trace mem-slight
 simgit train --agent sb3:PPO --env CartPole-v1 --set agent.learning_rate=1e-3""",
 )
 @environment_options
@@ -85,6 +88,11 @@ simgit train --agent sb3:PPO --env CartPole-v1 --set agent.learning_rate=1e-3"""
 @click.option("--seed", type=int, help="Random seed of the agent and the episodes (default 0).")
 @click.option("--run", type=RUN, help="Run (default 'train/<trace>-<agent>-<number>').")
 @click.option("--resume", is_flag=True, help="Resume the training --run, or the newest one.")
+@click.option("--load", "loaded", type=REVISION, metavar="RUN|STATE|FILE",
+              help="Begin with the agent of a run, state or checkpoint file.")  # fmt: skip
+@click.option("--transfer", is_flag=True,
+              help="Take only networks or tables of --load; explore and count anew.")  # fmt: skip
+@click.option("--save", metavar="FILE", help="File for the agent's checkpoint at the end.")
 @click.option("--checkpoint-every", "checkpoint", type=int, metavar="N",
               help="Episodes between checkpoints (default 20); timesteps of 'sb3:…'.")  # fmt: skip
 @click.option("--trials", type=int, metavar="N",
@@ -96,10 +104,14 @@ simgit train --agent sb3:PPO --env CartPole-v1 --set agent.learning_rate=1e-3"""
     help="File of the learning curve, .png or .svg (default '<run>.png').",
 )
 @click.option("--out", metavar="DIR", help="Directory for logs, checkpoints and pictures.")
+@hook_options
 @_agent_options
 def train(
     app: App,
     resume: bool,
+    loaded: str | None,
+    transfer: bool,
+    save: str | None,
     run: str | None,
     agent: str | None,
     episodes: int | None,
@@ -119,13 +131,21 @@ def train(
     at any time; --resume continues exactly from the newest checkpoint. It also continues a run that
     was branched off a training, with that run's own settings. Each checkpoint is evaluated, and
     the best one stands for the run, since the last need not be the best.
+
+    With --load a new run begins with the agent of another, in that run's environment as changed by
+    the options. It continues where it was: with its epsilon, counters, optimiser and replay buffer;
+    with --transfer only its networks or tables are taken. Vectors and actions have to fit.
     """
-    _check_files(app, curve, out)
+    _check_files(app, curve, out, save)
+    one_of(load=loaded, resume=resume)
+    if transfer and loaded is None:
+        raise click.UsageError("--transfer needs --load RUN|FILE")
+    hooks = hooks_of(given)
     where, arguments = environment(app, given)
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {key.removeprefix("agent."): value for key, value in settings(pairs).items()}
-    of_sb3 = {"episodes": episodes, "trials": trials, "out": out}
-    with app.repository() as repo:
+    of_sb3 = {"load": loaded, "episodes": episodes, "trials": trials, "out": out, "save": save}
+    with app.repository() as repo, hooks.around():
         if resume:
             _check_kept(arguments, chosen, agent, seed)
         name = run or newest_training(repo) if resume else ""
@@ -152,12 +172,15 @@ def train(
         if resume:
             training = _resume(repo, name, episodes)
         else:
+            times = {"episodes": episodes, "seed": seed, "checkpoint": checkpoint, "trials": trials}
+            source = None if loaded is None else _source(app, repo, loaded, agent)
             training = _begin(
-                repo, where, arguments, run, agent or "dqn", chosen,
-                {"episodes": episodes, "seed": seed, "checkpoint": checkpoint, "trials": trials},
-            )  # fmt: skip
+                repo, where, arguments, run, agent or "dqn", chosen, times, source, transfer
+            )
+            if source is not None and not as_json:
+                say(_whence(repo, source, transfer))
         with app.output() as output:
-            _go(app, repo, training, output, curve, out, as_json)
+            _go(app, repo, training, output, (curve, out, save), as_json)
 
 
 def _check_kept(
@@ -171,8 +194,14 @@ def _check_kept(
         )
 
 
-def _check_files(app: App, curve: str | None, out: str | None) -> None:
+def _check_files(app: App, curve: str | None, out: str | None, save: str | None) -> None:
     """Check before any work is done that the files can be written."""
+    if save is not None:
+        path = app.path(save)
+        if not path.parent.is_dir():
+            raise NotFound(f"cannot write '{save}': directory '{path.parent}' not found")
+        if path.is_dir():
+            raise AlreadyExists(f"cannot write '{save}': it is a directory", path=path)
     if curve is not None:
         from simgit.plot.drawing import check_format
 
@@ -189,6 +218,8 @@ def _begin(
     agent: str,
     chosen: dict[str, Any],
     given: dict[str, Any],
+    source: Source | None,
+    transfer: bool,
 ) -> Training:
     from simgit.training import Config
     from simgit.training import train as begin
@@ -196,10 +227,53 @@ def _begin(
     label = _label(where, arguments)
     shown = {key: value for key, value in arguments.items() if key != "trace"}
     about = {"id": where, **({"trace": label} if "trace" in arguments else {}), **shown}
+    if source is not None:
+        agent, chosen = source.kind, source.settings(chosen)
+        if where == SIMKUBE:
+            where, arguments, about = _environment_of(repo, source, arguments, about)
+            label = str(about.get("trace") or _label(where, arguments))
     times = {name: value for name, value in given.items() if value is not None}
     config = Config(agent, chosen, **times, environment=about)
     note_new_run(repo, run)
-    return begin(repo, run or f"train/{label}-{agent}-{{auto}}", config, where, arguments)
+    name = run or f"train/{label}-{agent}-{{auto}}"
+    return begin(repo, name, config, where, arguments, load=source, transfer=transfer)
+
+
+def _source(app: App, repo: Repository, loaded: str, agent: str | None) -> Source:
+    """Return the agent to begin with."""
+    from simgit.training.loading import source
+
+    found = source(repo, subject(app, repo, loaded))
+    if agent not in (None, found.kind):
+        raise click.UsageError(
+            f"the agent of '{loaded}' is '{found.kind}', not '{agent}'; leave --agent out"
+        )
+    return found
+
+
+def _whence(repo: Repository, source: Source, transfer: bool) -> str:
+    """Return which agent a training begins with, since a run may have many."""
+    at = ""
+    if source.state is not None:
+        state = repo.state(source.state)
+        short = source.state.short(repo.abbreviation)
+        at = f" at {short} (step {state.step}, after episode {state.episode})"
+    taken = "what it learned" if transfer else "continued"
+    return f"agent of '{source.name}'{at}: {taken}"
+
+
+def _environment_of(
+    repo: Repository, source: Source, changes: dict[str, Any], shown: dict[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return id, arguments and description of a loaded agent's environment, as changed."""
+    from simgit.training.evaluation import environment_of
+
+    if source.state is None:
+        return SIMKUBE, changes, shown
+    where, arguments = environment_of(repo, str(source.state), changes, Asker(repo))
+    run = repo.state(source.name).run
+    before = dict(repo.config(run).get("environment") or {}) if run is not None else {}
+    return where, arguments, {**before, **shown, "id": where}
 
 
 def _resume(repo: Repository, run: str, episodes: int | None) -> Training:
@@ -210,7 +284,7 @@ def _resume(repo: Repository, run: str, episodes: int | None) -> Training:
     trust = Asker(repo)
     start = newest(repo, run) if repo.runs[run].oid is not None else None
     if start is not None:
-        announce(repo, str(start), trust=trust)
+        announce(repo, str(start.state), trust=trust)
     with progress("restore") as tell:
         return resume(repo, run, episodes=episodes, trust=trust, progress=tell)
 
@@ -239,10 +313,10 @@ def _go(
     repo: Repository,
     training: Training,
     output: Output,
-    curve: str | None,
-    out: str | None,
+    files: tuple[str | None, str | None, str | None],
     as_json: bool,
 ) -> None:
+    curve, out, save = files
     began, before = time.monotonic(), training.done
     run, config = training.run, training.config
     folder = None
@@ -264,6 +338,8 @@ def _go(
         raise
     if folder is not None:
         folder.finish()
+    if save is not None:
+        training.save(app.path(save))
     seconds = time.monotonic() - began
     picture = learning_curve(app, repo, run, curve)
     record = summary(repo, run, config, training, seconds, before) | {"curve": picture}

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 PREFIX: Final = "sb3:"
 STEPS: Final = 10_000
 _PLAYED: Final = 5
+_INSTEAD: Final = {
+    "episodes": "; use --steps",
+    "load": "; 'simgit branch NAME RUN --set KEY=VALUE' and --resume train one further",
+    "save": "; the checkpoints are attachments 'sb3' of the run",
+}
 
 
 def is_sb3(repo: Repository, run: str) -> bool:
@@ -39,12 +44,15 @@ def check_options(given: Mapping[str, Any], steps: int | None, *, sb3: bool) -> 
         UsageError: one does not.
     """
     if not sb3 and steps is not None:
-        raise click.UsageError("--steps is for agents 'sb3:…'; others count --episodes")
+        raise click.UsageError(
+            "--steps is for agents 'sb3:…'; others count --episodes, of at most --max-steps"
+        )
     if sb3:
         for name, value in given.items():
             if value is not None:
-                other = "; use --steps" if name == "episodes" else ""
-                raise click.UsageError(f"--{name} does not go with agents 'sb3:…'{other}")
+                raise click.UsageError(
+                    f"--{name} does not go with agents 'sb3:…'{_INSTEAD.get(name, '')}"
+                )
 
 
 def begin(

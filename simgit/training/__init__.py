@@ -1,6 +1,7 @@
 """The agent loop: every step of a training is a state, from which it can be resumed or branched.
 
-``train`` begins a run, ``resume`` continues one, ``evaluate`` measures an agent. Agents,
+``train`` begins a run, with a new agent or that of another, ``resume`` continues one, ``evaluate``
+measures an agent. Agents,
 environments and the store come together here; none of the three depends on the others.
 """
 

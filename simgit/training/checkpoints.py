@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from simgit.agents import Agent
+from simgit.analysis.shared_states import RunNames
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym.envs.agent_view import View
 from simgit.objects.oid import Oid
@@ -15,30 +16,46 @@ from simgit.storage.base import ReadTxn
 from simgit.training.config import Config
 
 AGENT: Final = "agent"
-"""The name of the attachment of an agent's checkpoint, the data of ``Agent.state``."""
+"""The name of the attachment of an agent's checkpoint, the data of ``Agent.state``.
+
+Where runs share a state and not the agent it is longer, see ``analysis.shared_states``.
+"""
 TRIAL: Final = "trial"
-"""The name of the attachment of a trial: the results of episodes without exploring."""
+"""The beginning of the name of a checkpoint's trial: results of episodes without exploring."""
 
 
-def newest(repo: Repository, revision: str | Oid) -> Oid | None:
-    """Return the newest state up to a revision with a checkpoint between two episodes."""
+class Checkpoint(NamedTuple):
+    """A state with an agent's checkpoint, and the name of the attachment."""
+
+    state: Oid
+    name: str
+
+    @property
+    def trial(self) -> str:
+        """The name of the attachment of its trial."""
+        return TRIAL + self.name.removeprefix(AGENT)
+
+
+def newest(repo: Repository, revision: str | Oid) -> Checkpoint | None:
+    """Return the newest checkpoint up to a revision that was made between two episodes."""
+    found = repo.state(revision)
     with repo.odb.read() as txn:
-        return next(_all(repo, txn, repo.resolve(revision)), None)
+        return next(_all(repo, txn, found.oid, found.run), None)
 
 
-def best(repo: Repository, run: str) -> Oid | None:
-    """Return the state of a run whose checkpoint had the best trial, the newest of equals.
+def best(repo: Repository, run: str) -> Checkpoint | None:
+    """Return the checkpoint of a run that had the best trial, the newest of equals.
 
     Without trials that is the newest checkpoint. Trials of the parent run do not count.
     """
     with repo.odb.read() as txn:
         end, point = repo.resolve(run), repo.runs[run].branch_point
         branched_at = -1 if point is None else repo.state(point).step
-        found = list(_all(repo, txn, end, branched_at))
-        tried = [each for each in found if attachments.is_bound(txn, each, TRIAL)]
+        found = list(_all(repo, txn, end, run, branched_at))
+        tried = [each for each in found if attachments.is_bound(txn, each.state, each.trial)]
     if not tried:
         return newest(repo, run)
-    return max(tried, key=lambda each: rank(repo.attachment(each, TRIAL)))
+    return max(tried, key=lambda each: rank(repo.attachment(each.state, each.trial)))
 
 
 def rank(trial: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -51,18 +68,22 @@ def rank(trial: Mapping[str, Any]) -> tuple[float, float, float]:
     return trial["solved"], -trial["length"], trial["return"]
 
 
-def _all(repo: Repository, txn: ReadTxn, tip: Oid, after: int = -1) -> Iterator[Oid]:
+def _all(
+    repo: Repository, txn: ReadTxn, tip: Oid, run: str | None, after: int = -1
+) -> Iterator[Checkpoint]:
     # by oid: an episode as a revision would contain that episode's states only
-    states = repo.trajectory(tip)
+    states, names = repo.trajectory(tip), RunNames(repo, run)
     oids, starts, steps = states.oids, states.episode_starts, states.steps
     for i in range(len(oids) - 1, -1, -1):
         between = i + 1 == len(oids) or bool(starts[i + 1])
-        if between and steps[i] > after and attachments.is_bound(txn, oids[i], AGENT):
-            yield oids[i]
+        if between and steps[i] > after:
+            name = names.bound(txn, oids[i], int(steps[i]), AGENT)
+            if name is not None:
+                yield Checkpoint(oids[i], name)
 
 
-def of(repo: Repository, revision: str) -> Oid:
-    """Return the state of a revision's checkpoint: the best of a run, the newest up to a state.
+def of(repo: Repository, revision: str) -> Checkpoint:
+    """Return a revision's checkpoint: the best of a run, the newest up to a state.
 
     Raises:
         NotFound: there is no checkpoint.
@@ -73,17 +94,21 @@ def of(repo: Repository, revision: str) -> Oid:
 
 
 def load(repo: Repository, revision: str) -> Mapping[str, Any]:
-    """Return the newest checkpoint up to a revision.
+    """Return the data of the newest checkpoint up to a revision.
 
     Raises:
         NotFound: there is no checkpoint.
     """
-    found = _existing(repo, newest(repo, revision), revision)
-    data: Mapping[str, Any] = repo.attachment(found, AGENT)
+    return read(repo, _existing(repo, newest(repo, revision), revision))
+
+
+def read(repo: Repository, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return the data of a checkpoint."""
+    data: Mapping[str, Any] = repo.attachment(checkpoint.state, checkpoint.name)
     return data
 
 
-def _existing(repo: Repository, found: Oid | None, revision: str) -> Oid:
+def _existing(repo: Repository, found: Checkpoint | None, revision: str) -> Checkpoint:
     if found is None:
         subject = "run" if revision in repo.runs else "revision"
         if any(repo.history_attachments(revision, "sb3")):

@@ -20,8 +20,9 @@ class Config:
     """The configuration of a training; ``settings`` are all settings of the agent.
 
     ``checkpoint`` is the number of episodes between two checkpoints, and ``trials`` the number of
-    episodes without exploring at each, to find the best one. ``environment`` repeats what the run's
-    root state holds; it cannot be changed.
+    episodes without exploring at each, to find the best one. ``load`` says which agent the run
+    began with (None: a new one); see ``simgit.training.loading``. ``environment`` repeats what the
+    run's root state holds; it cannot be changed.
     """
 
     agent: str = "dqn"
@@ -30,6 +31,7 @@ class Config:
     seed: int = 0
     checkpoint: int = 20
     trials: int = 1
+    load: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,6 +45,8 @@ class Config:
     def plain(self) -> dict[str, Any]:
         """Return the configuration of the run."""
         training = {name: getattr(self, name) for name in _TRAINING}
+        if self.load is None:
+            del training["load"]
         return {
             "agent": {"name": self.agent, **self.settings},
             "training": training,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from simgit import agents
@@ -22,7 +21,7 @@ from simgit.kube.trace.model import Trace
 from simgit.kube.trace.sktrace import trace_id
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
-from simgit.training import checkpoints
+from simgit.training import loading
 from simgit.training.loop import Tell, TrainingEpisode, episode
 
 BASE_SEED: Final = 1_000_000
@@ -107,44 +106,28 @@ def _fewest(name: str, trace: Trace, target: int) -> int | None:
 # --- the agent ---
 
 
-def meant(repo: Repository | None, subject: str) -> Oid | None:
-    """Return the state of the checkpoint that ``subject`` names; None for a policy or a file.
-
-    Raises:
-        NotFound: no policy, run or file of this name, or no checkpoint.
-    """
-    known = repo is not None and subject in repo.runs
-    if not known and (subject in agents.names() or Path(subject).is_file()):
-        return None
-    if repo is None:
-        raise NotFound(f"policy, run or checkpoint file '{subject}' not found", name=subject)
-    return checkpoints.of(repo, subject)
-
-
 def agent_of(
-    repo: Repository | None, subject: str, size: int, actions: Sequence[str], seed: int = 0
+    repo: Repository | None,
+    subject: str,
+    size: int,
+    actions: Sequence[str],
+    seed: int = 0,
+    here: Mapping[str, Any] | None = None,
 ) -> Agent:
     """Return the agent that ``subject`` names: a policy, a checkpoint file, a run or a state.
 
-    ``size`` is the number of elements of an observation, ``actions`` are the names of actions.
+    ``size`` is the number of elements of an observation, ``actions`` are the names of actions,
+    ``here`` describes the environment, see ``loading.described``.
 
     Raises:
         NotFound: no policy, run or file of this name, or no checkpoint.
         InvalidInput: the agent is of another environment.
     """
-    state = meant(repo, subject)
-    if state is None and subject in agents.names():
+    if subject in agents.names() and not (repo is not None and subject in repo.runs):
         return agents.make(subject, size, actions, seed)
-    if state is None or repo is None:
-        data: Mapping[str, Any] = agents.read_checkpoint(Path(subject))
-    else:
-        data = repo.attachment(state, checkpoints.AGENT)
-    if data.get("observation_size", size) != size:
-        raise InvalidInput(
-            f"'{subject}' was trained on observations of size {data['observation_size']}, "
-            f"not {size}"
-        )
-    return agents.load(data, actions)
+    found = loading.source(repo, subject)
+    found.check_fit(size, actions, here or {})
+    return agents.load(found.data, actions)
 
 
 def environment_of(
@@ -157,7 +140,7 @@ def environment_of(
         Untrusted: it is not registered, or its arguments may name files; see ``restore``.
     """
     described: Mapping[str, Any] = {}
-    if repo is not None and subject not in agents.names() and not Path(subject).is_file():
+    if repo is not None and loading.is_recorded(repo, subject):
         described = repo.origin(subject).get("environment") or {}
         if described:
             origin = RecordedPath(repo, repo.resolve(subject)).origin
@@ -198,11 +181,12 @@ def evaluate(
     """
     if episodes < 1:
         raise InvalidInput(f"'episodes' must be at least 1, got {episodes}")
-    state = meant(repo, subject)  # before anything is made that it may not fit
+    found = loading.meant(repo, subject)  # before anything is made that it may not fit
     traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
     env: Any = make(environment, **dict(arguments))
     view = View(env)
-    agent = agent_of(repo, subject, view.size, view.actions, seed)
+    here = loading.described(env, view)
+    agent = agent_of(repo, subject, view.size, view.actions, seed, here)
     if run is not None and repo is not None:
         config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
         env = Recorder(env, repo, run, config=config)
@@ -211,6 +195,7 @@ def evaluate(
         results = play(env, agent, view, tasks(traces, episodes), seed, tell)
     finally:
         env.close()
+    state = found.state if found is not None else None
     fewest = fewest_steps(traces, arguments.get("target", 3))
     names = list(traces) or [environment]
     scores = [

@@ -10,7 +10,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, TextIO
 
-from simgit import agents
 from simgit.analysis import learning_curves
 from simgit.errors import NotFound
 from simgit.plot import state_values
@@ -100,9 +99,8 @@ class RunFolder:
             self._checkpoint(done)
 
     def _checkpoint(self, done: TrainingEpisode) -> None:
-        data = self._training.agent.state()
         for name in (f"checkpoint_ep{done.number}", "checkpoint_latest"):
-            self._replace(name, lambda path: agents.write_checkpoint(data, path))
+            self._training.save(self._directory / name)
         self._summarise(done.number)
         self._steps.flush()
         self._log.flush()

@@ -99,9 +99,15 @@ def episode(
     learn: bool = True,
     options: dict[str, Any] | None = None,
     watch: Watch | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> TrainingEpisode:
-    """Reset the environment with a seed, and let the agent act until the episode is over."""
+    """Reset the environment with a seed, and let the agent act until the episode is over.
+
+    ``begun`` is called after the reset, ``watch`` after each step.
+    """
     observation, info = env.reset(seed=seed, options=options)
+    if begun is not None:
+        begun()
     seen, length, total = view.vector(observation), 0, 0.0
     while True:
         done = step(env, agent, view, seen, learn=learn)

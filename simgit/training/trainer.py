@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
+from simgit import agents
 from simgit.agents import Agent
+from simgit.analysis.shared_states import free_name
 from simgit.errors import InvalidInput
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import View, make
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
-from simgit.training.checkpoints import AGENT, TRIAL, StagedAgent, Stages, newest
+from simgit.training.checkpoints import AGENT, Checkpoint, StagedAgent, Stages, newest, read
 from simgit.training.config import Config
+from simgit.training.loading import TRAINED_IN, Source, described, source
 from simgit.training.loop import Tell, TrainingEpisode, Watch, episode
 from simgit.training.trials import Trials
 
@@ -32,6 +36,7 @@ class Training:
         view: View,
         done: int = 0,
         solved: int = 0,
+        initial: Mapping[str, Any] | None = None,
     ) -> None:
         """Join the parts; use ``train`` or ``resume``.
 
@@ -43,6 +48,7 @@ class Training:
             view: the agent's view of the environment.
             done: the number of finished episodes.
             solved: the number of those that terminated.
+            initial: the checkpoint of a loaded agent, to be attached to the first state.
         """
         self._repo = repo
         self.env = env
@@ -51,6 +57,7 @@ class Training:
         self.done = done
         self.solved = solved
         self._config = config
+        self._initial = initial
         self._trials = Trials(repo, self.run)
 
     @property
@@ -68,23 +75,44 @@ class Training:
         """Train for one episode, and attach a checkpoint if one is due."""
         config, number = self.config, self.done + 1
         seed = config.episode_seed(number)
-        result = episode(self.env, self.agent, self.view, seed, number=number, watch=watch)
+        result = episode(
+            self.env, self.agent, self.view, seed, number=number, watch=watch, begun=self._begun
+        )
         self.done = number
         self.solved += result.terminated
         if number % config.checkpoint == 0 or number == config.episodes:
             self.checkpoint()
         return result
 
+    def _begun(self) -> None:
+        """Attach the loaded agent to the run's first state: nothing else has it for sure."""
+        load = self.config.load
+        if self._initial is not None and load is not None:
+            self.env.attach(load["attachment"], self._initial)
+            self.env.flush()
+            self._initial = None
+
     def checkpoint(self) -> None:
         """Attach a checkpoint to the newest state, store both, and run its trial."""
-        self.env.attach(AGENT, self.agent.state())
+        self.env.flush()
+        state = self._repo.resolve(f"{self.run}@{self.env.step_count}")
+        data = self.agent.state()
+        made = Checkpoint(state, free_name(self._repo, self.run, state, AGENT, data))
+        self.env.attach(made.name, data)
         self.env.flush()
         if self.config.trials:
-            self.try_out()
+            self.try_out(made)
 
-    def try_out(self) -> None:
-        """Run a trial without exploring, and attach its result to the checkpoint's state."""
-        self.env.attach(TRIAL, self._trials.judge(self.agent, self.config.trials))
+    def try_out(self, checkpoint: Checkpoint) -> None:
+        """Run a trial of a checkpoint, the newest, and attach its result to the same state."""
+        self.env.attach(checkpoint.trial, self._trials.judge(self.agent, self.config.trials))
+
+    def save(self, path: Path) -> None:
+        """Write the agent's checkpoint to a file, which ``train`` and ``evaluate`` take."""
+        partial = path.with_name(f".{path.name}.partial{path.suffix}")
+        described_in = {TRAINED_IN: described(self.env, self.view)}
+        agents.write_checkpoint({**self.agent.state(), **described_in}, partial)
+        partial.replace(path)
 
     def remaining(self) -> int:
         """Return the number of episodes left."""
@@ -117,9 +145,12 @@ def train(
     config: Config,
     environment: str = SIMKUBE,
     arguments: Mapping[str, Any] | None = None,
+    *,
+    load: Source | str | None = None,
+    transfer: bool = False,
     **options: Any,
 ) -> Training:
-    """Begin a training.
+    """Begin a training, with a new agent or that of another run.
 
     Args:
         repo: the repository.
@@ -127,21 +158,34 @@ def train(
         config: the settings; ``environment`` is filled in.
         environment: the id of a registered environment.
         arguments: the environment's arguments.
+        load: a run, another revision or a checkpoint file, whose agent the run begins with.
+        transfer: take only what that agent learned; otherwise it continues where it was, with its
+            exploration, counters, optimiser, replay buffer and random generators.
         options: options of the recorder.
 
     Raises:
-        InvalidInput: the run has states, or a setting or argument is invalid.
-        NotFound: no such environment, agent or trace.
+        InvalidInput: the run has states, a setting or argument is invalid, or the loaded agent
+            does not fit the environment or the settings.
+        NotFound: no such environment, agent, trace, run or file.
     """
+    if transfer and load is None:
+        raise InvalidInput("'transfer' needs 'load': a run or a checkpoint file")
+    begins = source(repo, load) if isinstance(load, str) else load
     if run in repo.runs and repo.runs[run].oid is not None:
         raise InvalidInput(
             f"run '{run}' has states already: resume it, or name another run", name=run
         )
     env = make(environment, **dict(arguments or {}))
     view = View(env)
-    agent = config.make_agent(view.size, view.actions)
+    if begins is not None:
+        begins.check_fit(view.size, view.actions, described(env, view))
+    agent, initial = config.make_agent(view.size, view.actions), None
+    if begins is not None:
+        begins.load_into(agent, transfer)
+        initial = agent.state()
+        config = replace(config, load=begins.plain(transfer, initial))
     recorder = Recorder(env, repo, run, config=config.plain(), **options)
-    return Training(repo, recorder, agent, lambda: config, view)
+    return Training(repo, recorder, agent, lambda: config, view, initial=initial)
 
 
 def resume(repo: Repository, run: str, *, episodes: int | None = None, **options: Any) -> Training:
@@ -167,18 +211,37 @@ def resume(repo: Repository, run: str, *, episodes: int | None = None, **options
     _ask_for(repo, info, episodes)
     stages = Stages(repo, run)
     start = newest(repo, run)
-    env = Recorder.resume(repo, run, at=-1 if start is None else start, **options)
+    env = Recorder.resume(repo, run, at=-1 if start is None else start.state, **options)
     view = View(env)
     agent = StagedAgent(stages, env, view)
     done = solved = 0
     if start is not None:
-        agent.load(repo.attachment(start, AGENT))
-        past = repo.trajectory(start)
+        agent.load(read(repo, start))
+        past = repo.trajectory(start.state)
         done, solved = int(past.episode_starts.sum()), int(past.terminations.sum())
+    elif (load := stages.at(-1).load) is not None:
+        agent.load(_began_with(repo, run, load))
     training = Training(repo, env, agent, lambda: stages.at(env.step_count), view, done, solved)
-    if start is not None and training.config.trials and TRIAL not in repo.attachments(start):
-        training.try_out()  # it was interrupted before the trial
+    untried = start is not None and start.trial not in repo.attachments(start.state)
+    if start is not None and untried and training.config.trials:
+        training.try_out(start)  # it was interrupted before the trial
     return training
+
+
+def _began_with(repo: Repository, run: str, load: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the agent that a run began with.
+
+    Raises:
+        InvalidInput: the run ended before it was stored.
+    """
+    first = repo.trajectory(run)[0].oid
+    if load["attachment"] not in repo.attachments(first):
+        raise InvalidInput(
+            f"run '{run}' ended before its agent was stored: begin it again from '{load['from']}'",
+            name=run,
+        )
+    data: Mapping[str, Any] = repo.attachment(first, load["attachment"])
+    return data
 
 
 def _ask_for(repo: Repository, info: RunInfo, episodes: int | None) -> None:

@@ -257,7 +257,7 @@ def test_a_loader_refuses_what_it_is_not_for() -> None:
             variant("greedy").load({**variant("greedy").state(), part: [1]})
     with pytest.raises(InvalidInput, match="replay buffer has"):
         agents.make("dqn", 5, 7, buffer=100).load(checkpoint)
-    with pytest.raises(InvalidInput, match="another resolution"):
+    with pytest.raises(InvalidInput, match="has setting 'resolution' 16, this agent 2"):
         agents.make("greedy", 5, 7, resolution=2).load(variant("greedy").state())
     with pytest.raises(InvalidInput, match="not a checkpoint"):
         agents.load({"kind": "dqn"})

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,7 +127,9 @@ def test_diff_tells_objects_of_one_name_apart(run, web: Path, directory: Path) -
 def test_an_edit_that_cannot_be_done_names_what_is_there(run, web: Path, directory: Path) -> None:
     before = web.read_bytes()
     for args, said in (
-        (["-w", "api", "--cpu", "1"], "no such workload 'api' in the trace (there are: default/web)"),
+        (["-w", "api", "--cpu", "1"], "no such workload 'api' in the trace (there are: default/web); "
+         "choose one with --workload default/web"),
+        (["-w", "wep", "--cpu", "1"], "in the trace; did you mean '--workload web'?"),
         (["-w", "web", "-c", "log", "--cpu", "1"], "no container 'log' in 'default/web'"),
         (["-w", "web", "-k", "StatefulSet", "--cpu", "1"], "no such workload 'StatefulSet web'"),
         (["-w", "web", "--cpu", "1x"], "1x"),
@@ -208,6 +211,28 @@ def test_convert_loses_nothing_either_way(run, web: Path, directory: Path) -> No
     assert (
         "must end with '.json'" in run("trace", "convert", web, "a.txt", "--to", "json", code=2).err
     )
+
+
+def test_convert_says_what_it_does_not_keep_byte_by_byte(run, web: Path, directory: Path) -> None:
+    assert run("trace", "convert", web, "web.json").err == ""
+    assert run("trace", "convert", "web.json", "back.sktrace").err == ""  # as written here
+    data = msgpack.unpackb(web.read_bytes(), strict_map_key=False)
+    other = {key: data[key] for key in reversed(list(data))}
+    (directory / "other.sktrace").write_bytes(msgpack.packb(other))
+    size = (directory / "other.sktrace").stat().st_size
+    assert run("trace", "convert", "other.sktrace", "same.msgpack").err == ""
+    assert (directory / "same.msgpack").read_bytes() == (directory / "other.sktrace").read_bytes()
+    assert run("trace", "convert", "other.sktrace", "other.json").err == (
+        "warning: 'other.sktrace' is converted in content, not byte by byte; not kept: the order "
+        f"of keys, sizes of numbers ({size} bytes, converted back {web.stat().st_size})\n"
+    )
+    (directory / "more.sktrace").write_bytes(msgpack.packb(data | {"note": 1}))
+    said = run("trace", "convert", "more.sktrace", "more.json").err
+    assert "not kept: fields that no trace has, such as 'note'; the order" in said
+    compact = json.dumps(json.loads((directory / "web.json").read_text()))
+    (directory / "compact.json").write_text(compact)
+    assert "white space" in run("trace", "convert", "compact.json", "compact.sktrace").err
+    assert read_trace_file(directory / "compact.sktrace") == read_trace_file(web)
 
 
 def test_traces_go_through_pipes(process, directory: Path) -> None:

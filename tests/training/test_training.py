@@ -447,6 +447,7 @@ def test_the_run_folder_has_what_its_users_know(tmp_path: Path) -> None:
     assert first["namespace"] == "default" and first["seed"] == 1000
     assert (tmp_path / "out" / "command.txt").read_text() == "simgit train --trace 'a b'\n"
     latest = agents.read_checkpoint(tmp_path / "out" / "checkpoint_latest")
+    assert latest.pop("trained_in")["vector"] == "base"
     assert agents.to_json(latest) == agents.to_json(repo.attachment("a", "agent"))
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["episodes"] == 4
 

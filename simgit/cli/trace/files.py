@@ -21,11 +21,19 @@ FILE: Final = click.argument("file", metavar="FILE")
 
 def read(app: App, file: str) -> Trace:
     """Read a trace, msgpack or JSON, from a file or with ``-`` from standard input."""
-    from simgit.kube.trace.files import parse_trace, read_trace_file
+    return read_with_bytes(app, file)[0]
+
+
+def read_with_bytes(app: App, file: str) -> tuple[Trace, bytes]:
+    """Read a trace as ``read`` does; return the bytes that it was read from, too."""
+    from simgit.kube.trace.files import parse_trace, read_bytes
 
     if file == PIPE:
-        return parse_trace(sys.stdin.buffer.read(), "standard input")
-    return read_trace_file(app.path(file))
+        data = sys.stdin.buffer.read()
+        return parse_trace(data, "standard input"), data
+    path = app.path(file)
+    data = read_bytes(path)
+    return parse_trace(data, str(path)), data
 
 
 def write(app: App, file: str, trace: Trace, suffix: str | None = None) -> None:

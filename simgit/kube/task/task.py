@@ -16,7 +16,7 @@ from simgit.kube.task.actions import ACTIONS, STANDARD, act
 from simgit.kube.task.resources import read_resources, requests_of
 from simgit.kube.task.reward import REWARDS
 from simgit.kube.task.vectors import VECTORS
-from simgit.kube.trace.edit import Workload, no_workload
+from simgit.kube.trace.edit import ANY, Workload, no_workload
 from simgit.kube.trace.model import Trace
 
 Order = Literal["after", "before"]
@@ -86,7 +86,7 @@ def _first(trace: Trace) -> Workload:
         if gvk_of(manifest) == _DEPLOYMENT:
             namespace, _, name = full_name(manifest).partition("/")
             return Workload(name, namespace, _DEPLOYMENT)
-    raise no_workload(trace, Workload("*", gvk=_DEPLOYMENT))
+    raise no_workload(trace, Workload(ANY, gvk=_DEPLOYMENT))
 
 
 def _check(manifest: Manifest) -> None:

@@ -30,6 +30,8 @@ from simgit.kube.trace.spec_hash import spec_hash
 Match = Callable[[Manifest], bool]
 Change = Callable[[Manifest], Manifest]
 
+ANY = "*"
+"""The name of no workload in particular, in errors."""
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _MAX_REPLICAS = 2**31 - 1
 _NAMED = 8
@@ -67,16 +69,21 @@ def workload(name: str, *, namespace: str | None = None, gvk: str | None = None)
 
 
 def no_workload(trace: Trace, match: Match) -> NotFound:
-    """Return the error for a match without objects: it names the nearest, or all, workloads."""
+    """Return the error for a match without objects: it says what to type instead.
+
+    That is the nearest workload's name, or a list of those that there are.
+    """
     names = list(dict.fromkeys(full_name(m) for m in trace.applied() if containers_of(m)))
     asked = near = ""
+    is_named = False
     if isinstance(match, Workload):
         asked = f" '{match}'"
         near = did_you_mean(match.name, {name.rpartition("/")[2] for name in names})
+        is_named = match.name == ANY or match.gvk is None
     there = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-    return NotFound(
-        f"no such workload{asked} in the trace" + (near or f" (there are: {there or 'none'})")
-    )
+    known = near.replace("'", "'--workload ", 1) or f" (there are: {there or 'none'})"
+    typed = f"; choose one with --workload {names[0]}" if names and is_named and not near else ""
+    return NotFound(f"no such workload{asked} in the trace{known}{typed}")
 
 
 def edit(trace: Trace, match: Match, change: Change) -> Trace:

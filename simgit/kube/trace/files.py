@@ -22,7 +22,7 @@ def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
     Raises InvalidInput; ``path`` on the error names the place inside the trace.
     """
     try:
-        if data.lstrip()[:1] in (b"{", b"["):  # no msgpack of a trace begins with these bytes
+        if is_json(data):
             return trace_from_json(data, max_chars=max_bytes)
         return load_trace(data, max_bytes=max_bytes)
     except InvalidInput as error:
@@ -32,19 +32,29 @@ def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
         ) from None
 
 
+def is_json(data: bytes) -> bool:
+    """Return True for JSON: no msgpack of a trace begins with these bytes."""
+    return data.lstrip()[:1] in (b"{", b"[")
+
+
 def read_trace_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Trace:
     """Return the trace in a ``.sktrace`` or JSON file, whose size is checked first.
 
     Raises NotFound if there is no such file, InvalidInput if it is not a trace.
     """
-    path = Path(path)
+    data = read_bytes(Path(path), max_bytes=max_bytes)
+    return parse_trace(data, str(path), max_bytes=max_bytes)
+
+
+def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return the content of a file whose size is checked first; raises as ``read_trace_file``."""
     try:
         if not path.is_file():
             why = "it is a directory" if path.is_dir() else "no such file"
             raise NotFound(f"cannot read '{path}': {why}")
         if path.stat().st_size > max_bytes:
             raise InvalidInput(f"cannot read '{path}': more than {max_bytes} bytes", path="")
-        return parse_trace(path.read_bytes(), str(path), max_bytes=max_bytes)
+        return path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"cannot read '{path}': {(error.strerror or '').lower()}") from error
 
