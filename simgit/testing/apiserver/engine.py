@@ -140,6 +140,7 @@ class ServedCluster(EmbeddedCluster):
         self.world: ServedWorld = self._world
         self.world.lingers = not kwok
         self.kwok = kwok
+        self._revisions: dict[tuple[str, str, str], int] = {}
 
     def set_lifecycle(self, delays: PodDelays, lifetimes: Lifetimes | None) -> None:
         """Set the delays and lifetimes of later pods."""
@@ -150,12 +151,20 @@ class ServedCluster(EmbeddedCluster):
 
     def accept(self, manifest: Manifest) -> None:
         """Take an object; nothing acts on it yet. Raises InvalidInput for one to be refused."""
+        key = _key(manifest)
+        new = key not in self._objects
         self._apply_one(manifest)
+        controller = self._objects.get(key)
+        if new and isinstance(controller, Deployment):
+            # An earlier Deployment's ReplicaSets may still be there: no name is used again.
+            controller._revision = self._revisions.get(key, 0)
 
     def withdraw(self, manifest: Manifest, *, orphan: bool = False) -> None:
         """Take back an object; orphans of it stay."""
-        key = (gvk_of(manifest), namespace_of(manifest), name_of(manifest))
+        key = _key(manifest)
         controller = self._objects.pop(key, None)
+        if isinstance(controller, Deployment):
+            self._revisions[key] = controller._revision
         if key[0] == PRIORITY_CLASS:
             self.world.priorities.pop(key[2], None)
         if controller is None:
@@ -186,6 +195,10 @@ def children_of(controller: Controller) -> list[PodOwner]:
     if isinstance(controller, CronJob):
         return [job for job in controller.jobs if not job.gone]
     return []
+
+
+def _key(manifest: Manifest) -> tuple[str, str, str]:
+    return gvk_of(manifest), namespace_of(manifest), name_of(manifest)
 
 
 def _gvk(controller: Controller) -> str:
