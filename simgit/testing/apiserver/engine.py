@@ -36,6 +36,8 @@ class ServedWorld(World):
         super().__init__(*arguments, **named)
         self.lingers = False
         self.lingering: dict[int, Pod] = {}
+        self._holders: dict[tuple[str, str], list[Pod]] = {}
+        """The pods of a namespace and name: the first exists, others wait until it is gone."""
         self.deleted: list[Pod] = []
         """Pods deleted by a controller, by preemption or by a taint since the last look."""
 
@@ -45,7 +47,25 @@ class ServedWorld(World):
         if owner.kind not in _NAMED:
             drawn = hashlib.sha256(f"{namespace}/{name}/{pod.uid}".encode()).digest()
             pod.name = f"{owner.name}-{''.join(_LETTERS[b % len(_LETTERS)] for b in drawn[:5])}"
+        self._holders.setdefault((namespace, pod.name), []).append(pod)
         return pod
+
+    def admit(self, pod: Pod) -> None:
+        """Queue a pod, unless another one of its name is still there."""
+        if self._holders[pod.namespace, pod.name][0] is pod:
+            super().admit(pod)
+
+    def _free(self, pod: Pod) -> None:
+        """Let the next pod of the same name follow one that is gone."""
+        key = (pod.namespace, pod.name)
+        first, *rest = self._holders[key]
+        if first is not pod:
+            self._holders[key].remove(pod)
+        elif rest:
+            self._holders[key] = rest
+            super().admit(rest[0])
+        else:
+            del self._holders[key]
 
     def delete_pod(self, pod: Pod, reason: str, message: str) -> None:
         """Delete a pod, or begin to: its owner no longer counts it, its node still does."""
@@ -54,6 +74,7 @@ class ServedWorld(World):
         self.deleted.append(pod)
         if not self.lingers or pod.node is None or pod.finished:
             super().delete_pod(pod, reason, message)
+            self._free(pod)
             return
         pod.removed = True
         del self.pods[pod.uid]
@@ -71,6 +92,7 @@ class ServedWorld(World):
         self.delete_pod(pod, "Killing", "deleted")
         if self.lingering.pop(pod.uid, None) is None:
             return
+        self._free(pod)
         assert pod.node is not None
         if pod.uid in pod.node.pods:
             pod.node.remove(pod)
