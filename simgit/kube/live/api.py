@@ -105,9 +105,13 @@ _KNOWN: Final = _kinds(
     ("coordination.k8s.io/v1", "Lease", "leases", True),
     ("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", False),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False),
+    (
+        "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations", False,
+    ),
     ("simkube.io/v1", "Simulation", "simulations", False),
     ("simkube.io/v1", "SimulationRoot", "simulationroots", False),
-)
+)  # fmt: skip
 """Kinds that need no question; others are looked up in the server's discovery."""
 
 
