@@ -145,7 +145,12 @@ class ClusterContract:
             cluster.advance(-1)
 
     def test_kinds_without_pods_are_no_error(self, cluster: KubeCluster) -> None:
-        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "web"},
+            "spec": {"ports": [{"port": 80}]},
+        }
         cluster.apply([virtual_object(service, SIMULATION), deployment()])
         assert self.counts(cluster) == (3, 0, 3)
         cluster.delete([virtual_object(service, SIMULATION)])

@@ -49,6 +49,8 @@ CLEANUP_SECONDS: Final = 60.0
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NODE_SECONDS: Final = 15.0
 _EMPTY_SECONDS: Final = 20.0
+BACKOFF_SECONDS: Final = 10.0
+"""The longest time that the scheduler lets a pod that did not fit wait after room was freed."""
 _LOOK_SECONDS: Final = 1.0
 """The shortest time between two lists of what the watch should have told."""
 
@@ -351,7 +353,7 @@ class _Settling:
             elif self.decided():
                 return
             elif time.monotonic() - since >= self.settings.settle:
-                if not self.waiting() and self.seen():
+                if not self.waiting() and not self.backing_off() and self.seen():
                     return
                 since = time.monotonic() - self.settings.settle  # look again in a second
 
@@ -368,7 +370,9 @@ class _Settling:
 
     def decided(self) -> bool:
         """Return True if all pods exist, and nobody is about to change one."""
-        wanted = None if self.cluster.deleted else _wanted(self.cluster.workloads.values())
+        if self.cluster.deleted or self.controller.freed is not None:
+            return False
+        wanted = _wanted(self.cluster.workloads.values())
         return wanted == len(self.watched.objects()) and not self.waiting()
 
     def waiting(self) -> int:
@@ -376,6 +380,17 @@ class _Settling:
         foreign = self.controller.foreign
         return sum(
             _open(pod, self.at_once and lookup(pod, ("spec", "nodeName")) not in foreign)
+            for pod in self.watched.objects()
+        )
+
+    def backing_off(self) -> bool:
+        """Return True if a pod may fit by now that the scheduler will try again later."""
+        freed = self.controller.freed
+        if freed is None or time.monotonic() - freed > BACKOFF_SECONDS:
+            return False
+        return any(
+            not lookup(pod, ("spec", "nodeName"))
+            and condition(pod, "PodScheduled", "reason") == "Unschedulable"
             for pod in self.watched.objects()
         )
 

@@ -49,10 +49,12 @@ def settings(**values: Any) -> LiveSettings:
 @contextmanager
 def loopback(folder: Path, *, nodes: int = 3, **options: Any) -> Iterator[tuple[ApiServer, Api]]:
     """Start a server without a kubelet, with virtual nodes of ours."""
-    with ApiServer(**{"kwok": False, "time": "real", **options}) as server:
-        with Api("loopback", kubeconfig=server.kubeconfig(folder / "kubeconfig")) as api:
-            create_nodes(api, nodes)
-            yield server, api
+    with (
+        ApiServer(**{"kwok": False, "time": "real", **options}) as server,
+        Api("loopback", kubeconfig=server.kubeconfig(folder / "kubeconfig")) as api,
+    ):
+        create_nodes(api, nodes)
+        yield server, api
 
 
 @contextmanager
@@ -73,5 +75,7 @@ def left_on(server: ApiServer) -> list[str]:
         f"{plural}/{each['metadata']['name']}"
         for plural in kinds
         for each in server.objects(plural)
-        if not each["metadata"].get("namespace", each["metadata"]["name"]).startswith(("kube-", "default"))
+        if not each["metadata"]
+        .get("namespace", each["metadata"]["name"])
+        .startswith(("kube-", "default"))
     ]
