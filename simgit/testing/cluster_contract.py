@@ -91,7 +91,9 @@ class ClusterContract:
         assert cluster.pods() == before
 
     def test_freed_room_is_used_by_what_waits(self, cluster: KubeCluster) -> None:
-        cluster.apply([deployment("other", cpu="16"), deployment(cpu="10")])
+        cluster.apply([deployment("other", cpu="16")])
+        cluster.advance(self.settle)
+        cluster.apply([deployment(cpu="10")])
         assert self.counts(cluster) == (0, 3, 3)
         cluster.delete([deployment("other")])
         assert self.counts(cluster) == (3, 0, 3)
@@ -149,7 +151,7 @@ class ClusterContract:
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": "web"},
-            "spec": {"ports": [{"port": 80}]},
+            "spec": {"ports": [{"port": 80, "protocol": "TCP"}]},
         }
         cluster.apply([virtual_object(service, SIMULATION), deployment()])
         assert self.counts(cluster) == (3, 0, 3)

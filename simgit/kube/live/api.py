@@ -314,6 +314,8 @@ class Api:
             except ApiError as error:
                 if error.status != 500:
                     raise
+                if "typed patch object" in str(error):  # it does not match the kind's schema
+                    raise ApiError(str(error), status=400, reason="Invalid") from error
                 try:
                     self.create(path.rpartition("/")[0], body, dryRun="All")
                 except ApiError as told:

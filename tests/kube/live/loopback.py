@@ -70,7 +70,7 @@ def replayer(api: Api, **options: Any) -> Iterator[ReplayDriver]:
 
 def left_on(server: ApiServer) -> list[str]:
     """Return the names of what a replay could have left on the server."""
-    kinds = ("namespaces", "configmaps", "deployments", "replicasets", "pods")
+    kinds = ("namespaces", "configmaps", "deployments.apps", "replicasets.apps", "pods")
     return [
         f"{plural}/{each['metadata']['name']}"
         for plural in kinds

@@ -12,7 +12,7 @@ import pytest
 from simgit.errors import ClusterError
 from simgit.kube.live import api as calls
 from simgit.kube.live.api import Api
-from simgit.testing.apiserver import FAULT_KINDS, ApiFault, ApiServer
+from simgit.testing.apiserver import FAULT_KINDS, ApiFault, ApiServer, random_faults
 from tests.kube.live.loopback import (
     SIMULATION,
     WEB,
@@ -101,6 +101,29 @@ def test_every_fault_at_every_request(tmp_path: Path) -> None:
     assert set(ended) <= {"ok", "error", "timeout"}
 
 
+@pytest.mark.filterwarnings("ignore:left on the cluster")
+@pytest.mark.slow
+def test_many_faults_in_one_step(tmp_path: Path) -> None:
+    def some(part: int) -> list[str]:
+        ended = []
+        (folder := tmp_path / str(part)).mkdir()
+        with loopback(folder) as (server, api):
+            for seed in range(part, 24, 6):
+                file = folder / f"left{seed}"
+                server.faults = random_faults(seed, 0.05 * (1 + seed % 5))
+                ended.append(step(server, api, file))
+                server.faults = []
+                assert file.exists() or not left_on(server)
+                assert step(server, api, file) == "ok"
+                assert left_on(server) == []
+                assert not file.exists()
+        return ended
+
+    with ThreadPoolExecutor(6) as pool:
+        ended = [each for part in pool.map(some, range(6)) for each in part]
+    assert "ok" in ended
+
+
 def test_a_step_takes_few_requests(tmp_path: Path) -> None:
     with loopback(tmp_path) as (server, api), replayer(api) as driver:
         for _ in range(3):
@@ -109,4 +132,3 @@ def test_a_step_takes_few_requests(tmp_path: Path) -> None:
                 assert cluster.observe(WEB).counts() == (3, 0, 3)
             sent = [f"{each.method} {each.path}" for each in server.requests[first:]]
             assert len(sent) <= 40, "\n".join(sent)
-    print("\n".join(sent))
