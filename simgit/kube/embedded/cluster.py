@@ -37,13 +37,12 @@ from simgit.kube.manifest import (
     Manifest,
     check_identity,
     gvk_of,
-    lookup,
     name_of,
     namespace_of,
     pod_labels,
     template_of,
 )
-from simgit.kube.observation import Observation, failed
+from simgit.kube.observation import Observation, failed, why_no_pods
 from simgit.kube.unmodelled import unmodelled_kind
 
 _KINDS: dict[str, type[Controller]] = {
@@ -228,38 +227,24 @@ class EmbeddedCluster:
 
     def _why_none(self, selection: PodSelection) -> str:
         """Return why there are no pods of a selection."""
-        namespace = selection.namespace
-        here = [each for each in self._objects.values() if each.namespace == namespace]
-        labels = [pod_labels(each.original) for each in here]
-        wanted = [
-            each
-            for each, found in zip(here, labels, strict=True)
-            if found.get(selection.label) == selection.value
-        ]
-        if not wanted:
+        manifests = [each.original for each in self._objects.values()]
+        namespace, label, value = selection.namespace, selection.label, selection.value
+        if not any(
+            namespace_of(each) == namespace and pod_labels(each).get(label) == value
+            for each in manifests
+        ):
             for event in reversed(self._world.events):
                 if event.reason == "FailedCreate" and event.namespace == namespace:
                     return f"{event.kind} '{event.name}' was refused: {event.message}"
-        if not here:
-            return f"no workload exists in namespace '{namespace}'"
-        if not wanted:
-            others = {f"{key}={value}" for found in labels for key, value in found.items()}
-            told = ", ".join(sorted(others)[:5]) or "none"
-            return (
-                f"no workload in namespace '{namespace}' gives its pods the label "
-                f"{selection.label}={selection.value} (labels there: {told})"
-            )
-        return "; ".join(f"{each.kind} '{each.name}' {self._why_idle(each)}" for each in wanted)
+        return why_no_pods(namespace, label, value, manifests, self._refusal)
 
-    def _why_idle(self, controller: Controller) -> str:
-        if lookup(controller.original, ("spec", "replicas")) == 0:
-            return "has 0 replicas"
+    def _refusal(self, manifest: Manifest) -> str | None:
+        """Return why a workload cannot create its pods, None if it can."""
+        workload = self._objects.get(_key(manifest))
         for refused in self._world.refused:
-            if controller in (refused, refused.owner):
-                return f"cannot create pods: {refused.failure}"
-        if lookup(controller.original, ("spec", "paused")):
-            return "is paused"
-        return "has no pods now"
+            if workload in (refused, refused.owner):
+                return refused.failure
+        return None
 
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod, the oldest first."""
