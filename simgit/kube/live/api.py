@@ -309,20 +309,24 @@ class Api:
         propagation: str = "Background",
         grace: int | None = None,
         uid: str | None = None,
+        version: str | None = None,
     ) -> bool:
         """Delete an object, or all of a collection; return False if there was none.
 
-        ``uid`` deletes that object only, not another one of its name.
+        ``uid`` deletes that object only, not another one of its name, and ``version`` only as long
+        as nobody has changed it.
         """
         body: Object = {"propagationPolicy": propagation}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
-        if uid is not None:
-            body["preconditions"] = {"uid": uid}
+        wanted = {"uid": uid, "resourceVersion": version}
+        wanted = {key: value for key, value in wanted.items() if value is not None}
+        if wanted:
+            body["preconditions"] = wanted
         try:
             self._call("DELETE", path, {}, body)
         except ApiError as error:
-            if error.status == 404 or (uid is not None and error.status == 409):
+            if error.status == 404 or (wanted and error.status == 409):
                 return False
             raise
         return True

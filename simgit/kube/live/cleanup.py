@@ -40,7 +40,7 @@ _KINDS: Final = (
 """What no other object of ours owns, and so has to be looked for."""
 
 
-class Entry(TypedDict):
+class Noted(TypedDict):
     """An object that a session created, or was about to."""
 
     server: str
@@ -76,7 +76,7 @@ class Created:
         """
         self.file = file
         self.server = server
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Noted] = {}
         if file is not None:
             with suppress(FileNotFoundError):
                 self._entries = {each["path"]: each for each in _read(file) if self._here(each)}
@@ -94,11 +94,11 @@ class Created:
         if self._entries.pop(path, None) is not None:
             self._write(path)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Noted]:
         """Return what may be there still, in the order of creation."""
         return list(self._entries.values())
 
-    def _here(self, entry: Entry) -> bool:
+    def _here(self, entry: Noted) -> bool:
         return entry["server"] == self.server
 
     def _write(self, path: str) -> None:
@@ -117,17 +117,17 @@ class Created:
             ) from None
 
 
-def _read(file: Path) -> list[Entry]:
+def _read(file: Path) -> list[Noted]:
     found = []
     for line in file.read_text("utf-8", "replace").splitlines():
         with suppress(ValueError, KeyError, TypeError):  # a damaged line is of no use to anybody
             raw = json.loads(line)
-            found.append(Entry(server=raw["server"], path=raw["path"], uid=raw["uid"]))
+            found.append(Noted(server=raw["server"], path=raw["path"], uid=raw["uid"]))
     return found
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[list[Entry]]:
+def _locked(file: Path) -> Iterator[list[Noted]]:
     """Lock the file, which another process may replace at any time; give what is in it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -142,7 +142,7 @@ def _locked(file: Path) -> Iterator[list[Entry]]:
                     return
 
 
-def _replace(file: Path, entries: list[Entry]) -> None:
+def _replace(file: Path, entries: list[Noted]) -> None:
     """Write a file at once, or delete it where nothing is left."""
     if not entries:
         file.unlink()
@@ -187,7 +187,7 @@ def remove(
     left: dict[str, str] = {}
     with api.within(seconds, afresh=True):
         end = api.clock.monotonic() + seconds
-        ranks: dict[int, list[Entry]] = {}
+        ranks: dict[int, list[Noted]] = {}
         for entry in reversed(created.entries()):
             ranks.setdefault(_rank(entry["path"]), []).append(entry)
         for number in sorted(ranks):
@@ -224,7 +224,7 @@ def _rank(path: str) -> int:
     return _ORDER.index(plural if plural in _ORDER else "")
 
 
-def _delete(api: Api, entry: Entry) -> str | None:
+def _delete(api: Api, entry: Noted) -> str | None:
     """Delete an object of ours; return its uid, None if there is none of ours at its path."""
     found = api.find(entry["path"])
     if found is None:
