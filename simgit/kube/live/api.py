@@ -253,6 +253,10 @@ class Api:
         """Return an object; raises ApiError."""
         return self._call("GET", path, query)
 
+    def text(self, path: str, **query: Any) -> str:
+        """Return what is no object, such as a log; raises ApiError."""
+        return self._request("GET", path, query).decode(errors="replace")
+
     def find(self, path: str) -> Object | None:
         """Return an object, None if it does not exist."""
         try:
@@ -339,6 +343,16 @@ class Api:
         body: Any = None,
         content: str = "application/json",
     ) -> Object:
+        return _json(self._request(method, path, query, body, content), path)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Any = None,
+        content: str = "application/json",
+    ) -> bytes:
         again = method in _READING or content == APPLY
         wait, reloaded = 0.25, False
         while True:
@@ -351,7 +365,7 @@ class Api:
                 error = broken
             else:
                 if status < 300:
-                    return _json(data, path)
+                    return data
                 error = _refusal(status, data, f"{method} {path}")
                 if status == 401 and not reloaded:
                     reloaded = True

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, TypedDict
 
 from simgit.errors import StorageError, reason
@@ -167,7 +170,60 @@ def run_of(manifest: Mapping[str, Any]) -> str | None:
     if run:
         return str(run)
     simulation = str(labels.get(SIMULATION_LABEL) or "")
-    return simulation if _NAME.fullmatch(simulation) else None
+    return simulation if is_our_name(simulation) else None
+
+
+def is_our_name(simulation: str) -> bool:
+    """Return True if a Simulation's name is one that simgit gives."""
+    return _NAME.fullmatch(simulation) is not None
+
+
+def label_value(text: str) -> str:
+    """Return a text as the value of a label: at most 63 letters, digits, '-', '_' and '.'."""
+    return re.sub("[^A-Za-z0-9_.-]", "-", text)[:63].strip("-_.") or "run"
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does, so that it is cleaned up."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Keep the first Ctrl-C or SIGTERM until the block has ended; a second one ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {}
+    kept: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if kept:
+            raise KeyboardInterrupt
+        kept.append(number)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    if kept:
+        signal.raise_signal(kept[0])
 
 
 def remove(
