@@ -301,9 +301,11 @@ class Api:
         """Merge a patch into an object."""
         return self._call("PATCH", path, query, body, MERGE)
 
-    def apply(self, path: str, body: Object, *, manager: str, force: bool = True) -> Object:
+    def apply(
+        self, path: str, body: Object, *, manager: str, force: bool = True, **query: Any
+    ) -> Object:
         """Apply an object on the server's side; the same again changes nothing: it is retried."""
-        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        query |= {"fieldManager": manager, "force": "true" if force else "false"}
         return self._call("PATCH", path, query, body, APPLY)
 
     def delete(

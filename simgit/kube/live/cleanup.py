@@ -220,8 +220,8 @@ def shielded() -> Iterator[None]:
             before[number] = signal.signal(number, note)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for caught, handler in before.items():
+            signal.signal(caught, handler if handler is not None else signal.SIG_DFL)
     if kept:
         signal.raise_signal(kept[0])
 
