@@ -275,7 +275,9 @@ class Api:
             try:
                 while True:
                     page = self._call("GET", path, query | following)
-                    found += page.get("items") or ()
+                    if "items" not in page:  # what is no list must not count as an empty one
+                        raise ApiError(f"the API server's answer is not a list ({path})")
+                    found += page["items"] or ()
                     metadata = page.get("metadata") or {}
                     token = metadata.get("continue")
                     if not token:
