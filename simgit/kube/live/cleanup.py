@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TypedDict
 
-from simgit.errors import StorageError, reason
+from simgit.errors import StorageError, reason, warn
 from simgit.kube.live.api import Api, ApiError, Object
 from simgit.kube.simulation import SIMULATION_LABEL
 
@@ -198,7 +198,7 @@ def terminable() -> Iterator[None]:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    raise KeyboardInterrupt  # what saves its work at a Ctrl-C does so at a SIGTERM too
 
 
 @contextmanager
@@ -214,6 +214,7 @@ def shielded() -> Iterator[None]:
         if kept:
             raise KeyboardInterrupt
         kept.append(number)
+        warn("cleaning up; interrupt again to stop, which leaves objects on the cluster")
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
