@@ -22,7 +22,7 @@ from simgit.errors import AlreadyExists, ClusterError, InvalidInput, warn
 from simgit.kube import hooks
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import PodDelays
-from simgit.kube.live.api import Api, ApiError, Object
+from simgit.kube.live.api import UNCERTAIN, Api, ApiError, Object
 from simgit.kube.live.cleanup import (
     RUN,
     SECONDS,
@@ -54,7 +54,6 @@ SK_LEASE: Final = "sk-lease"
 _RETRIES: Final = 3
 _LOG_LINES: Final = 50
 _DRIVER_PORT: Final = 8888
-_UNCERTAIN: Final = frozenset({0, 500, 502, 503, 504})
 _HOPELESS: Final = frozenset(
     {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
 )
@@ -400,7 +399,7 @@ class SimkubeDriver:
                 made = self._api.create(self._api.path_of(manifest, single=False), manifest)
                 break
             except ApiError as failed:
-                if failed.status not in _UNCERTAIN | {409}:
+                if failed.status not in UNCERTAIN | {409}:
                     raise
                 error = failed
             found = self._api.find(path)
