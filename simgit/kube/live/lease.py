@@ -23,6 +23,8 @@ NAMESPACE: Final = "default"
 SECONDS: Final = 30
 RENEW_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 2.0
+_TAKE_SECONDS: Final = 60.0
+"""How long it may take besides the wait for a lease that is not renewed."""
 
 
 class ClusterLease:
@@ -65,7 +67,8 @@ class ClusterLease:
             ClusterError: another session holds it; ``holder`` is its name.
         """
         try:
-            self._take()
+            with self._api.within(self._seconds + self._renew + _TAKE_SECONDS):
+                self._take()
         except BaseException:
             self.release()  # a creation may have had an effect, but no answer
             raise
