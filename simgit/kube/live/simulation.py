@@ -112,7 +112,7 @@ class SimulationSchema:
             (("driver", "port"), settings.port, True),
             (("driver", "tracePath"), url, True),
             (("driver", "virtualNsPrefix"), simulation.prefix, simulation.prefix != "virtual"),
-            (("duration",), f"+{seconds} seconds", True),
+            (("duration",), f"+{seconds}s", True),
             (("speed",), simulation.speed, simulation.speed != 1),
             (("repetitions",), 1, False),
             (("lifecycleParams", "imagePullDelay"), delays.create, bool(delays.create)),
@@ -288,6 +288,13 @@ class SimkubeDriver:
         if simulation.duration is not None:
             trace = cut(trace, simulation.duration)
         timeout = self._settings.timeout
+        takes = trace.seconds / simulation.speed + simulation.linger
+        if takes >= timeout:
+            raise InvalidInput(
+                f"the replay takes {takes:.0f} s at speed {simulation.speed:g}, more than "
+                f"cluster.timeout {timeout:g}: raise it, or the speed, or give a duration",
+                value=takes,
+            )
         self._step += 1
         run = label_value(label)
         name = f"simgit-{_short(run)}-{self._step}-{secrets.token_hex(2)}"
