@@ -316,8 +316,7 @@ def test_what_an_old_definition_lacks_is_refused_if_it_matters(tmp_path: Path) -
     with bench(tmp_path, crds=simulation_crds(lifecycle=False)) as found:
         slow = Simulation(speed=60, delays=PodDelays(ready=20_000))
         with found.driver() as driver, pytest.raises(ClusterError) as caught:
-            with driver.replay(TRACE, slow, WEB, label="main"):
-                pass
+            driver.replay(TRACE, slow, WEB, label="main").__enter__()
         assert str(caught.value) == (
             "the cluster's simulations.simkube.io has no field spec.lifecycleParams."
             "podStartupDelay, which '20000' needs: install a newer SimKube"
@@ -480,11 +479,13 @@ def test_a_webhook_that_simkube_leaves_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_lease_that_another_session_holds_is_said(simkube: Bench) -> None:
-    with simkube.driver(api=simkube.connect()) as first:
-        with first.replay(TRACE, SIMULATION, WEB, label="main"):
-            simkube.api.clock.after_sleep = lambda: first._lease.renew()  # type: ignore
-            assert "the cluster is in use by simgit on" in str(failure(simkube))
-            assert len(simkube.server.objects("simulations.simkube.io")) == 1
+    with (
+        simkube.driver(api=simkube.connect()) as first,
+        first.replay(TRACE, SIMULATION, WEB, label="main"),
+    ):
+        simkube.api.clock.after_sleep = lambda: first._lease.renew()  # type: ignore
+        assert "the cluster is in use by simgit on" in str(failure(simkube))
+        assert len(simkube.server.objects("simulations.simkube.io")) == 1
 
 
 def test_a_lease_that_is_lost_ends_the_step(simkube: Bench) -> None:
@@ -499,8 +500,7 @@ def test_a_lease_that_is_lost_ends_the_step(simkube: Bench) -> None:
     simkube.api.clock.after_sleep = take  # type: ignore[attr-defined]
     slow = Simulation()  # a minute
     with simkube.driver() as driver, pytest.raises(ClusterError, match="lease of the cluster"):
-        with driver.replay(TRACE, slow, WEB, label="main"):
-            pass
+        driver.replay(TRACE, slow, WEB, label="main").__enter__()
     simkube.server.delete("leases.coordination.k8s.io", "simgit", "default")
 
 
