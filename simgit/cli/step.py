@@ -13,7 +13,7 @@ from simgit.cli.params import Choice
 from simgit.cli.trace.files import PIPE, read, write, written
 
 if TYPE_CHECKING:
-    from simgit.kube.embedded import EmbeddedCluster
+    from simgit.kube.cluster import ClusterRows
     from simgit.kube.task.loop import Loop, Step
     from simgit.kube.trace.model import Trace
 
@@ -144,7 +144,7 @@ def _seen(step: Step, vector: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(out: Output, record: dict[str, Any], cluster: EmbeddedCluster) -> None:
+def _write(out: Output, record: dict[str, Any], cluster: ClusterRows) -> None:
     info, reward = record["action_info"], record["reward"]
     changes = ", ".join(record["changes"]) or "no changes"
     told = f"blocked: {info['error']}" if info["blocked"] else changes
@@ -179,7 +179,7 @@ def _numbers(seen: dict[str, Any]) -> str:
     return " ".join(f"{each:g}" for each in seen["vector"])
 
 
-def _reasons(cluster: EmbeddedCluster) -> list[str]:
+def _reasons(cluster: ClusterRows) -> list[str]:
     """Return each reason to wait with the number of pods that wait for it."""
     counts: dict[str, int] = {}
     for pod in cluster.pods():
