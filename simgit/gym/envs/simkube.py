@@ -178,6 +178,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         self._name = names[int(self.np_random.integers(len(names))) if len(names) > 1 else 0]
         trace = traces[self._name]
         self.loop = Loop(task, self.setup, trace, int(self.np_random.integers(2**62)))
+        self.loop.keeps_rows = self.render_mode is not None
         self._steps = 0
         step = self.loop.start()
         return self.loop.vector(step), {**step.info(), **self._beginning()}
@@ -250,6 +251,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             task = evolve(task, target=state["target"])
         loop = Loop(task, self.setup, base)
         loop.restore(state)
+        loop.keeps_rows = self.render_mode is not None
         self.loop, self._name, self._steps = loop, name, state["steps"]
 
     def render(self) -> Any:

@@ -61,7 +61,12 @@ class Step:
 
 
 class Loop:
-    """One episode of a task on a trace."""
+    """One episode of a task on a trace.
+
+    ``keeps_rows`` keeps what a real cluster showed at the last observation, to be rendered.
+    """
+
+    keeps_rows = False
 
     def __init__(self, task: Task, setup: ClusterSetup, trace: Trace, seed: int = 0) -> None:
         """Start an episode; raises NotFound or InvalidInput if the trace does not suit the task."""
@@ -131,7 +136,7 @@ class Loop:
     def cluster(self) -> ClusterRows:
         """The cluster of the last observation; raises ClusterError if a fault struck.
 
-        A real one is empty by then: its rows of pods are those that were observed.
+        Of a real one, which is empty by then, what was kept of it.
         """
         if self._cluster is None:
             if self.setup.live is not None:
@@ -166,8 +171,10 @@ class Loop:
         try:
             with self.setup.settled(self.trace, self.seed, number, self.selection) as cluster:
                 observation = cluster.observe(self.selection)
-                live = self.setup.live is not None
-                self._cluster = KeptRows(cluster.pods(), cluster.nodes()) if live else cluster
+                if self.setup.live is None:
+                    self._cluster = cluster
+                elif self.keeps_rows:
+                    self._cluster = KeptRows(cluster.pods(), cluster.nodes())
         except ClusterError as error:
             if observation is None:
                 is_late = error.__dict__.get("timeout")
