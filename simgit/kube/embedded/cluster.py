@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from simgit.errors import ClusterError, InvalidInput, did_you_mean
 from simgit.kube.cluster import PodSelection
@@ -45,7 +45,7 @@ _KINDS: dict[str, type[Controller]] = {
     "batch/v1.Job": Job,
     "v1.Pod": BarePod,
 }
-_PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
+PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
 _SHORTEST_LIFE_MS = 1000
 """The shortest life of a pod: one of no time at all would be replaced for ever."""
 
@@ -54,6 +54,8 @@ _Key = tuple[str, str, str]
 
 class EmbeddedCluster:
     """A KubeCluster in memory: API server, controllers, scheduler and KWOK."""
+
+    world_class: ClassVar[type[World]] = World
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class EmbeddedCluster:
         specs = default_nodes() if nodes is None else nodes
         _check_nodes(specs)
         rules = Rules(self._created, self._start_delay, self._lifetime)
-        self._world = World(
+        self._world = self.world_class(
             specs,
             rules,
             start_ms=1000 * start,
@@ -123,7 +125,7 @@ class EmbeddedCluster:
 
     def _apply_one(self, manifest: Manifest) -> None:
         gvk, namespace, name = key = _key(manifest)
-        if gvk == _PRIORITY_CLASS:
+        if gvk == PRIORITY_CLASS:
             self._add_priority(manifest)
         elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)
