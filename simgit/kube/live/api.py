@@ -105,9 +105,13 @@ _KNOWN: Final = _kinds(
     ("coordination.k8s.io/v1", "Lease", "leases", True),
     ("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", False),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False),
+    (
+        "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations", False,
+    ),
     ("simkube.io/v1", "Simulation", "simulations", False),
     ("simkube.io/v1", "SimulationRoot", "simulationroots", False),
-)
+)  # fmt: skip
 """Kinds that need no question; others are looked up in the server's discovery."""
 
 
@@ -249,6 +253,10 @@ class Api:
         """Return an object; raises ApiError."""
         return self._call("GET", path, query)
 
+    def text(self, path: str, **query: Any) -> str:
+        """Return what is no object, such as a log; raises ApiError."""
+        return self._request("GET", path, query).decode(errors="replace")
+
     def find(self, path: str) -> Object | None:
         """Return an object, None if it does not exist."""
         try:
@@ -267,7 +275,9 @@ class Api:
             try:
                 while True:
                     page = self._call("GET", path, query | following)
-                    found += page.get("items") or ()
+                    if "items" not in page:  # what is no list must not count as an empty one
+                        raise ApiError(f"the API server's answer is not a list ({path})")
+                    found += page["items"] or ()
                     metadata = page.get("metadata") or {}
                     token = metadata.get("continue")
                     if not token:
@@ -293,9 +303,11 @@ class Api:
         """Merge a patch into an object."""
         return self._call("PATCH", path, query, body, MERGE)
 
-    def apply(self, path: str, body: Object, *, manager: str, force: bool = True) -> Object:
+    def apply(
+        self, path: str, body: Object, *, manager: str, force: bool = True, **query: Any
+    ) -> Object:
         """Apply an object on the server's side; the same again changes nothing: it is retried."""
-        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        query |= {"fieldManager": manager, "force": "true" if force else "false"}
         return self._call("PATCH", path, query, body, APPLY)
 
     def delete(
@@ -305,20 +317,24 @@ class Api:
         propagation: str = "Background",
         grace: int | None = None,
         uid: str | None = None,
+        version: str | None = None,
     ) -> bool:
         """Delete an object, or all of a collection; return False if there was none.
 
-        ``uid`` deletes that object only, not another one of its name.
+        ``uid`` deletes that object only, not another one of its name, and ``version`` only as long
+        as nobody has changed it.
         """
         body: Object = {"propagationPolicy": propagation}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
-        if uid is not None:
-            body["preconditions"] = {"uid": uid}
+        wanted = {"uid": uid, "resourceVersion": version}
+        wanted = {key: value for key, value in wanted.items() if value is not None}
+        if wanted:
+            body["preconditions"] = wanted
         try:
             self._call("DELETE", path, {}, body)
         except ApiError as error:
-            if error.status == 404 or (uid is not None and error.status == 409):
+            if error.status == 404 or (wanted and error.status == 409):
                 return False
             raise
         return True
@@ -331,6 +347,16 @@ class Api:
         body: Any = None,
         content: str = "application/json",
     ) -> Object:
+        return _json(self._request(method, path, query, body, content), path)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Any = None,
+        content: str = "application/json",
+    ) -> bytes:
         again = method in _READING or content == APPLY
         wait, reloaded = 0.25, False
         while True:
@@ -343,7 +369,7 @@ class Api:
                 error = broken
             else:
                 if status < 300:
-                    return _json(data, path)
+                    return data
                 error = _refusal(status, data, f"{method} {path}")
                 if status == 401 and not reloaded:
                     reloaded = True
