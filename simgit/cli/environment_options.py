@@ -87,16 +87,18 @@ def with_context(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return arguments whose live cluster, if any, has a context: the kubeconfig's current one.
 
     Raises:
-        ClusterError: the kubeconfig cannot be used, or the package kubernetes is missing.
-        NotFound: it has no such context.
-        Untrusted: the context was not allowed.
+        ClusterError: the kubeconfig cannot be used, the package kubernetes is missing, or the user
+            did not allow the cluster.
+        NotFound: no such context.
     """
     cluster = arguments.get("cluster")
     if cluster is None:
         return {name: value for name, value in arguments.items() if name != "cluster"}
-    from simgit.kube.live.api import Api
+    from simgit.kube.live import opened
+    from simgit.repository import live_clusters
 
-    with Api(cluster.get("context")) as api:
+    live_clusters.prepare()
+    with opened.permitted(cluster.get("context")) as api:
         return {**arguments, "cluster": {**cluster, "context": api.context}}
 
 

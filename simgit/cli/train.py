@@ -123,9 +123,9 @@ def train(
 
     Without --env the environment is SimKube on the embedded cluster, or on a real one (--cluster
     live), where nothing but the training runs unless --trials asks for it. Training may be
-    interrupted at any time; --resume continues exactly from the newest checkpoint. It also continues a run that
-    was branched off a training, with that run's own settings. Each checkpoint is evaluated, and
-    the best one stands for the run, since the last need not be the best.
+    interrupted at any time; --resume continues exactly from the newest checkpoint. It also
+    continues a run that was branched off a training, with that run's own settings. Each checkpoint
+    is evaluated, and the best one stands for the run, since the last need not be the best.
     """
     _check_files(app, curve, out)
     where, arguments = environment(app, given)

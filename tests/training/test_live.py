@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -28,9 +28,9 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedDriver]:
     """Return the driver behind all live clusters of the test."""
     made = EmbeddedDriver(LiveSettings.of(LIVE))
 
-    def open_again(_: LiveSettings) -> EmbeddedDriver:
+    def open_again(_: LiveSettings) -> opened._Opened:
         made.is_open = True
-        return made
+        return opened._Opened(cast(Any, made), made)
 
     monkeypatch.setattr(opened, "_drivers", {})
     monkeypatch.setattr(opened, "_open", open_again)

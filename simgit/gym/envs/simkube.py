@@ -21,6 +21,7 @@ from simgit.kube.task.task import Order, Task
 from simgit.kube.task.vectors import Vector, vector_bounds
 from simgit.kube.trace.sktrace import dump_trace, load_trace
 from simgit.plot.bins import NodeBox, Pixels, node_bins
+from simgit.repository import live_clusters
 
 ID: Final = "simgit/SimKube-v0"
 ENTRY_POINT: Final = "simgit.gym.envs.simkube:SimKubeEnv"
@@ -98,6 +99,8 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             target, reward, workload, tuple(actions or ()), vector, order, step_penalty
         )
         self.setup = cluster_setup(nodes, simulation, faults, cluster)
+        if self.is_live:
+            live_clusters.prepare()
         self._traces = catalogue(trace)
         self._seed = seed
         self._np_random, self._np_random_seed = seeding.np_random(seed)

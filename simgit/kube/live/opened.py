@@ -9,30 +9,71 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from simgit.errors import ClusterError
+from simgit.kube.live.api import Api
 from simgit.kube.live.driver import Driver, LiveSettings
 
-_drivers: Final[dict[tuple[int, LiveSettings], Driver]] = {}
+Permit = Callable[[str, str], None]
+"""Called with a context and its server's URL; raises ClusterError if they may not be used."""
+
+
+class _Opened(NamedTuple):
+    api: Api
+    driver: Driver
+
+
+_drivers: Final[dict[tuple[int, LiveSettings], _Opened]] = {}
 _lock: Final = threading.Lock()
-leftovers: Path | None = None
-"""The file that names what could not be removed from a cluster; see the drivers."""
+_permit: Permit | None = None
+_leftovers: Path | None = None
+
+
+def prepare(permit: Permit, leftovers: Path | None) -> None:
+    """Take what every driver is opened with.
+
+    Args:
+        permit: checks that the user allowed a cluster.
+        leftovers: the file that names what could not be removed from clusters.
+    """
+    global _permit, _leftovers
+    _permit, _leftovers = permit, leftovers
+
+
+def permitted(context: str | None) -> Api:
+    """Return the API server of a context that may be written to.
+
+    Raises:
+        NotFound: no such context.
+        ClusterError: the user did not allow it, or the kubeconfig cannot be used.
+    """
+    if _permit is None:
+        raise ClusterError("clusters are not prepared: call simgit.kube.live.opened.prepare first")
+    api = Api(context)
+    try:
+        _permit(api.context, api.url)
+    except BaseException:
+        api.close()
+        raise
+    return api
 
 
 def driver(settings: LiveSettings) -> Driver:
     """Return the driver of a cluster, opened if it is not open in this process.
 
     Raises:
-        NotFound: no such context.
-        ClusterError: the context may not be used, or its cluster cannot be reached.
+        NotFound, ClusterError: see ``permitted``.
     """
     key = (os.getpid(), settings)  # connections are not shared over a fork
     with _lock:
         found = _drivers.get(key)
         if found is None:
             found = _drivers[key] = _open(settings)
-    return found
+    return found.driver
 
 
 def close(settings: LiveSettings) -> None:
@@ -40,28 +81,34 @@ def close(settings: LiveSettings) -> None:
     with _lock:
         found = _drivers.pop((os.getpid(), settings), None)
     if found is not None:
-        found.close()
+        try:
+            found.driver.close()
+        finally:
+            found.api.close()
 
 
 @atexit.register
 def _close_all() -> None:
     for pid, settings in list(_drivers):
         if pid == os.getpid():
-            close(settings)
+            with suppress(ClusterError):
+                close(settings)
 
 
-def _open(settings: LiveSettings) -> Driver:
-    from simgit.kube.live.api import Api
-
-    api = Api(settings.context)
+def _open(settings: LiveSettings) -> _Opened:
+    api = permitted(settings.context)
     try:
-        if settings.driver == "simkube":
-            from simgit.kube.live.simulation import SimkubeDriver
-
-            return SimkubeDriver(api, settings, leftovers=leftovers)
-        from simgit.kube.live.replay import ReplayDriver
-
-        return ReplayDriver(api, settings, leftovers=leftovers)
+        return _Opened(api, _made(api, settings))
     except BaseException:
         api.close()
         raise
+
+
+def _made(api: Api, settings: LiveSettings) -> Driver:
+    if settings.driver == "simkube":
+        from simgit.kube.live.simulation import SimkubeDriver
+
+        return SimkubeDriver(api, settings, leftovers=_leftovers)
+    from simgit.kube.live.replay import ReplayDriver
+
+    return ReplayDriver(api, settings, leftovers=_leftovers)
