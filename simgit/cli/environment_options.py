@@ -44,9 +44,16 @@ def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callabl
 
 def cluster_options(function: F) -> F:
     """Add the options that choose the cluster that traces are replayed on."""
+    kind = click.option("--cluster", type=Choice(CLUSTERS),
+                        help="Cluster to replay traces on (default embedded).")  # fmt: skip
+    until = click.option("--duration", type=click.IntRange(1), metavar="SECONDS",
+                         help="Seconds of the trace to replay (default all).")  # fmt: skip
+    return kind(live_options(until(function)))
+
+
+def live_options(function: F) -> F:
+    """Add the options of a live cluster."""
     for option in (
-        click.option("--duration", type=click.IntRange(1), metavar="SECONDS",
-                     help="Seconds of the trace to replay (default all)."),
         click.option("--speed", type=float, help="Speed of the replay (default 1)."),
         click.option("--cluster-set", "cluster_pairs", multiple=True, metavar="KEY=VALUE",
                      help="Setting of the live cluster, such as timeout=120."),
@@ -54,14 +61,12 @@ def cluster_options(function: F) -> F:
                      help="Driver of the live cluster (default replayer)."),
         click.option("--context", metavar="NAME",
                      help="Context of the kubeconfig (default: the current one)."),
-        click.option("--cluster", type=Choice(CLUSTERS),
-                     help="Cluster to replay traces on (default embedded)."),
     ):  # fmt: skip
         function = option(function)
     return function
 
 
-def cluster_arguments(given: dict[str, Any]) -> dict[str, Any]:
+def cluster_arguments(given: dict[str, Any], wanted: str = "--cluster live") -> dict[str, Any]:
     """Return the arguments ``cluster`` and ``simulation`` as chosen; remove them from the options.
 
     ``cluster`` is None for the embedded one, and absent where nothing was said.
@@ -77,7 +82,7 @@ def cluster_arguments(given: dict[str, Any]) -> dict[str, Any]:
     else:
         for name, value in (("context", context), ("driver", driver), ("cluster-set", pairs)):
             if value:
-                raise click.UsageError(f"--{name} needs --cluster live")
+                raise click.UsageError(f"--{name} needs {wanted}")
         simulation |= {} if speed is None else {"speed": speed}
         found |= {"cluster": None} if kind == "embedded" else {}
     return found | ({"simulation": simulation} if simulation else {})
