@@ -8,6 +8,7 @@ SimKube's observers and ``kubectl get pods``.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -69,6 +70,9 @@ class Workload:
 
 _REPLICATED: Final = ("apps/v1.Deployment", "apps/v1.ReplicaSet", "apps/v1.StatefulSet")
 
+_OWNING: Final = frozenset({*TEMPLATE_PATHS, "v1.ConfigMap", "v1.Service", "v1.ServiceAccount"})
+"""Kinds of which nothing is made that outlives them."""
+
 AfterApply = Callable[[Manifest, Manifest], None]
 
 
@@ -83,6 +87,7 @@ class LiveCluster:
         run: str,
         session: str,
         prefix: str = "virtual",
+        namespaces: dict[str, str] | None = None,
         pods: Watching | None = None,
         root: Object | None = None,
         most_pods: int = MAX_PODS,
@@ -96,6 +101,7 @@ class LiveCluster:
             run: the value of the label ``simgit.io/run`` of all that is created.
             session: the annotation of the namespaces that are ours; others are refused.
             prefix: the namespaces are ``<prefix>-*``.
+            namespaces: namespaces of the session that exist, to their uids; new ones are added.
             pods: the watched pods, which tell the order in which pods of a second came.
             root: what owns the objects of all namespaces; by default a ConfigMap in each does.
             most_pods: the most pods that all workloads together may want.
@@ -107,6 +113,7 @@ class LiveCluster:
         self._selector = f"{RUN}={run}"
         self._session = session
         self._prefix = prefix
+        self._namespaces = {} if namespaces is None else namespaces
         self._pods = pods
         self._root = root
         self._most_pods = most_pods
@@ -116,6 +123,9 @@ class LiveCluster:
         """Path -> what is applied now."""
         self.deleted = False
         """True if an object was deleted in this replay."""
+        self.owns_all = True
+        """True if all that comes of what was applied is deleted with it."""
+        self._since = 0
 
     @property
     def now(self) -> float:
@@ -163,6 +173,8 @@ class LiveCluster:
         except ApiError as error:
             raise self._refused(manifest, error) from error
         known = self.workloads.get(path)
+        if gvk_of(manifest) not in _OWNING or lookup(manifest, ("spec", "volumeClaimTemplates")):
+            self.owns_all = False
         if known is None:
             self.workloads[path] = Workload(path, manifest)
         elif known.manifest != manifest:
@@ -251,8 +263,11 @@ class LiveCluster:
         """Return the reference to what owns a namespace's objects; create both at first."""
         known = self._owners.get(namespace)
         if known is None:
-            self._create_namespace(namespace)
-            known = self._owners[namespace] = owner_reference(self._root or self._config(namespace))
+            if namespace not in self._namespaces:
+                self._namespaces[namespace] = self._create_namespace(namespace)
+            root = self._root or self._config(namespace)
+            known = self._owners[namespace] = owner_reference(root)
+            self._since = self._since or _version_of(root)
         return known
 
     def _config(self, namespace: str) -> Object:
@@ -260,7 +275,11 @@ class LiveCluster:
         body = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": ROOT, "namespace": namespace, "labels": {RUN: self._run}},
+            "metadata": {
+                "name": f"{ROOT}-{uuid.uuid4().hex[:8]}",
+                "namespace": namespace,
+                "labels": {RUN: self._run},
+            },
         }
         path = self._api.path_of(body)
         self._created.note(path)
@@ -268,8 +287,8 @@ class LiveCluster:
         self._created.note(path, made["metadata"]["uid"])
         return {**body, **made}
 
-    def _create_namespace(self, name: str) -> None:
-        """Create a namespace of ours; one that is being deleted is waited for.
+    def _create_namespace(self, name: str) -> str:
+        """Create a namespace of ours and return its uid; one that is being deleted is waited for.
 
         A creation whose answer was lost is found again by its annotation.
         """
@@ -302,7 +321,7 @@ class LiveCluster:
                 found = self._api.find(path)
             elif (metadata.get("annotations") or {}).get(OWNER) == self._session:
                 self._created.note(path, metadata["uid"])
-                return
+                return str(metadata["uid"])
             else:
                 self._created.gone(path)
                 raise ClusterError(
@@ -385,7 +404,14 @@ class LiveCluster:
     def _events_of(self, namespace: str) -> list[dict[str, Any]]:
         with self._api.within(_CALL_SECONDS):
             found = self._api.list(self._api.kind("v1", "Event").path(namespace))[0]
-        return sorted(map(event_row, found), key=lambda event: float(event["time"]))
+        # a namespace that served a replay before has that one's events too
+        own = [event for event in found if _version_of(event) > self._since]
+        return sorted(map(event_row, own), key=lambda event: float(event["time"]))
+
+
+def _version_of(found: Object) -> int:
+    version = str(found["metadata"].get("resourceVersion") or "")
+    return int(version) if version.isdecimal() else 1
 
 
 def owner_reference(root: Object) -> Object:

@@ -49,6 +49,8 @@ CLEANUP_SECONDS: Final = 60.0
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NODE_SECONDS: Final = 15.0
 _EMPTY_SECONDS: Final = 20.0
+BACKOFF_SECONDS: Final = 10.0
+"""The longest time that the scheduler lets a pod that did not fit wait after room was freed."""
 _LOOK_SECONDS: Final = 1.0
 """The shortest time between two lists of what the watch should have told."""
 
@@ -56,7 +58,8 @@ _LOOK_SECONDS: Final = 1.0
 class ReplayDriver:
     """A Driver that replays traces by itself, one after another, on the nodes ``type=virtual``.
 
-    It belongs to one thread.
+    The namespaces of a replay that went well stay, empty, for the next one, as a real cluster takes
+    more than five seconds to delete one; ``close`` deletes them. It belongs to one thread.
     """
 
     def __init__(
@@ -89,7 +92,8 @@ class ReplayDriver:
         self._changes = Changes()
         self._label = ""
         self._pods: Watching | None = None
-        self._namespaces: Watching | None = None
+        self._roots: Watching | None = None
+        self._kept: dict[str, str] = {}  # namespaces without objects, for the next replay: uids
         self._controller: StageController | None = None
         self._root_kind: bool | None = None
         self._facts: dict[str, Any] | None = None
@@ -100,13 +104,13 @@ class ReplayDriver:
         """End watches and threads, and remove what is still there of our replays."""
         try:
             if self._created.entries():
-                self._remove(CLEANUP_SECONDS)
+                with _interrupts_held(already=False):
+                    self._remove(CLEANUP_SECONDS)
         finally:
-            for each in (self._pods, self._namespaces, self._controller):
+            for each in (self._pods, self._roots, self._controller):
                 if each is not None:
                     each.close()
-            self._pods = self._namespaces = self._controller = None
-            self._label = ""
+            self._pods = self._roots = self._controller = None
 
     @contextmanager
     def replay(
@@ -118,20 +122,20 @@ class ReplayDriver:
         """
         trace = trace if simulation.duration is None else cut(trace, simulation.duration)
         self._check(trace, simulation, label)
-        cluster: LiveCluster | None = None
-        with _Interrupts() as interrupts:
-            try:
-                with self._api.within(self._settings.timeout):
-                    cluster = self._begin(trace, simulation, label)
-                    replay(trace, cluster, simulation)
-                    self._settling(cluster, selection, simulation).wait()
-                yield cluster
-            except KeyboardInterrupt:
-                interrupts.count += 1
-                raise
-            finally:
-                with interrupts.deferred():
-                    self._clean(cluster)
+        interrupted = keep = False
+        try:
+            with self._api.within(self._settings.timeout):
+                cluster = self._begin(trace, simulation, label)
+                replay(trace, cluster, simulation)
+                self._settling(cluster, selection, simulation).wait()
+            yield cluster
+            keep = cluster.owns_all
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
+        finally:
+            with _interrupts_held(already=interrupted):
+                self._clean(keep=keep)
 
     def facts(self) -> dict[str, Any]:
         """Return the server's version, its virtual nodes and the hashes of SimKube's CRDs.
@@ -170,7 +174,9 @@ class ReplayDriver:
             )  # fmt: skip
 
     def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
-        if self._created.entries():
+        if len(self._created.entries()) > len(
+            self._kept
+        ):  # of a replay that failed, or a killed one
             self._remove(min(CLEANUP_SECONDS, self._settings.timeout / 2))
         pods = self._watch(label)
         controller = self._controller
@@ -183,7 +189,8 @@ class ReplayDriver:
         self._prepare_nodes(controller)
         return LiveCluster(
             self._api, self._created, run=label, session=self._session, prefix=simulation.prefix,
-            pods=pods, root=self._root(label), most_pods=self._most_pods, applied=timing.applied,
+            namespaces=self._kept, pods=pods, root=self._root(label), most_pods=self._most_pods,
+            applied=timing.applied,
         )  # fmt: skip
 
     def _watch(self, label: str) -> Watching:
@@ -192,21 +199,29 @@ class ReplayDriver:
             self._controller = StageController(self._api, self._stages)
             self._controller.start()
         if self._label != label:
-            for each in (self._pods, self._namespaces):
+            for each in (self._pods, self._roots):
                 if each is not None:
                     each.close()
-            self._pods = self._namespaces = None
+            self._pods = self._roots = None
         self._label, labels = label, f"{RUN}={label}"
-        if self._namespaces is None:
-            self._namespaces = Watching(
-                self._api, "/api/v1/namespaces", self._changes, labels=labels
-            )
+        if self._roots is None:
+            kind = ("simkube.io/v1", "SimulationRoot") if self._has_roots() else ("v1", "ConfigMap")
+            path = self._api.kind(*kind).path()
+            self._roots = Watching(self._api, path, self._changes, labels=labels)
         if self._pods is None:
             self._pods = Watching(
                 self._api, "/api/v1/pods", self._changes,
                 labels=labels, on_change=self._controller.changed,
             )  # fmt: skip
         return self._pods
+
+    def _has_roots(self) -> bool:
+        """Return True if the cluster has the kind SimulationRoot."""
+        if self._root_kind is None:
+            listed = self._api.find("/apis/simkube.io/v1") or {}
+            kinds = {each.get("kind") for each in listed.get("resources") or ()}
+            self._root_kind = "SimulationRoot" in kinds
+        return self._root_kind
 
     def _prepare_nodes(self, controller: StageController) -> None:
         """Find the virtual nodes, and wait until those that are ours are ready."""
@@ -235,11 +250,7 @@ class ReplayDriver:
 
     def _root(self, label: str) -> Object | None:
         """Create the SimulationRoot of a replay; None where the cluster has no such kind."""
-        if self._root_kind is None:
-            listed = self._api.find("/apis/simkube.io/v1") or {}
-            kinds = {each.get("kind") for each in listed.get("resources") or ()}
-            self._root_kind = "SimulationRoot" in kinds
-        if not self._root_kind:
+        if not self._has_roots():
             return None
         body: Object = {
             "apiVersion": "simkube.io/v1",
@@ -264,40 +275,46 @@ class ReplayDriver:
 
     # After
 
-    def _clean(self, cluster: LiveCluster | None) -> None:
-        """Remove what was created; raise nothing but an interrupt, and warn of what is left."""
-        start = time.monotonic()
-        with suppress(ClusterError), self._api.within(_EMPTY_SECONDS, afresh=True):
-            self._empty()
-        self._remove(CLEANUP_SECONDS - (time.monotonic() - start))
+    def _clean(self, *, keep: bool) -> None:
+        """Remove what was created; raise nothing but an interrupt, and warn of what is left.
 
-    def _empty(self) -> None:
-        """Delete roots, then namespaces, each waited for by the watches.
-
-        A namespace that still has pods is waited for much longer: for their grace period.
+        ``keep`` keeps the namespaces, if everything in them is deleted.
         """
-        assert self._pods is not None and self._namespaces is not None
+        start = time.monotonic()
+        empty = False
+        with suppress(ClusterError), self._api.within(_EMPTY_SECONDS, afresh=True):
+            empty = self._empty()
+        if not (keep and empty):
+            self._remove(CLEANUP_SECONDS - (time.monotonic() - start))
+
+    def _empty(self) -> bool:
+        """Delete the roots and wait for the end of all that they own; return True if all is gone.
+
+        A namespace is deleted afterwards: while it has pods it waits for their grace period.
+        """
+        if self._pods is None or self._roots is None:
+            return False
         entries = self._created.entries()
         roots = [e for e in entries if not _is_namespace(e["path"])]
+        if any(each["uid"] is None for each in entries):
+            return False  # nobody knows whether it exists: ``remove`` finds out
         for entry in roots:
-            if entry["uid"] is not None:
-                self._api.delete(entry["path"], propagation="Foreground", uid=entry["uid"])
-        if not self._gone(self._pods):
-            return
-        paths = [e for e in entries if _is_namespace(e["path"]) and e["uid"] is not None]
-        for entry in paths:
-            self._api.delete(entry["path"], uid=entry["uid"])
-        self._gone(self._namespaces)
-
-    def _gone(self, watched: Watching) -> bool:
-        """Wait until no object is left; after a while without news look by a list."""
-        while not self._changes.wait_until(
-            lambda: not watched.objects(), min(2.0, self._api.left())
-        ):
-            watched.refresh()
+            self._api.delete(entry["path"], propagation="Foreground", uid=entry["uid"])
+        self._gone(self._pods)
+        self._gone(self._roots)
+        for entry in roots:
+            self._created.gone(entry["path"])
         return True
 
+    def _gone(self, watched: Watching) -> None:
+        """Wait until no object is left, and confirm it; after a while without news look again."""
+        while True:
+            self._changes.wait_until(lambda: not watched.objects(), min(2.0, self._api.left()))
+            if watched.refresh() and not watched.objects():
+                return
+
     def _remove(self, seconds: float) -> None:
+        self._kept.clear()
         self.left = remove(self._api, self._created, seconds=max(1.0, seconds))
         if self.left:
             warn(f"left on the cluster: {'; '.join(self.left)}")
@@ -336,7 +353,7 @@ class _Settling:
             elif self.decided():
                 return
             elif time.monotonic() - since >= self.settings.settle:
-                if not self.waiting() and self.seen():
+                if not self.waiting() and not self.backing_off() and self.seen():
                     return
                 since = time.monotonic() - self.settings.settle  # look again in a second
 
@@ -353,7 +370,9 @@ class _Settling:
 
     def decided(self) -> bool:
         """Return True if all pods exist, and nobody is about to change one."""
-        wanted = None if self.cluster.deleted else _wanted(self.cluster.workloads.values())
+        if self.cluster.deleted or self.controller.freed is not None:
+            return False
+        wanted = _wanted(self.cluster.workloads.values())
         return wanted == len(self.watched.objects()) and not self.waiting()
 
     def waiting(self) -> int:
@@ -361,6 +380,17 @@ class _Settling:
         foreign = self.controller.foreign
         return sum(
             _open(pod, self.at_once and lookup(pod, ("spec", "nodeName")) not in foreign)
+            for pod in self.watched.objects()
+        )
+
+    def backing_off(self) -> bool:
+        """Return True if a pod may fit by now that the scheduler will try again later."""
+        freed = self.controller.freed
+        if freed is None or time.monotonic() - freed > BACKOFF_SECONDS:
+            return False
+        return any(
+            not lookup(pod, ("spec", "nodeName"))
+            and condition(pod, "PodScheduled", "reason") == "Unschedulable"
             for pod in self.watched.objects()
         )
 
@@ -438,37 +468,28 @@ def _open(pod: Object, at_once: bool) -> bool:
     return condition(pod, "PodScheduled", "reason") not in ("Unschedulable", "SchedulingGated")
 
 
-class _Interrupts:
-    """Ctrl-C while cleaning up: the first waits until it is done, a second one stops it."""
+@contextmanager
+def _interrupts_held(*, already: bool) -> Iterator[None]:
+    """Hold back the first Ctrl-C in the block until its end; a second one stops it.
 
-    def __init__(self) -> None:
-        self.count = 0
+    If the block is entered because of one (``already``), the next is the second.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    held = 0
 
-    def __enter__(self) -> _Interrupts:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Hold back an interrupt in the block; it is raised afterwards, or at the second."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals are the main thread's
-            return
-        held = 0
-
-        def note(number: int, frame: object) -> None:
-            nonlocal held
-            held += 1
-            if self.count + held > 1:
-                raise KeyboardInterrupt
-            warn("cleaning up; interrupt again to stop, which leaves objects on the cluster")
-
-        before = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-        if held:
+    def note(number: int, frame: object) -> None:
+        nonlocal held
+        held += 1
+        if held + already > 1:
             raise KeyboardInterrupt
+        warn("cleaning up; interrupt again to stop, which leaves objects on the cluster")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt

@@ -70,6 +70,10 @@ def _is_running(pod: Object) -> bool:
     return bool(lookup(pod, ("status", "phase")) == "Running")
 
 
+def _is_over(pod: Object) -> bool:
+    return lookup(pod, ("status", "phase")) in ("Succeeded", "Failed")
+
+
 def _started(pod: Object, now: str) -> Object:
     def states(name: str, state: Object, *, ready: bool) -> list[Object]:
         return [
@@ -159,6 +163,8 @@ class StageController:
         self._closed = False
         self.error: ClusterError | None = None
         """The last call that failed, None if calls succeed."""
+        self.freed: float | None = None
+        """The time, of ``time.monotonic``, at which a pod last left its node; None if none did."""
         self._thread = threading.Thread(target=self._run, name="simgit stages", daemon=True)
 
     def start(self) -> None:
@@ -180,7 +186,7 @@ class StageController:
             self._queue.clear()
             self._due.clear()
             self._failures.clear()
-            self.error = None
+            self.error = self.freed = None
         for pod in pods.objects():
             self.changed(None, pod)
 
@@ -196,6 +202,8 @@ class StageController:
         """Take note of a change of a pod, to be looked at by the thread."""
         with self._lock:
             uid = (new or old or {}).get("metadata", {}).get("uid", "")
+            if old is not None and (new is None or (_is_over(new) and not _is_over(old))):
+                self.freed = time.monotonic()
             if new is None:
                 self._due.pop(uid, None)
                 self._failures.pop(uid, None)
