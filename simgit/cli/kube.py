@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App, CommandGroup, answer_no, command
+from simgit.cli.app import App, answer_no, command
 from simgit.cli.environment_options import cluster_arguments, live_options, with_context
+from simgit.cli.live_commands import (
+    KubeGroup,
+    allow,
+    cleanup,
+    nodes_create,
+    nodes_delete,
+    preflight,
+)
 from simgit.cli.output import Output, clean
 from simgit.cli.trace.files import read, write, written
 from simgit.errors import InvalidInput
@@ -25,9 +33,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
 
 
-@click.group("kube", cls=CommandGroup)
+@click.group("kube", cls=KubeGroup)
 def kube() -> None:
-    """Show the cluster of a state recorded from SimKube, of a trace file, or a live one."""
+    """Show the cluster of a recorded state, of a trace, or a live one, and prepare a live one."""
 
 
 def _of_cluster(function: F) -> F:
@@ -284,5 +292,7 @@ def _table(out: Output, heads: list[str], rows: list[list[Any]], right: tuple[in
     out.table([[(head, "bold") for head in heads], *rows], right=right, fit=True)
 
 
-for _command in (pods, nodes, events, trace, compare):
+for _command in (
+    pods, nodes, events, trace, compare, preflight, allow, cleanup, nodes_create, nodes_delete,
+):  # fmt: skip
     kube.add_command(_command)

@@ -27,6 +27,8 @@ WATCH_SECONDS: Final = 300
 _LONGEST_WAIT: Final = 30.0
 _PAGE: Final = 500
 _TRANSIENT: Final = frozenset({500, 502, 503, 504})
+UNCERTAIN: Final = frozenset({0, *_TRANSIENT})
+"""Statuses of errors after which nobody knows whether a request had its effect."""
 _READING: Final = frozenset({"GET", "DELETE"})
 _LONGEST_LINE: Final = 64 << 20
 APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML

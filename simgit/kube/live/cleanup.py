@@ -287,8 +287,8 @@ def _delete(api: Api, entry: Noted) -> str | None:
     if found is None:
         return None
     uid = str(found["metadata"].get("uid") or "")
-    if entry["uid"] not in (None, uid) or (entry["uid"] is None and run_of(found) is None):
-        return None
+    if entry["uid"] not in (None, uid) or run_of(found) is None:
+        return None  # the file may be a stranger's: what it says is not enough
     if not found["metadata"].get("deletionTimestamp"):
         api.delete(entry["path"], propagation="Foreground", uid=uid)
     return uid

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from simgit.errors import ClusterError
-from simgit.kube.live.api import Api, ApiError, Object
+from simgit.kube.live.api import UNCERTAIN, Api, ApiError, Object
 from simgit.kube.live.cleanup import RUN
 
 NAME: Final = "simgit"
@@ -23,6 +23,8 @@ NAMESPACE: Final = "default"
 SECONDS: Final = 30
 RENEW_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 2.0
+_TAKE_SECONDS: Final = 60.0
+"""How long it may take besides the wait for a lease that is not renewed."""
 
 
 class ClusterLease:
@@ -64,28 +66,38 @@ class ClusterLease:
         Raises:
             ClusterError: another session holds it; ``holder`` is its name.
         """
+        try:
+            with self._api.within(self._seconds + self._renew + _TAKE_SECONDS):
+                self._take()
+        except BaseException:
+            self.release()  # a creation may have had an effect, but no answer
+            raise
+        self._thread = threading.Thread(target=self._keep, name="simgit lease", daemon=True)
+        self._thread.start()
+
+    def _take(self) -> None:
+        clock = self._api.clock
         seen: tuple[str, str] | None = None
         first = 0.0
         while True:
             found = self._api.find(self._path)
             holder = ((found or {}).get("spec") or {}).get("holderIdentity") or ""
-            if found is None or holder in ("", self.holder):
+            if found is not None and holder not in ("", self.holder):
+                current = (holder, found["metadata"]["resourceVersion"])
+                if seen is None:
+                    seen, first = current, clock.monotonic()
+                elif current != seen:
+                    raise _held(holder)  # it lives: it was renewed, or somebody was faster
+                if clock.monotonic() - first <= _seconds_of(found) + self._renew:
+                    clock.sleep(_LOOK_SECONDS)
+                    continue
+            try:
                 if self._claim(found):
-                    break
-                continue
-            now = self._api.clock.monotonic()
-            current = (holder, found["metadata"]["resourceVersion"])
-            if seen is None:
-                seen, first = current, now
-            elif current != seen:
-                raise _held(holder)  # it lives: it was renewed, or somebody was faster
-            elif now - first > _seconds_of(found) + self._renew:
-                if self._claim(found):
-                    break
-                continue
-            self._api.clock.sleep(_LOOK_SECONDS)
-        self._thread = threading.Thread(target=self._keep, name="simgit lease", daemon=True)
-        self._thread.start()
+                    return
+            except ApiError as error:
+                if error.status not in UNCERTAIN:
+                    raise
+                clock.sleep(1.0)
 
     def _claim(self, found: Object | None) -> bool:
         """Write our name into the lease that was read; return False if it has changed since."""

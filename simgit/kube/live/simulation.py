@@ -22,7 +22,7 @@ from simgit.errors import AlreadyExists, ClusterError, InvalidInput, warn
 from simgit.kube import hooks
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import PodDelays
-from simgit.kube.live.api import Api, ApiError, Object
+from simgit.kube.live.api import UNCERTAIN, Api, ApiError, Object
 from simgit.kube.live.cleanup import (
     RUN,
     SECONDS,
@@ -54,7 +54,6 @@ SK_LEASE: Final = "sk-lease"
 _RETRIES: Final = 3
 _LOG_LINES: Final = 50
 _DRIVER_PORT: Final = 8888
-_UNCERTAIN: Final = frozenset({0, 500, 502, 503, 504})
 _HOPELESS: Final = frozenset(
     {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
 )
@@ -113,7 +112,7 @@ class SimulationSchema:
             (("driver", "port"), settings.port, True),
             (("driver", "tracePath"), url, True),
             (("driver", "virtualNsPrefix"), simulation.prefix, simulation.prefix != "virtual"),
-            (("duration",), f"+{seconds} seconds", True),
+            (("duration",), f"+{seconds}s", True),
             (("speed",), simulation.speed, simulation.speed != 1),
             (("repetitions",), 1, False),
             (("lifecycleParams", "imagePullDelay"), delays.create, bool(delays.create)),
@@ -289,6 +288,13 @@ class SimkubeDriver:
         if simulation.duration is not None:
             trace = cut(trace, simulation.duration)
         timeout = self._settings.timeout
+        takes = trace.seconds / simulation.speed + simulation.linger
+        if takes >= timeout:
+            raise InvalidInput(
+                f"the replay takes {takes:.0f} s at speed {simulation.speed:g}, more than "
+                f"cluster.timeout {timeout:g}: raise it, or the speed, or give a duration",
+                value=takes,
+            )
         self._step += 1
         run = label_value(label)
         name = f"simgit-{_short(run)}-{self._step}-{secrets.token_hex(2)}"
@@ -400,7 +406,7 @@ class SimkubeDriver:
                 made = self._api.create(self._api.path_of(manifest, single=False), manifest)
                 break
             except ApiError as failed:
-                if failed.status not in _UNCERTAIN | {409}:
+                if failed.status not in UNCERTAIN | {409}:
                     raise
                 error = failed
             found = self._api.find(path)

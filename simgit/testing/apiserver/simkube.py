@@ -367,7 +367,8 @@ class _Driver:
         duration = self.spec.get("duration")
         if not trace.events:
             raise StatusError(500, "InternalError", "no trace data")
-        return trace if duration is None else cut(trace, parse_duration(duration))
+        # SimKube reads times as GNU date does: "+5m" is from the beginning of the trace on
+        return trace if duration is None else cut(trace, parse_duration(duration.removeprefix("+")))
 
     def _renew_lease(self, seconds: int) -> None:
         key = (self.controller.settings.namespace, _LEASE)
