@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.environment_options import SIMKUBE, environment, environment_options
+from simgit.cli.environment_options import (
+    SIMKUBE,
+    environment,
+    environment_options,
+    with_context,
+)
 from simgit.cli.hook_options import hook_options, hooks_of
 from simgit.cli.learning_report import (
     announce_training,
     bar,
     learning_curve,
     summary,
+    told_steps,
     write,
 )
 from simgit.cli.output import Output, progress, say
@@ -25,7 +31,7 @@ from simgit.cli.params import REVISION, RUN, Choice, note_new_run, settings, sub
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.cli.train_sb3 import PREFIX, STEPS, check_options, is_sb3
-from simgit.errors import AlreadyExists, NotFound
+from simgit.errors import AlreadyExists, ClusterError, NotFound
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -127,10 +133,11 @@ def train(
 ) -> None:
     """Train an agent, and record every step as a state, with checkpoints attached.
 
-    Without --env the environment is SimKube on the embedded cluster. Training may be interrupted
-    at any time; --resume continues exactly from the newest checkpoint. It also continues a run that
-    was branched off a training, with that run's own settings. Each checkpoint is evaluated, and
-    the best one stands for the run, since the last need not be the best.
+    Without --env the environment is SimKube on the embedded cluster, or on a real one (--cluster
+    live), where nothing but the training runs unless --trials asks for it. Training may be
+    interrupted at any time; --resume continues exactly from the newest checkpoint. It also
+    continues a run that was branched off a training, with that run's own settings. Each checkpoint
+    is evaluated, and the best one stands for the run, since the last need not be the best.
 
     With --load a new run begins with the agent of another, in that run's environment as changed by
     the options. It continues where it was: with its epsilon, counters, optimiser and replay buffer;
@@ -142,6 +149,7 @@ def train(
         raise click.UsageError("--transfer needs --load RUN|FILE")
     hooks = hooks_of(given)
     where, arguments = environment(app, given)
+    arguments = with_context(arguments)
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {key.removeprefix("agent."): value for key, value in settings(pairs).items()}
     of_sb3 = {"load": loaded, "episodes": episodes, "trials": trials, "out": out, "save": save}
@@ -232,6 +240,8 @@ def _begin(
         if where == SIMKUBE:
             where, arguments, about = _environment_of(repo, source, arguments, about)
             label = str(about.get("trace") or _label(where, arguments))
+    if "cluster" in arguments and given["trials"] is None:
+        given["trials"] = 0  # each is whole episodes more on the live cluster
     times = {name: value for name, value in given.items() if value is not None}
     config = Config(agent, chosen, **times, environment=about)
     note_new_run(repo, run)
@@ -330,11 +340,15 @@ def _go(
         with training, bar(training) as tell:
             training.finish(
                 tell if folder is None else folder.telling(tell),
-                None if folder is None else folder.step,
+                told_steps(training, None if folder is None else folder.step),
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ClusterError) as error:
+        if repo.runs[run].oid is None:
+            repo.delete_run(run)  # its first episode did not begin
+            raise
         repo.set_status(run, "paused")
-        say(f"interrupted; resume with: simgit train --resume --run {run}")
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        say(f"{what}; resume with: simgit train --resume --run {run}")
         raise
     if folder is not None:
         folder.finish()

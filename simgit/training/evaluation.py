@@ -146,7 +146,25 @@ def environment_of(
             origin = RecordedPath(repo, repo.resolve(subject)).origin
             check({"environment": described}, Permit(repo, origin, trust))
     name = described.get("id") or "simgit/SimKube-v0"
-    return name, {**(described.get("kwargs") or {}), **changes}
+    return name, _changed(dict(described.get("kwargs") or {}), dict(changes))
+
+
+def _changed(recorded: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return recorded arguments with changes, also with those from one kind of cluster to another.
+
+    Of ``simulation`` and ``cluster`` the fields that are not named stay as they are.
+    """
+    simulation = dict(recorded.get("simulation") or {})
+    if changes.get("cluster") is not None:
+        kept = recorded.get("cluster") or {"speed": simulation.get("speed", 1.0)}
+        changes["cluster"] = {**kept, **changes["cluster"]}
+        simulation = {k: v for k, v in simulation.items() if k not in ("speed", "prefix")}
+        recorded = {k: v for k, v in recorded.items() if k not in ("nodes", "faults")}
+    if simulation:
+        recorded["simulation"] = simulation
+        if isinstance(changes.get("simulation"), Mapping):
+            changes["simulation"] = {**simulation, **changes["simulation"]}
+    return {**recorded, **changes}
 
 
 # --- the evaluation ---
@@ -196,7 +214,10 @@ def evaluate(
     finally:
         env.close()
     state = found.state if found is not None else None
-    fewest = fewest_steps(traces, arguments.get("target", 3))
+        if run is not None and repo is not None and repo.runs[run].oid is None:
+            repo.delete_run(run)  # its first episode did not begin
+    is_live = arguments.get("cluster") is not None  # whose nodes may be others
+    fewest = {} if is_live else fewest_steps(traces, arguments.get("target", 3))
     names = list(traces) or [environment]
     scores = [
         score(name, results[i * episodes : (i + 1) * episodes], fewest)
