@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from simgit.errors import ClusterError, InvalidInput
+from simgit.kube.manifest import Manifest, lookup, name_of, namespace_of, pod_labels
 
 Validity = Literal["ok", "timeout", "error"]
 MAX_TARGET = 2**31 - 1
@@ -47,6 +49,43 @@ class Observation:
 def failed(validity: Literal["timeout", "error"], error: str) -> Observation:
     """Return an observation without counts that says why."""
     return Observation(None, None, None, validity, error)
+
+
+def why_no_pods(
+    namespace: str,
+    label: str,
+    value: str,
+    manifests: Sequence[Manifest],
+    refusal: Callable[[Manifest], str | None],
+) -> str:
+    """Return why there are no pods of a label: what the workloads say, or why one cannot have any.
+
+    ``refusal`` gives the message of the last pod of a workload that could not be created.
+    """
+    here = [each for each in manifests if namespace_of(each) == namespace]
+    wanted = [each for each in here if pod_labels(each).get(label) == value]
+    if not here:
+        return f"no workload exists in namespace '{namespace}'"
+    if not wanted:
+        others = {f"{key}={text}" for each in here for key, text in pod_labels(each).items()}
+        told = ", ".join(sorted(others)[:5]) or "none"
+        return (
+            f"no workload in namespace '{namespace}' gives its pods the label {label}={value} "
+            f"(labels there: {told})"
+        )
+    return "; ".join(
+        f"{each['kind']} '{name_of(each)}' {_why_idle(each, refusal)}" for each in wanted
+    )
+
+
+def _why_idle(manifest: Manifest, refusal: Callable[[Manifest], str | None]) -> str:
+    if (message := refusal(manifest)) is not None:
+        return f"cannot create pods: {message}"
+    if lookup(manifest, ("spec", "replicas")) == 0:
+        return "has 0 replicas"
+    if lookup(manifest, ("spec", "paused")):
+        return "is paused"
+    return "has no pods now"
 
 
 def at_goal(observation: Observation, target: int) -> bool:

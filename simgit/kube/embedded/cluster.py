@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from simgit.errors import ClusterError, InvalidInput, did_you_mean
 from simgit.kube.cluster import PodSelection
@@ -28,12 +28,10 @@ from simgit.kube.manifest import (
     Manifest,
     check_identity,
     gvk_of,
-    lookup,
     name_of,
     namespace_of,
-    pod_labels,
 )
-from simgit.kube.observation import Observation, failed
+from simgit.kube.observation import Observation, failed, why_no_pods
 from simgit.kube.unmodelled import unmodelled_kind
 
 _KINDS: dict[str, type[Controller]] = {
@@ -45,7 +43,7 @@ _KINDS: dict[str, type[Controller]] = {
     "batch/v1.Job": Job,
     "v1.Pod": BarePod,
 }
-_PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
+PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
 _SHORTEST_LIFE_MS = 1000
 """The shortest life of a pod: one of no time at all would be replaced for ever."""
 
@@ -54,6 +52,8 @@ _Key = tuple[str, str, str]
 
 class EmbeddedCluster:
     """A KubeCluster in memory: API server, controllers, scheduler and KWOK."""
+
+    world_class: ClassVar[type[World]] = World
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class EmbeddedCluster:
         specs = default_nodes() if nodes is None else nodes
         _check_nodes(specs)
         rules = Rules(self._created, self._start_delay, self._lifetime)
-        self._world = World(
+        self._world = self.world_class(
             specs,
             rules,
             start_ms=1000 * start,
@@ -123,7 +123,7 @@ class EmbeddedCluster:
 
     def _apply_one(self, manifest: Manifest) -> None:
         gvk, namespace, name = key = _key(manifest)
-        if gvk == _PRIORITY_CLASS:
+        if gvk == PRIORITY_CLASS:
             self._add_priority(manifest)
         elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)
@@ -188,37 +188,20 @@ class EmbeddedCluster:
 
     def _why_none(self, selection: PodSelection) -> str:
         """Return why there are no pods of a selection."""
-        namespace = selection.namespace
-        here = [each for each in self._objects.values() if each.namespace == namespace]
-        labels = [pod_labels(each.original) for each in here]
-        wanted = [
-            each
-            for each, found in zip(here, labels, strict=True)
-            if found.get(selection.label) == selection.value
-        ]
-        if not here:
-            return f"no workload exists in namespace '{namespace}'"
-        if not wanted:
-            others = {f"{key}={value}" for found in labels for key, value in found.items()}
-            told = ", ".join(sorted(others)[:5]) or "none"
-            return (
-                f"no workload in namespace '{namespace}' gives its pods the label "
-                f"{selection.label}={selection.value} (labels there: {told})"
-            )
-        return "; ".join(f"{each.kind} '{each.name}' {self._why_idle(each)}" for each in wanted)
+        manifests = [each.original for each in self._objects.values()]
+        where = (selection.namespace, selection.label, selection.value)
+        return why_no_pods(*where, manifests, self._refusal)
 
-    def _why_idle(self, controller: Controller) -> str:
+    def _refusal(self, manifest: Manifest) -> str | None:
+        """Return the message of the last pod of a workload that could not be created."""
+        namespace, name = namespace_of(manifest), name_of(manifest)
         for event in reversed(self._world.events):
-            made_by = event.namespace == controller.namespace and (
-                event.name == controller.name or event.name.startswith(f"{controller.name}-")
+            made_by = event.namespace == namespace and (
+                event.name == name or event.name.startswith(f"{name}-")
             )
             if made_by and event.reason == "FailedCreate":
-                return f"cannot create pods: {event.message}"
-        if lookup(controller.original, ("spec", "replicas")) == 0:
-            return "has 0 replicas"
-        if lookup(controller.original, ("spec", "paused")):
-            return "is paused"
-        return "has no pods now"
+                return event.message
+        return None
 
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod, the oldest first."""

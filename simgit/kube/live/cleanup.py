@@ -1,0 +1,287 @@
+"""What a session created on a cluster: noted before it is sent, removed afterwards, found again.
+
+Ours is what has the label or annotation ``simgit.io/run``, and what SimKube made for a Simulation
+of ours. Nothing else is ever deleted, and no object but the one that was looked at: a deletion
+names its uid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypedDict
+
+from simgit.errors import StorageError, reason
+from simgit.kube.live.api import Api, ApiError, Object
+from simgit.kube.simulation import SIMULATION_LABEL
+
+RUN: Final = "simgit.io/run"
+"""The label or annotation of what is ours; its value is the run, or who else created it."""
+SECONDS: Final = 60.0
+_NAME: Final = re.compile(r"simgit-[a-z0-9]{1,8}-\d+-[a-z0-9]{4}")
+_ORDER: Final = (
+    "simulations", "mutatingwebhookconfigurations", "jobs", "simulationroots", "", "configmaps",
+    "namespaces", "nodes", "leases",
+)  # fmt: skip
+"""The order of removal: first what creates more, then what owns others; "" is all the rest."""
+_KINDS: Final = (
+    ("simkube.io/v1", "Simulation"),
+    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
+    ("simkube.io/v1", "SimulationRoot"),
+    ("v1", "ConfigMap"),
+    ("v1", "Namespace"),
+    ("v1", "Node"),
+    ("coordination.k8s.io/v1", "Lease"),
+)
+"""What no other object of ours owns, and so has to be looked for."""
+
+
+class Entry(TypedDict):
+    """An object that a session created, or was about to."""
+
+    server: str
+    path: str
+    uid: str | None
+
+
+class Leftover(TypedDict):
+    """An object of ours on a cluster; ``run`` is what its label says."""
+
+    kind: str
+    namespace: str | None
+    name: str
+    run: str
+    path: str
+    uid: str
+    created: str
+
+
+class Created:
+    """The objects that sessions created on a cluster and that may be there still.
+
+    They are kept in a file from before the request that creates them is sent, so that the next
+    session can remove what a killed one left. Several processes may share the file.
+    """
+
+    def __init__(self, file: Path | None, server: str) -> None:
+        """Read what earlier sessions left on the server.
+
+        Args:
+            file: where they are kept; None keeps them in memory only.
+            server: the API server's URL, ``Api.url``.
+        """
+        self.file = file
+        self.server = server
+        self._entries: dict[str, Entry] = {}
+        if file is not None:
+            with suppress(FileNotFoundError):
+                self._entries = {each["path"]: each for each in _read(file) if self._here(each)}
+
+    def note(self, path: str, uid: str | None = None) -> None:
+        """Note an object: before its creation is sent, and again when its uid is known.
+
+        Raises StorageError if the file cannot be written: then it must not be created.
+        """
+        self._entries[path] = {"server": self.server, "path": path, "uid": uid}
+        self._write(path)
+
+    def gone(self, path: str) -> None:
+        """Note that an object does not exist any more."""
+        if self._entries.pop(path, None) is not None:
+            self._write(path)
+
+    def entries(self) -> list[Entry]:
+        """Return what may be there still, in the order of creation."""
+        return list(self._entries.values())
+
+    def _here(self, entry: Entry) -> bool:
+        return entry["server"] == self.server
+
+    def _write(self, path: str) -> None:
+        """Change one entry of the file; those of other processes stay."""
+        if self.file is None:
+            return
+        try:
+            with _locked(self.file) as lines:
+                kept = [e for e in lines if not (self._here(e) and e["path"] == path)]
+                if path in self._entries:
+                    kept.append(self._entries[path])
+                _replace(self.file, kept)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write '{self.file}': {reason(error)}", path=self.file
+            ) from None
+
+
+def _read(file: Path) -> list[Entry]:
+    found = []
+    for line in file.read_text("utf-8", "replace").splitlines():
+        with suppress(ValueError, KeyError, TypeError):  # a damaged line is of no use to anybody
+            raw = json.loads(line)
+            found.append(Entry(server=raw["server"], path=raw["path"], uid=raw["uid"]))
+    return found
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[list[Entry]]:
+    """Lock the file, which another process may replace at any time; give what is in it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with file.open("a+", encoding="utf-8") as handle:
+            with suppress(ImportError):
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle.fileno()), file.stat()):
+                    yield _read(file)
+                    return
+
+
+def _replace(file: Path, entries: list[Entry]) -> None:
+    """Write a file at once, or delete it where nothing is left."""
+    if not entries:
+        file.unlink()
+        return
+    scratch = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps(each) + "\n" for each in entries)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.replace(file)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def run_of(manifest: Mapping[str, Any]) -> str | None:
+    """Return what an object of ours is labelled with, None for one that is not ours."""
+    metadata = manifest.get("metadata") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    run = labels.get(RUN) or annotations.get(RUN)
+    if run:
+        return str(run)
+    simulation = str(labels.get(SIMULATION_LABEL) or "")
+    return simulation if _NAME.fullmatch(simulation) else None
+
+
+def remove(
+    api: Api, created: Created, *, seconds: float = SECONDS, force: bool = False
+) -> list[str]:
+    """Delete what was created and wait for its end; return what is left, each with the reason.
+
+    What does not exist any more, or is not ours, is forgotten; what is left stays in the file.
+    No error is raised: cleaning up must not hide why it became necessary.
+
+    Args:
+        api: the API server.
+        created: what to remove; it must not be in use by another session.
+        seconds: the time for all of it.
+        force: after half of the time, strip the finalizers of what is still there.
+    """
+    left: dict[str, str] = {}
+    with api.within(seconds, afresh=True):
+        end = api.clock.monotonic() + seconds
+        ranks: dict[int, list[Entry]] = {}
+        for entry in reversed(created.entries()):
+            ranks.setdefault(_rank(entry["path"]), []).append(entry)
+        for number in sorted(ranks):
+            waiting: dict[str, str] = {}
+            for entry in ranks[number]:
+                path = entry["path"]
+                try:
+                    uid = _delete(api, entry)
+                except ApiError as error:
+                    left[path] = str(error)
+                    continue
+                if uid is None:
+                    _forget(created, path)
+                else:
+                    waiting[path] = uid
+            now = api.clock.monotonic()  # what hangs must not take the time of what follows
+            until = end if number == max(ranks) else now + (end - now) / 2
+            for path, uid in waiting.items():
+                why = _wait(api, path, uid, until, force=force)
+                if why is None:
+                    _forget(created, path)
+                else:
+                    left[path] = why
+    return [f"{path}: {why}" for path, why in left.items()]
+
+
+def _forget(created: Created, path: str) -> None:
+    with suppress(StorageError):  # the next start finds that it does not exist
+        created.gone(path)
+
+
+def _rank(path: str) -> int:
+    plural = path.split("/")[-2]
+    return _ORDER.index(plural if plural in _ORDER else "")
+
+
+def _delete(api: Api, entry: Entry) -> str | None:
+    """Delete an object of ours; return its uid, None if there is none of ours at its path."""
+    found = api.find(entry["path"])
+    if found is None:
+        return None
+    uid = str(found["metadata"].get("uid") or "")
+    if entry["uid"] not in (None, uid) or (entry["uid"] is None and run_of(found) is None):
+        return None
+    if not found["metadata"].get("deletionTimestamp"):
+        api.delete(entry["path"], propagation="Foreground", uid=uid)
+    return uid
+
+
+def _wait(api: Api, path: str, uid: str, end: float, *, force: bool) -> str | None:
+    """Wait for the end of an object that is being deleted; return why it is not gone."""
+    pause, half = 0.1, (api.clock.monotonic() + end) / 2
+    while True:
+        try:
+            found = api.find(path)
+            if found is None or found["metadata"].get("uid") != uid:
+                return None
+            metadata = found["metadata"]
+            finalizers = [str(each) for each in metadata.get("finalizers") or ()]
+            if force and finalizers and api.clock.monotonic() >= half:
+                fresh = {"uid": uid, "resourceVersion": metadata["resourceVersion"]}
+                with suppress(ApiError):
+                    api.patch(path, {"metadata": {**fresh, "finalizers": None}})
+            if api.clock.monotonic() + pause >= end:
+                what = f" (finalizers: {', '.join(finalizers)})" if finalizers else ""
+                return f"still being deleted{what}"
+        except ApiError as error:
+            return str(error)
+        api.clock.sleep(pause)
+        pause = min(2 * pause, 1.0)
+
+
+def leftovers(api: Api) -> list[Leftover]:
+    """Return what is ours on a cluster, whichever session created it; raises ApiError."""
+    found = []
+    for api_version, kind in _KINDS:
+        try:
+            listed = api.list(api.kind(api_version, kind).path())[0]
+        except ApiError as error:
+            if error.status != 404:  # SimKube is not installed
+                raise
+            continue
+        for each in listed:
+            run = run_of(each)
+            if run is not None:
+                manifest: Object = {**each, "apiVersion": api_version, "kind": kind}
+                found.append(_row(api, manifest, run))
+    return found
+
+
+def _row(api: Api, manifest: Object, run: str) -> Leftover:
+    metadata = manifest["metadata"]
+    return {
+        "kind": manifest["kind"], "namespace": metadata.get("namespace"),
+        "name": metadata["name"], "run": run, "path": api.path_of(manifest),
+        "uid": metadata["uid"], "created": metadata.get("creationTimestamp") or "",
+    }  # fmt: skip

@@ -1,0 +1,96 @@
+"""The settings of a live cluster, and the interface of the drivers that run traces on one."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Literal, Protocol, get_args
+
+from simgit.errors import InvalidInput, near_or_known
+from simgit.kube.cluster import KubeCluster, PodSelection
+from simgit.kube.simulation import Simulation
+from simgit.kube.trace.model import Trace
+
+DriverName = Literal["simkube", "replayer"]
+DRIVERS: Final = get_args(DriverName)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """The settings of a live cluster, as a run's configuration keeps them: no credentials.
+
+    ``timeout`` and ``settle`` are seconds: how long a step may take in all, and how long the counts
+    of pods must stay as they are before they are believed. ``speed`` is that of the replay,
+    ``virtual_prefix`` begins the names of the namespaces. ``namespace``, ``image`` and ``port`` are
+    SimKube's driver's, ``trace_path`` is where it finds traces.
+    """
+
+    context: str
+    driver: DriverName = "replayer"
+    namespace: str = "simkube"
+    timeout: float = 300.0
+    settle: float = 2.0
+    speed: float = 1.0
+    virtual_prefix: str = "virtual"
+    image: str = "quay.io/appliedcomputing/sk-driver:latest"
+    port: int = 8888
+    trace_path: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for a driver that does not exist, or a time that is not above 0."""
+        if self.driver not in DRIVERS:
+            raise InvalidInput(
+                f"no cluster driver '{self.driver}'{near_or_known(self.driver, DRIVERS)}",
+                path="driver",
+            )
+        for name in ("timeout", "speed"):
+            value = getattr(self, name)
+            if not 0 < value < 1e9:
+                raise InvalidInput(f"cluster.{name} must be above 0, got '{value}'", path=name)
+        if self.settle < 0:
+            raise InvalidInput(f"cluster.settle must be 0 or more, got '{self.settle}'")
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> LiveSettings:
+        """Return the settings of plain data; raises InvalidInput for one that does not exist."""
+        known = [each.name for each in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise InvalidInput(
+                    f"a live cluster has no setting '{name}'{near_or_known(name, known)}", path=name
+                )
+        if not given.get("context"):
+            raise InvalidInput("a live cluster needs a context: --context NAME", path="context")
+        return cls(**given)
+
+
+class Driver(Protocol):
+    """What replays traces on a real cluster, one after another."""
+
+    def replay(
+        self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str
+    ) -> AbstractContextManager[KubeCluster]:
+        """Replay a trace from an empty cluster, and give the cluster when it has settled.
+
+        It is observed within the block; leaving the block removes all that the replay created,
+        also after an error or Ctrl-C.
+
+        Args:
+            trace: the trace.
+            simulation: speed, duration and prefix of the namespaces.
+            selection: the pods whose counts have to settle.
+            label: what the objects created are labelled with: ``simgit.io/run``.
+
+        Raises:
+            ClusterError: it failed, or took longer than the settings allow (``timeout``).
+        """
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is recorded of the cluster: versions, nodes, hashes; no credentials."""
+
+    def close(self) -> None:
+        """End watches and connections."""

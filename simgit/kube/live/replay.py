@@ -1,0 +1,495 @@
+"""The replayer: a trace's objects applied to a real control plane, with no binaries of SimKube.
+
+It does what ``simgit.kube.simulation.replay`` does on any cluster, between creating namespaces
+and removing them again. What it decides from a watch it confirms by a list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.errors import ClusterError, InvalidInput, plural, warn
+from simgit.kube.cluster import KubeCluster, PodSelection
+from simgit.kube.live.api import Api, ApiError, Object
+from simgit.kube.live.cleanup import RUN, Created, remove
+from simgit.kube.live.cluster import MAX_PODS, LiveCluster, Workload, tally
+from simgit.kube.live.driver import LiveSettings
+from simgit.kube.live.nodes import (
+    MAX_NODES,
+    beat,
+    condition,
+    name_of,
+    ours,
+    played_by_kwok,
+    ready,
+    spec_of,
+    virtual,
+)
+from simgit.kube.live.stages import DEFAULT_STAGES, ReplayTiming, Stage, StageController, is_ready
+from simgit.kube.live.watching import Changes, Watching
+from simgit.kube.manifest import lookup, namespace_of, pod_labels
+from simgit.kube.recorded_lifetimes import RecordedLifetimes
+from simgit.kube.simulation import Simulation, replay
+from simgit.kube.trace.edit import cut
+from simgit.kube.trace.model import Trace
+
+CLEANUP_SECONDS: Final = 60.0
+_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_NODE_SECONDS: Final = 15.0
+_EMPTY_SECONDS: Final = 20.0
+BACKOFF_SECONDS: Final = 10.0
+"""The longest time that the scheduler lets a pod that did not fit wait after room was freed."""
+_LOOK_SECONDS: Final = 1.0
+"""The shortest time between two lists of what the watch should have told."""
+
+
+class ReplayDriver:
+    """A Driver that replays traces by itself, one after another, on the nodes ``type=virtual``.
+
+    The namespaces of a replay that went well stay, empty, for the next one, as a real cluster takes
+    more than five seconds to delete one; ``close`` deletes them. It belongs to one thread.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        settings: LiveSettings,
+        *,
+        leftovers: Path | None = None,
+        stages: tuple[Stage, ...] = DEFAULT_STAGES,
+        most_pods: int = MAX_PODS,
+        most_nodes: int = MAX_NODES,
+    ) -> None:
+        """Send nothing yet.
+
+        Args:
+            api: the API server; the driver does not close it.
+            settings: timeout and settle; speed and prefix are those of the simulations.
+            leftovers: the file in which is kept what exists on the cluster because of us.
+            stages: what happens to pods.
+            most_pods: the most pods that a trace may want at a time.
+            most_nodes: the most virtual nodes that the cluster may have.
+        """
+        self._api = api
+        self._settings = settings
+        self._stages = stages
+        self._most_pods = most_pods
+        self._most_nodes = most_nodes
+        self._session = uuid.uuid4().hex
+        self._created = Created(leftovers, api.url)
+        self._changes = Changes()
+        self._label = ""
+        self._pods: Watching | None = None
+        self._roots: Watching | None = None
+        self._kept: dict[str, str] = {}  # namespaces without objects, for the next replay: uids
+        self._controller: StageController | None = None
+        self._root_kind: bool | None = None
+        self._facts: dict[str, Any] | None = None
+        self.left: list[str] = []
+        """What the last cleanup could not remove, each with the reason."""
+
+    def close(self) -> None:
+        """End watches and threads, and remove what is still there of our replays."""
+        try:
+            if self._created.entries():
+                with _interrupts_held(already=False):
+                    self._remove(CLEANUP_SECONDS)
+        finally:
+            for each in (self._pods, self._roots, self._controller):
+                if each is not None:
+                    each.close()
+            self._pods = self._roots = self._controller = None
+
+    @contextmanager
+    def replay(
+        self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str
+    ) -> Iterator[KubeCluster]:
+        """Replay a trace, and give the cluster when it has settled: see ``driver.Driver``.
+
+        Raises InvalidInput for a trace that the API server or a limit refuses, else ClusterError.
+        """
+        trace = trace if simulation.duration is None else cut(trace, simulation.duration)
+        self._check(trace, simulation, label)
+        interrupted = keep = False
+        try:
+            with self._api.within(self._settings.timeout):
+                cluster = self._begin(trace, simulation, label)
+                replay(trace, cluster, simulation)
+                self._settling(cluster, selection, simulation).wait()
+            yield cluster
+            keep = cluster.owns_all
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
+        finally:
+            with _interrupts_held(already=interrupted):
+                self._clean(keep=keep)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the server's version, its virtual nodes and the hashes of SimKube's CRDs.
+
+        They are asked for once. Raises ClusterError.
+        """
+        if self._facts is None:
+            with self._api.within(30.0):
+                version = self._api.get("/version")
+                nodes = [spec_of(node).plain() for node in virtual(self._api)]
+                hashes = {}
+                for name in ("simulations", "simulationroots"):
+                    kind = self._api.kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+                    found = self._api.find(kind.path(None, f"{name}.simkube.io"))
+                    if found is not None:
+                        text = json.dumps(found["spec"], sort_keys=True, separators=(",", ":"))
+                        hashes[name] = hashlib.sha256(text.encode()).hexdigest()
+            self._facts = {
+                "server": str(version.get("gitVersion") or ""),
+                "nodes": nodes,
+                **({"crds": hashes} if hashes else {}),
+            }
+        return self._facts
+
+    # Before
+
+    def _check(self, trace: Trace, simulation: Simulation, label: str) -> None:
+        if not _LABEL.fullmatch(label):
+            raise InvalidInput(f"'{label}' cannot be the value of a label", value=label)
+        seconds = trace.seconds / simulation.speed + simulation.linger
+        if seconds >= self._settings.timeout:
+            raise InvalidInput(
+                f"the replay takes {seconds:.0f} s at speed {simulation.speed:g}, more than "
+                f"cluster.timeout {self._settings.timeout:g}: raise it, or the speed, or give a "
+                "duration", value=seconds,
+            )  # fmt: skip
+
+    def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
+        if len(self._created.entries()) > len(
+            self._kept
+        ):  # of a replay that failed, or a killed one
+            self._remove(min(CLEANUP_SECONDS, self._settings.timeout / 2))
+        pods = self._watch(label)
+        controller = self._controller
+        assert controller is not None
+        lifetimes = None
+        if trace.lifecycles:
+            lifetimes = RecordedLifetimes(trace, f"{simulation.prefix}-", simulation.speed)
+        timing = ReplayTiming(simulation.delays, lifetimes)
+        controller.play(pods, timing)
+        self._prepare_nodes(controller)
+        return LiveCluster(
+            self._api, self._created, run=label, session=self._session, prefix=simulation.prefix,
+            namespaces=self._kept, pods=pods, root=self._root(label), most_pods=self._most_pods,
+            applied=timing.applied,
+        )  # fmt: skip
+
+    def _watch(self, label: str) -> Watching:
+        """Return the watched pods of a run; those of another run are let go."""
+        if self._controller is None:
+            self._controller = StageController(self._api, self._stages)
+            self._controller.start()
+        if self._label != label:
+            for each in (self._pods, self._roots):
+                if each is not None:
+                    each.close()
+            self._pods = self._roots = None
+        self._label, labels = label, f"{RUN}={label}"
+        if self._roots is None:
+            kind = ("simkube.io/v1", "SimulationRoot") if self._has_roots() else ("v1", "ConfigMap")
+            path = self._api.kind(*kind).path()
+            self._roots = Watching(self._api, path, self._changes, labels=labels)
+        if self._pods is None:
+            self._pods = Watching(
+                self._api, "/api/v1/pods", self._changes,
+                labels=labels, on_change=self._controller.changed,
+            )  # fmt: skip
+        return self._pods
+
+    def _has_roots(self) -> bool:
+        """Return True if the cluster has the kind SimulationRoot."""
+        if self._root_kind is None:
+            listed = self._api.find("/apis/simkube.io/v1") or {}
+            kinds = {each.get("kind") for each in listed.get("resources") or ()}
+            self._root_kind = "SimulationRoot" in kinds
+        return self._root_kind
+
+    def _prepare_nodes(self, controller: StageController) -> None:
+        """Find the virtual nodes, and wait until those that are ours are ready."""
+        end = time.monotonic() + _NODE_SECONDS
+        while True:
+            nodes = virtual(self._api)
+            if not nodes:
+                raise ClusterError(
+                    "no virtual nodes (labelled type=virtual): simgit kube nodes create"
+                )
+            if len(nodes) > self._most_nodes:
+                raise ClusterError(
+                    f"{len(nodes)} virtual nodes, and {self._most_nodes} are the most"
+                )
+            own = {name_of(node): node for node in nodes if ours(node)}
+            foreign = frozenset(name_of(node) for node in nodes if played_by_kwok(node))
+            controller.keep_alive(own, foreign)
+            late = [node for node in own.values() if not ready(node)]
+            if not late or time.monotonic() > end:
+                break
+            for node in late:
+                beat(self._api, node)
+            self._api.clock.sleep(_LOOK_SECONDS)
+        if not any(ready(node) for node in nodes):
+            raise ClusterError("no virtual node is ready: is the node's controller running?")
+
+    def _root(self, label: str) -> Object | None:
+        """Create the SimulationRoot of a replay; None where the cluster has no such kind."""
+        if not self._has_roots():
+            return None
+        body: Object = {
+            "apiVersion": "simkube.io/v1",
+            "kind": "SimulationRoot",
+            "metadata": {"name": f"simgit-{uuid.uuid4().hex[:12]}", "labels": {RUN: label}},
+            "spec": {},
+        }
+        path = self._api.path_of(body)
+        self._created.note(path)
+        made = self._api.apply(path, body, manager="simkube")
+        self._created.note(path, made["metadata"]["uid"])
+        return {**body, **made}
+
+    def _settling(
+        self, cluster: LiveCluster, selection: PodSelection, simulation: Simulation
+    ) -> _Settling:
+        assert self._pods is not None and self._controller is not None
+        return _Settling(
+            self._api, self._settings, self._pods, self._controller, cluster, selection,
+            at_once=simulation.delays.none,
+        )  # fmt: skip
+
+    # After
+
+    def _clean(self, *, keep: bool) -> None:
+        """Remove what was created; raise nothing but an interrupt, and warn of what is left.
+
+        ``keep`` keeps the namespaces, if everything in them is deleted.
+        """
+        start = time.monotonic()
+        empty = False
+        with suppress(ClusterError), self._api.within(_EMPTY_SECONDS, afresh=True):
+            empty = self._empty()
+        if not (keep and empty):
+            self._remove(CLEANUP_SECONDS - (time.monotonic() - start))
+
+    def _empty(self) -> bool:
+        """Delete the roots and wait for the end of all that they own; return True if all is gone.
+
+        A namespace is deleted afterwards: while it has pods it waits for their grace period.
+        """
+        if self._pods is None or self._roots is None:
+            return False
+        entries = self._created.entries()
+        roots = [e for e in entries if not _is_namespace(e["path"])]
+        if any(each["uid"] is None for each in entries):
+            return False  # nobody knows whether it exists: ``remove`` finds out
+        for entry in roots:
+            self._api.delete(entry["path"], propagation="Foreground", uid=entry["uid"])
+        self._gone(self._pods)
+        self._gone(self._roots)
+        for entry in roots:
+            self._created.gone(entry["path"])
+        return True
+
+    def _gone(self, watched: Watching) -> None:
+        """Wait until no object is left, and confirm it; after a while without news look again."""
+        while True:
+            self._changes.wait_until(lambda: not watched.objects(), min(2.0, self._api.left()))
+            if watched.refresh() and not watched.objects():
+                return
+
+    def _remove(self, seconds: float) -> None:
+        self._kept.clear()
+        self.left = remove(self._api, self._created, seconds=max(1.0, seconds))
+        if self.left:
+            warn(f"left on the cluster: {'; '.join(self.left)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Settling:
+    """The wait for counts that can be believed.
+
+    Either nothing was ever taken away, and every pod that is wanted exists and is decided; or the
+    counts have been the same for a while, and every controller has seen its newest object. If pods
+    become ready ``at_once``, one that is bound and not ready is not decided.
+    """
+
+    api: Api
+    settings: LiveSettings
+    watched: Watching
+    controller: StageController
+    cluster: LiveCluster
+    selection: PodSelection
+    at_once: bool
+
+    def wait(self) -> None:
+        """Return when the counts have settled; raises ClusterError, with what is known."""
+        since, counts = time.monotonic(), self.counts()
+        while True:
+            left = self.left()
+            if not self.decided():
+                rest = since + max(self.settings.settle, _LOOK_SECONDS) - time.monotonic()
+                self.watched.changes.wait_until(partial(self._news, counts), min(rest, left))
+            if not self.decided() and self.counts() != counts:
+                since, counts = time.monotonic(), self.counts()
+                continue
+            if not self.watched.refresh():  # the watch is late, or dead
+                since, counts = time.monotonic(), self.counts()
+            elif self.decided():
+                return
+            elif time.monotonic() - since >= self.settings.settle:
+                if not self.waiting() and not self.backing_off() and self.seen():
+                    return
+                since = time.monotonic() - self.settings.settle  # look again in a second
+
+    def _news(self, counts: tuple[int, int, int]) -> bool:
+        return self.decided() or self.counts() != counts
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return (ready, pending, total) of the selected pods."""
+        return tally([
+            pod for pod in self.watched.objects()
+            if pod["metadata"].get("namespace") == self.selection.namespace
+            and lookup(pod, ("metadata", "labels", self.selection.label)) == self.selection.value
+        ])  # fmt: skip
+
+    def decided(self) -> bool:
+        """Return True if all pods exist, and nobody is about to change one."""
+        if self.cluster.deleted or self.controller.freed is not None:
+            return False
+        wanted = _wanted(self.cluster.workloads.values())
+        return wanted == len(self.watched.objects()) and not self.waiting()
+
+    def waiting(self) -> int:
+        """Return the number of pods that the scheduler or the stage controller has to act on."""
+        foreign = self.controller.foreign
+        return sum(
+            _open(pod, self.at_once and lookup(pod, ("spec", "nodeName")) not in foreign)
+            for pod in self.watched.objects()
+        )
+
+    def backing_off(self) -> bool:
+        """Return True if a pod may fit by now that the scheduler will try again later."""
+        freed = self.controller.freed
+        if freed is None or time.monotonic() - freed > BACKOFF_SECONDS:
+            return False
+        return any(
+            not lookup(pod, ("spec", "nodeName"))
+            and condition(pod, "PodScheduled", "reason") == "Unschedulable"
+            for pod in self.watched.objects()
+        )
+
+    def seen(self) -> bool:
+        """Return True if the controllers of the selected pods have acted on the newest objects."""
+        found = self.counts()[2]
+        selected = [
+            each for each in self.cluster.workloads.values()
+            if namespace_of(each.manifest) == self.selection.namespace
+            and pod_labels(each.manifest).get(self.selection.label) == self.selection.value
+        ]  # fmt: skip
+        few = found < sum(each.wanted or 0 for each in selected)
+        return all(self._seen(each, found, few=few) for each in selected)
+
+    def _seen(self, workload: Workload, found: int, *, few: bool) -> bool:
+        now = self.api.get(workload.path)
+        generation = lookup(now, ("metadata", "generation"))
+        seen = lookup(now, ("status", "observedGeneration"))
+        if seen is not None and generation is not None and seen < generation:
+            return False
+        if not few or not workload.wanted:
+            return True
+        # too few pods are believed only where the controller says why, or makes one after another
+        ordered = workload.manifest["kind"] == "StatefulSet" and found > 0
+        return ordered or condition(now, "ReplicaFailure") == "True"
+
+    def left(self) -> float:
+        """Return the seconds left; raises ClusterError if there are none, or no hope."""
+        failure = self.controller.error
+        if getattr(failure, "status", 0) in (400, 401, 403, 422):  # the next try ends no better
+            raise ClusterError(f"the stage controller is refused: {failure}")
+        try:
+            return self.api.left()
+        except ApiError as over:
+            ready, pending, total = self.counts()
+            told = [
+                f"{ready} ready, {pending} pending, {total} in all of {self.selection.label}="
+                f"{self.selection.value}"
+            ]
+            if waiting := self.waiting():
+                told.append(f"{plural(waiting, 'pod')} wait for the scheduler or for readiness")
+            told += [str(each) for each in (failure, self.watched.error) if each is not None]
+            raise ClusterError(
+                f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}", timeout=True
+            ) from over
+
+
+def _is_namespace(path: str) -> bool:
+    return path.split("/")[-2] == "namespaces"
+
+
+def _wanted(workloads: Iterable[Workload]) -> int | None:
+    """Return the number of pods that all want; None if that can change, or is not known."""
+    total = 0
+    for each in workloads:
+        if each.changes > 1 or (each.wanted is None and pod_labels(each.manifest)):
+            return None
+        total += each.wanted or 0
+    return total
+
+
+def _open(pod: Object, at_once: bool) -> bool:
+    """Return True for a pod that somebody is about to change.
+
+    Those are the scheduler and, if pods become ready ``at_once``, the stage controller.
+    """
+    if lookup(pod, ("metadata", "deletionTimestamp")):
+        return True
+    if lookup(pod, ("status", "phase")) != "Pending":
+        return False
+    if lookup(pod, ("spec", "nodeName")):
+        return at_once and not is_ready(pod)
+    if lookup(pod, ("status", "nominatedNodeName")):
+        return True
+    return condition(pod, "PodScheduled", "reason") not in ("Unschedulable", "SchedulingGated")
+
+
+@contextmanager
+def _interrupts_held(*, already: bool) -> Iterator[None]:
+    """Hold back the first Ctrl-C in the block until its end; a second one stops it.
+
+    If the block is entered because of one (``already``), the next is the second.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    held = 0
+
+    def note(number: int, frame: object) -> None:
+        nonlocal held
+        held += 1
+        if held + already > 1:
+            raise KeyboardInterrupt
+        warn("cleaning up; interrupt again to stop, which leaves objects on the cluster")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
