@@ -12,6 +12,7 @@ from typing import Any
 from simgit.kube.embedded.nodes import NodeSpec
 from simgit.kube.quantity import from_bytes, from_millicores
 from tests.kube.live.control_plane import APPLY, STRATEGIC, ControlPlane, Refused
+from tests.kube.live.spellings import normal
 from tests.support.patience import PATIENCE
 
 Outcome = dict[str, Any]
@@ -42,8 +43,10 @@ WORKLOADS = (
 SETTINGS = ("v1.ResourceQuota", "v1.LimitRange")
 QUIET = 0.4
 """Seconds without a change after which an outcome that was expected is taken to stay."""
-STUCK = 3.0
-"""Seconds without a change after which no other outcome is expected: the backoff is 1 second."""
+STUCK = 12.0
+"""Seconds without a change after which no other outcome is expected: the scheduler tries a pod
+again 10 seconds after something changed, at the latest.
+"""
 
 
 def path_of(manifest: Mapping[str, Any], namespace: str = "default") -> str:
@@ -203,7 +206,7 @@ class Arena:
 
     def outcome(self, *expected: Outcome) -> Outcome:
         """Return the outcome once nothing changes any more: soon if it is an expected one."""
-        hoped = [outcome["counts"] for outcome in expected]
+        hoped = [(each["counts"], normal(each["messages"])) for each in expected]
         end = time.monotonic() + PATIENCE
         last, since = None, time.monotonic()
         while time.monotonic() < end:
@@ -221,7 +224,8 @@ class Arena:
             if state != last or unseen or going:
                 last, since = state, now
             outcome = outcome_of(pods)
-            if now - since >= (QUIET if outcome["counts"] in hoped else STUCK):
+            known = (outcome["counts"], normal(outcome["messages"])) in hoped
+            if now - since >= (QUIET if known else STUCK):
                 return outcome
             time.sleep(0.05)
         raise RuntimeError("the cluster does not come to rest")

@@ -254,8 +254,28 @@ class ControlPlane:
         ):
             # until 1.23 there is a second port, open to everyone and without TLS, unless it is 0
             usage = subprocess.run([self._binaries / name, "--help"], capture_output=True).stdout
-            insecure = ("--port=0",) if re.search(rb"^ +--port ", usage, re.M) else ()
-            self._start(name, *common, *own, *insecure)
+            old = ("--port=0",) if re.search(rb"^ +--port ", usage, re.M) else ()
+            if old and name == "kube-scheduler":
+                old += (f"--config={self._old_scheduler_config()}",)
+            self._start(name, *common, *own, *old)
+
+    def _old_scheduler_config(self) -> Path:
+        """Return a configuration with today's weights of scores, for a scheduler before 1.23."""
+        weights = {"TaintToleration": 3, "NodeAffinity": 2, "InterPodAffinity": 2}
+        score = {
+            "disabled": [{"name": name} for name in weights],
+            "enabled": [{"name": name, "weight": weight} for name, weight in weights.items()],
+        }
+        config = {
+            "apiVersion": "kubescheduler.config.k8s.io/v1beta1",
+            "kind": "KubeSchedulerConfiguration",
+            "leaderElection": {"leaderElect": False},
+            "clientConnection": {"kubeconfig": str(self.kubeconfig), "qps": 1000, "burst": 1000},
+            "profiles": [{"schedulerName": "default-scheduler", "plugins": {"score": score}}],
+        }
+        path = self.folder / "scheduler.yml"
+        path.write_text(yaml.safe_dump(config))
+        return path
 
     def _start(self, name: str, *arguments: str) -> None:
         # killed by the kernel when this process ends in whatever way

@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from simgit.kube.embedded.nodes import NodeSpec, node_spec
+from simgit.kube.embedded.nodes import HOSTNAME, ZONE, NodeSpec, node_spec
 
-HOST, ZONE = "kubernetes.io/hostname", "zone"
 Step = tuple[str, dict[str, Any]]
 """('apply' or 'delete', manifest)."""
 
@@ -107,7 +106,7 @@ def _pod(rng: random.Random, name: str) -> dict[str, Any]:
         pod["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": 80}]
     term = {
         "labelSelector": {"matchLabels": {"app": rng.choice([name, name, "a", "b"])}},
-        "topologyKey": rng.choice([HOST, ZONE]),
+        "topologyKey": rng.choice([HOSTNAME, ZONE]),
     }
     drawn = rng.random()
     if drawn < 0.2:

@@ -525,7 +525,7 @@ def admission_cases() -> Iterator[tuple[Any, ...]]:
     scoped = {"hard": {"pods": "0"}, "scopes": ["NotTerminating"]}
     yield "quota, scope NotTerminating", pod(), [{**quota(), "spec": scoped}]
     two = [
-        {**quota(pods="0"), "metadata": {"name": "a"}},
+        {**quota(pods="5"), "metadata": {"name": "a"}},
         {**quota(pods="0"), "metadata": {"name": "b"}},
     ]
     yield "quota, two of them", pod(), two

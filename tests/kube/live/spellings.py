@@ -9,10 +9,11 @@ SPELLINGS = {
     # as 1.20 says it: as current releases do
     "node(s) didn't match node selector": "node(s) didn't match Pod's node affinity/selector",
     "node(s) didn't match Pod's node affinity": "node(s) didn't match Pod's node affinity/selector",
+    "node(s) didn't satisfy plugin(s) [NodeAffinity]": "node(s) didn't match Pod's node affinity/selector",
     "node(s) didn't match pod affinity/anti-affinity": None,
     "node(s) didn't match pod affinity/anti-affinity rules": None,
 }
-"""The reason of an older release, and how it is spelled now; None: said with another one."""
+"""The reason of an older release, and how it is spelled now; None: said beside another one."""
 TAINT = re.compile(r"(\d+) node\(s\) had taint \{[^}]*\}, that the pod didn't tolerate")
 
 
