@@ -213,9 +213,9 @@ def evaluate(
         results = play(env, agent, view, tasks(traces, episodes), seed, tell)
     finally:
         env.close()
-    state = found.state if found is not None else None
         if run is not None and repo is not None and repo.runs[run].oid is None:
             repo.delete_run(run)  # its first episode did not begin
+    state = found.state if found is not None else None
     is_live = arguments.get("cluster") is not None  # whose nodes may be others
     fewest = {} if is_live else fewest_steps(traces, arguments.get("target", 3))
     names = list(traces) or [environment]

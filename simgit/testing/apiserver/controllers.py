@@ -17,7 +17,7 @@ from simgit.kube.embedded.controllers.controller import Controller, PodOwner
 from simgit.kube.embedded.controllers.deployment import Deployment
 from simgit.kube.embedded.controllers.job import Job
 from simgit.kube.embedded.controllers.replicaset import ReplicaSet
-from simgit.kube.embedded.controllers.template_equality import same_template
+from simgit.kube.embedded.template_equality import same_template
 from simgit.kube.embedded.nodes import PENDING, SUCCEEDED, Pod
 from simgit.kube.manifest import Manifest, lookup, template_of
 from simgit.testing.apiserver.api import KubeApi
