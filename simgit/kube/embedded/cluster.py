@@ -99,6 +99,7 @@ class EmbeddedCluster:
             max_steps=max_steps,
         )
         self._objects: dict[_Key, Controller] = {}
+        self._refused: dict[_Key, tuple[Manifest, str]] = {}
         for name, value in (priority_classes or {}).items():
             self._world.priorities[name] = (value, True)
         for name, seconds in faults.lost_nodes.items():
@@ -145,11 +146,13 @@ class EmbeddedCluster:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)
             _update(controller, manifest)
-            if found is None and (why := controller.refusal()) is not None:
-                controller.gone = True
-                controller.log("FailedCreate", why)
-                return
+            self._refused.pop(key, None)
             if found is None:
+                if (why := controller.refusal()) is not None:
+                    controller.gone = True
+                    controller.log("FailedCreate", why)
+                    self._refused[key] = manifest, why
+                    return
                 controller.enter()
             controller.original = manifest
             self._objects[key] = controller
@@ -175,6 +178,7 @@ class EmbeddedCluster:
             if gvk in self._world.policies:
                 self._world.policies[gvk].drop(namespace, name)
                 self._world.wake()
+            self._refused.pop(key, None)
             controller = self._objects.pop(key, None)
             if controller is not None:
                 controller.remove()
@@ -219,10 +223,9 @@ class EmbeddedCluster:
             for each, found in zip(here, labels, strict=True)
             if found.get(selection.label) == selection.value
         ]
-        if not wanted:
-            for event in reversed(self._world.events):
-                if event.reason == "FailedCreate" and event.namespace == namespace:
-                    return f"{event.kind} '{event.name}' was refused: {event.message}"
+        for (_, there, name), (manifest, why) in self._refused.items():
+            if there == namespace and pod_labels(manifest).get(selection.label) == selection.value:
+                return f"{manifest['kind']} '{name}' was refused: {why}"
         if not here:
             return f"no workload exists in namespace '{namespace}'"
         if not wanted:
@@ -295,8 +298,8 @@ def _key(manifest: Manifest) -> _Key:
 
 def _update(controller: Controller, manifest: Manifest) -> None:
     """Pass a manifest on, and raise InvalidInput for whatever error it causes."""
-    causes = object_causes(manifest, controller.original)
     try:
+        causes = object_causes(manifest, controller.original)
         if causes and (template := template_of(manifest)) is not None:
             facts = read_pod(template, controller.namespace, controller.world.priorities)
             causes += template_causes(manifest, facts.causes)

@@ -205,6 +205,10 @@ def _causes_of(manifest: Manifest) -> Iterator[Cause]:
         yield from _strategy_causes(kind, spec)
     if kind == "apps/v1.Deployment":
         yield from _progress_causes(spec)
+    if kind == "apps/v1.StatefulSet":  # all that is validated of its template
+        yield from _label_causes(
+            "spec.template.labels", lookup(spec, ("template", "metadata", "labels"))
+        )
 
 
 def _metadata_causes(manifest: Manifest) -> Iterator[Cause]:

@@ -16,7 +16,7 @@ class BarePod(PodOwner):
     def update(self, manifest: Manifest) -> None:
         """Create the pod, unless it was created before."""
         facts = self.read_template(manifest)
-        if not self.pods and not self._made:
+        if not self._made:
             self._made = self.create_pod(self.name, facts) is not None
 
     def sync(self) -> None:

@@ -164,15 +164,15 @@ class PodOwner(Controller):
     def read_template(
         self, template: Mapping[str, Any], extra: Mapping[str, str] | None = None
     ) -> PodFacts:
-        """Return the facts of a pod template, with labels that the controller adds."""
+        """Return the facts of a pod template, with labels that the controller adds.
+
+        Raises InvalidPod for one that the API server refuses.
+        """
         labels = None
         if extra:
             own = items_of((template.get("metadata") or {}).get("labels"))
             labels = {**{key: str(value) for key, value in own}, **extra}
-        return self.checked(read_pod(template, self.namespace, self.world.priorities, labels))
-
-    def checked(self, facts: PodFacts) -> PodFacts:
-        """Return the facts; raises InvalidPod for those that the API server refuses."""
+        facts = read_pod(template, self.namespace, self.world.priorities, labels)
         if facts.causes and not self.late:
             raise InvalidPod(facts.causes)
         return facts
