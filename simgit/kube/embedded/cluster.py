@@ -6,7 +6,8 @@ Equal arguments and equal calls give equal clusters, on any machine.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from simgit.errors import ClusterError, InvalidInput, did_you_mean
@@ -35,6 +36,7 @@ from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
 from simgit.kube.manifest import (
     Manifest,
     check_identity,
+    full_name,
     gvk_of,
     lookup,
     name_of,
@@ -136,7 +138,8 @@ class EmbeddedCluster:
         if gvk == _PRIORITY_CLASS:
             self._add_priority(manifest)
         elif gvk in self._world.policies:
-            self._world.policies[gvk].put(manifest, namespace, name)
+            with _naming(manifest):
+                self._world.policies[gvk].put(manifest, namespace, name)
             self._world.wake()
         elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)
@@ -145,7 +148,8 @@ class EmbeddedCluster:
         else:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)
-            _update(controller, manifest)
+            with _naming(manifest):
+                _update(controller, manifest)
             self._refused.pop(key, None)
             if found is None:
                 if (why := controller.refusal()) is not None:
@@ -297,9 +301,9 @@ def _key(manifest: Manifest) -> _Key:
 
 
 def _update(controller: Controller, manifest: Manifest) -> None:
-    """Pass a manifest on, and raise InvalidInput for whatever error it causes."""
+    """Pass a manifest on; raises InvalidInput for one that the API server refuses."""
+    causes = object_causes(manifest, controller.original)
     try:
-        causes = object_causes(manifest, controller.original)
         if causes and (template := template_of(manifest)) is not None:
             facts = read_pod(template, controller.namespace, controller.world.priorities)
             causes += template_causes(manifest, facts.causes)
@@ -307,16 +311,22 @@ def _update(controller: Controller, manifest: Manifest) -> None:
         controller.update(manifest)
     except InvalidPod as error:
         check_object(manifest, template_causes(manifest, error.causes))
+
+
+@contextmanager
+def _naming(manifest: Manifest) -> Iterator[None]:
+    """Raise InvalidInput, with the object's name, for whatever error it causes."""
+    subject = f"{manifest['kind']} {full_name(manifest)}"
+    try:
+        yield
     except InvalidObject:
         raise
     except InvalidInput as error:
-        subject = f"{controller.kind} {controller.namespace}/{controller.name}"
         if subject in error.message:
             raise
         data = {key: value for key, value in error.__dict__.items() if key != "message"}
         raise InvalidInput(f"invalid {subject}: {error}", **data) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        subject = f"{controller.kind} {controller.namespace}/{controller.name}"
         raise InvalidInput(f"invalid {subject}: malformed manifest ({error})") from error
 
 

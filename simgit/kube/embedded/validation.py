@@ -98,7 +98,10 @@ def invalid(path: str, value: Any, why: str) -> Cause:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    except (TypeError, ValueError):  # keys that JSON does not have
+        text = str(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
@@ -270,7 +273,7 @@ def _restart_causes(manifest: Manifest) -> Iterator[Cause]:
 def _selector_causes(manifest: Manifest) -> Iterator[Cause]:
     found = lookup(manifest, ("spec", "selector"))
     template = template_of(manifest)
-    if template is None or not (found is None or isinstance(found, Mapping)):
+    if template is None:
         return
     labels = _map(_map(template.get("metadata")).get("labels"))
     selector = parse_selector(found)
