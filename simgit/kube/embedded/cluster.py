@@ -244,7 +244,7 @@ class EmbeddedCluster:
     def _why_idle(self, controller: Controller) -> str:
         if lookup(controller.original, ("spec", "replicas")) == 0:
             return "has 0 replicas"
-        for refused in self._world.refused:
+        for refused in reversed(self._world.refused):
             if controller in (refused, refused.owner):
                 return f"cannot create pods: {refused.failure}"
         if lookup(controller.original, ("spec", "paused")):

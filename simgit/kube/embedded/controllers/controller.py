@@ -148,7 +148,6 @@ class PodOwner(Controller):
             self.fail(why)
             return None
         self.failure = ""
-        self.world.refused.pop(self, None)
         pod = self.world.new_pod(name, self.namespace, facts, self)
         pod.revision, pod.ordinal, pod.target = revision, ordinal, target
         self.pods[pod.uid] = pod
