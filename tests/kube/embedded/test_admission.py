@@ -310,7 +310,7 @@ changes = st.lists(
 
 
 @given(changes, st.integers(1, 8), st.sampled_from([0, 700]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_quota_is_never_exceeded_and_its_count_is_that_of_the_pods(
     todo: list[tuple[str, str, int, str]], cpu: int, delay: int
 ) -> None:
