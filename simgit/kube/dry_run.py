@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded.cluster import EmbeddedCluster
+from simgit.kube.embedded.validation import InvalidObject
 from simgit.kube.manifest import TEMPLATE_PATHS, Manifest, gvk_of
 from simgit.kube.simulation import DEFAULT, virtual_object
 from simgit.kube.trace.model import Trace
@@ -21,7 +22,7 @@ def refused_objects(trace: Trace) -> list[InvalidInput]:
     for number, event in enumerate(trace.events):
         for at, manifest in enumerate(event.applied):
             error = _refusal(cluster, manifest)
-            if error is not None:
+            if error is not None and not isinstance(error, InvalidObject):
                 # Perhaps the cluster is only full: no time passes here, so no pod ends.
                 cluster = EmbeddedCluster(())
                 error = _refusal(cluster, manifest)

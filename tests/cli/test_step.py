@@ -66,7 +66,8 @@ def test_a_workload_without_pods_says_why(run, web: Path) -> None:
     web.write_bytes(dump_trace(evolve(trace, events=(event,), source=None)))
     done = run("step", "--trace", "web.sktrace")
     assert "ready 0, pending 0, total 0" in done.out
-    assert "no pods to observe: Deployment 'web' cannot create pods: no PriorityClass" in done.err
+    assert "no pods to observe: Deployment 'web' cannot create pods: pods \"web-" in done.err
+    assert "is forbidden: no PriorityClass with name gold was found" in done.err
 
 
 def test_order_before_earns_what_was_there_before(run, web: Path) -> None:

@@ -8,7 +8,9 @@ from simgit.kube.embedded.limit_range import LimitRanges
 from simgit.kube.embedded.podspec import PodFacts, with_resources
 from simgit.kube.embedded.priority import Priorities, read_priority
 from simgit.kube.embedded.quota import Quotas
-from simgit.kube.embedded.validation import listed
+from simgit.kube.embedded.validation import listed, template_causes
+
+_POD = {"apiVersion": "v1", "kind": "Pod"}
 
 
 class Admission:
@@ -56,6 +58,6 @@ class Admission:
         if spec is not facts.spec:
             facts = with_resources(facts, spec)
         if facts.error is None and facts.causes:
-            return facts, f'Pod "\0" is invalid: {listed(facts.causes)}'
+            return facts, f'Pod "\0" is invalid: {listed(template_causes(_POD, facts.causes))}'
         why = facts.error or self._limits.refusal(spec, namespace)
         return facts, f'pods "\0" is forbidden: {why}' if why else ""

@@ -6,7 +6,8 @@ Equal arguments and equal calls give equal clusters, on any machine.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from simgit.errors import ClusterError, InvalidInput, did_you_mean
@@ -36,6 +37,7 @@ from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
 from simgit.kube.manifest import (
     Manifest,
     check_identity,
+    full_name,
     gvk_of,
     name_of,
     namespace_of,
@@ -103,6 +105,7 @@ class EmbeddedCluster:
             max_steps=max_steps,
         )
         self._objects: dict[_Key, Controller] = {}
+        self._refused: dict[_Key, tuple[Manifest, str]] = {}
         for name, value in (priority_classes or {}).items():
             self._world.priorities[name] = (value, True)
         lifecycle = NodeLifecycle(self._world, self._eviction_refusal, self._mark_daemon_sets)
@@ -114,7 +117,7 @@ class EmbeddedCluster:
 
     def _eviction_refusal(self, pod: Pod) -> str | None:
         """Return why the API server refuses to evict a pod now, None if it evicts it."""
-        return None
+        return self._world.disruptions.eviction_refusal(pod)
 
     def _mark_daemon_sets(self) -> None:
         for controller in self._objects.values():
@@ -151,7 +154,8 @@ class EmbeddedCluster:
         if gvk == PRIORITY_CLASS:
             self._add_priority(manifest)
         elif gvk in self._world.policies:
-            self._world.policies[gvk].put(manifest, namespace, name)
+            with _naming(manifest):
+                self._world.policies[gvk].put(manifest, namespace, name)
             self._world.wake()
         elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)
@@ -160,12 +164,15 @@ class EmbeddedCluster:
         else:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)
-            _update(controller, manifest)
-            if found is None and (why := controller.refusal()) is not None:
-                controller.gone = True
-                controller.log("FailedCreate", why)
-                return
+            with _naming(manifest):
+                _update(controller, manifest)
+            self._refused.pop(key, None)
             if found is None:
+                if (why := controller.refusal()) is not None:
+                    controller.gone = True
+                    controller.log("FailedCreate", why)
+                    self._refused[key] = manifest, why
+                    return
                 controller.enter()
             controller.original = manifest
             self._objects[key] = controller
@@ -191,6 +198,7 @@ class EmbeddedCluster:
             if gvk in self._world.policies:
                 self._world.policies[gvk].drop(namespace, name)
                 self._world.wake()
+            self._refused.pop(key, None)
             controller = self._objects.pop(key, None)
             if controller is not None:
                 controller.remove()
@@ -227,21 +235,17 @@ class EmbeddedCluster:
 
     def _why_none(self, selection: PodSelection) -> str:
         """Return why there are no pods of a selection."""
-        manifests = [each.original for each in self._objects.values()]
         namespace, label, value = selection.namespace, selection.label, selection.value
-        if not any(
-            namespace_of(each) == namespace and pod_labels(each).get(label) == value
-            for each in manifests
-        ):
-            for event in reversed(self._world.events):
-                if event.reason == "FailedCreate" and event.namespace == namespace:
-                    return f"{event.kind} '{event.name}' was refused: {event.message}"
+        for (_, there, name), (manifest, why) in self._refused.items():
+            if there == namespace and pod_labels(manifest).get(label) == value:
+                return f"{manifest['kind']} '{name}' was refused: {why}"
+        manifests = [each.original for each in self._objects.values()]
         return why_no_pods(namespace, label, value, manifests, self._refusal)
 
     def _refusal(self, manifest: Manifest) -> str | None:
         """Return why a workload cannot create its pods, None if it can."""
         workload = self._objects.get(_key(manifest))
-        for refused in self._world.refused:
+        for refused in reversed(self._world.refused):
             if workload in (refused, refused.owner):
                 return refused.failure
         return None
@@ -296,7 +300,7 @@ def _key(manifest: Manifest) -> _Key:
 
 
 def _update(controller: Controller, manifest: Manifest) -> None:
-    """Pass a manifest on, and raise InvalidInput for whatever error it causes."""
+    """Pass a manifest on; raises InvalidInput for one that the API server refuses."""
     causes = object_causes(manifest, controller.original)
     try:
         if causes and (template := template_of(manifest)) is not None:
@@ -306,14 +310,20 @@ def _update(controller: Controller, manifest: Manifest) -> None:
         controller.update(manifest)
     except InvalidPod as error:
         check_object(manifest, template_causes(manifest, error.causes))
+
+
+@contextmanager
+def _naming(manifest: Manifest) -> Iterator[None]:
+    """Raise InvalidInput, with the object's name, for whatever error it causes."""
+    subject = f"{manifest['kind']} {full_name(manifest)}"
+    try:
+        yield
     except InvalidObject:
         raise
     except InvalidInput as error:
-        subject = f"{controller.kind} {controller.namespace}/{controller.name}"
         if subject in error.message:
             raise
         data = {key: value for key, value in error.__dict__.items() if key != "message"}
         raise InvalidInput(f"invalid {subject}: {error}", **data) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        subject = f"{controller.kind} {controller.namespace}/{controller.name}"
         raise InvalidInput(f"invalid {subject}: malformed manifest ({error})") from error

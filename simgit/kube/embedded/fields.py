@@ -110,8 +110,12 @@ def maps_of(value: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def items_of(value: Any) -> list[tuple[str, Any]]:
-    """Return the items of a map, empty for None; raises InvalidInput for another type."""
-    return list(map_of(value).items())
+    """Return the items of a map, empty for None; raises InvalidInput for another type or key."""
+    items = list(map_of(value).items())
+    for key, _ in items:
+        if type(key) is not str:
+            raise InvalidInput(f"expected a string as key, got '{str(key)[:40]}'")
+    return items
 
 
 def int_of(value: Any, default: int = 0) -> int:

@@ -117,7 +117,7 @@ def read_pod(
     if not isinstance(spec, Mapping):
         raise InvalidInput("pod template has no spec")
     if labels is None:
-        labels = {k: str(v) for k, v in items_of((template.get("metadata") or {}).get("labels"))}
+        labels = {k: str(v) for k, v in items_of(map_of(template.get("metadata")).get("labels"))}
     priority = read_priority(spec, classes)
     key = packed((labels, spec))
     if key is None:

@@ -98,7 +98,10 @@ def invalid(path: str, value: Any, why: str) -> Cause:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    except (TypeError, ValueError):  # keys that JSON does not have
+        text = str(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
@@ -205,6 +208,10 @@ def _causes_of(manifest: Manifest) -> Iterator[Cause]:
         yield from _strategy_causes(kind, spec)
     if kind == "apps/v1.Deployment":
         yield from _progress_causes(spec)
+    if kind == "apps/v1.StatefulSet":  # all that is validated of its template
+        yield from _label_causes(
+            "spec.template.labels", lookup(spec, ("template", "metadata", "labels"))
+        )
 
 
 def _metadata_causes(manifest: Manifest) -> Iterator[Cause]:
@@ -266,7 +273,7 @@ def _restart_causes(manifest: Manifest) -> Iterator[Cause]:
 def _selector_causes(manifest: Manifest) -> Iterator[Cause]:
     found = lookup(manifest, ("spec", "selector"))
     template = template_of(manifest)
-    if template is None or not (found is None or isinstance(found, Mapping)):
+    if template is None:
         return
     labels = _map(_map(template.get("metadata")).get("labels"))
     selector = parse_selector(found)

@@ -63,19 +63,14 @@ class Synced(Protocol):
 
     marked: bool
     gone: bool
-
-    def sync(self) -> None: ...
-
-
-class Refused(Protocol):
-    """An object whose last creation was refused: a ``controllers.controller.Controller``."""
-
     failure: str
 
     @property
     def owner(self) -> object: ...
 
     def mark(self) -> None: ...
+
+    def sync(self) -> None: ...
 
 
 class Policy(Protocol):
@@ -112,7 +107,7 @@ class World:
         self.disruptions = Disruptions(self.pods)
         limits = LimitRanges()
         self.admission = Admission(limits, self.quotas, self.priorities)
-        self.refused: dict[Refused, None] = {}
+        self.refused: dict[Synced, None] = {}
         self.policies: dict[str, Policy] = {
             "v1.LimitRange": limits,
             "v1.ResourceQuota": self.quotas,
@@ -146,6 +141,7 @@ class World:
         if self.marked:
             controller = self.marked.popleft()
             controller.marked = False
+            self.refused.pop(controller, None)
             if not controller.gone:
                 controller.sync()
         elif self.scheduler.step():

@@ -267,6 +267,21 @@ def test_an_observation_says_that_the_quota_is_used_up() -> None:
     assert reason is not None and "Deployment 'd' was refused: deployments.apps \"d\"" in reason
 
 
+def test_the_reason_is_that_of_the_newest_template() -> None:
+    demands = quota(hard={"requests.cpu": "1"})
+    cluster = run(demands, web(1, asks(memory="1Gi")))
+    cluster.apply([web(1, asks(cpu="2"))])
+    reason = cluster.observe(PodSelection("default", "web")).reason
+    assert reason is not None and 'pods "web-2-0" is forbidden: exceeded quota: q' in reason
+    bare = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"app": "p"}},
+            "spec": pod_spec(asks(cpu="2"))}  # fmt: skip
+    cluster.apply([bare, web(0)])
+    reason = cluster.observe(PodSelection("default", "p")).reason
+    assert reason is not None and "Pod 'p' cannot create pods: pods \"p\" is forbidden" in reason
+    cluster.apply([quota(hard={"requests.cpu": "2"}), bare])
+    assert cluster.observe(PodSelection("default", "p")).counts() == (1, 0, 1)
+
+
 def test_the_quota_of_a_trace_rules_in_its_virtual_namespace() -> None:
     trace = Trace((Event(0, (quota(hard={"pods": "2"}), web(5))),))
     cluster = simulate(trace)
@@ -295,7 +310,7 @@ changes = st.lists(
 
 
 @given(changes, st.integers(1, 8), st.sampled_from([0, 700]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_quota_is_never_exceeded_and_its_count_is_that_of_the_pods(
     todo: list[tuple[str, str, int, str]], cpu: int, delay: int
 ) -> None:

@@ -141,6 +141,11 @@ def test_a_valid_object_is_taken_twice(kind: str) -> None:
          "maxSurge is 0"),
         ("StatefulSet", ("spec", "updateStrategy"), {"rollingUpdate": {"maxUnavailable": 0}},
          "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0"),
+        ("StatefulSet", ("spec", "template", "metadata", "labels"), {"app": "web", "": "b"},
+         'spec.template.labels: Invalid value: "": name part must consist of alphanumeric characters, '
+         "'-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or "
+         "'my.name',  or '123-abc', regex used for validation is "
+         "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"),
         ("Deployment", ("metadata", "namespace"), "a.b",
          f'metadata.namespace: Invalid value: "a.b": {LABEL}'),
         ("CronJob", ("metadata", "name"), "c" * 53,
@@ -226,6 +231,15 @@ def test_the_place_in_a_trace_is_that_of_the_first_cause() -> None:
     place = "events[0].applied_objs[1].spec.template.spec.containers[0].resources.requests"
     assert vars(error)["path"] == place and error.message.endswith(f" at '{place}'")
     assert 'Deployment.apps "web" is invalid: ' in error.message
+
+
+def test_a_change_that_is_not_allowed_is_found_in_a_trace() -> None:
+    labels = {"app": "web", "tier": "b"}
+    first = replace(valid(), ("spec", "template", "metadata", "labels"), labels)
+    second = replace(first, ("spec", "selector", "matchLabels"), labels)
+    events = [Event(0, (first,)), Event(1, (second,)), Event(2, (), (second,)), Event(3, (second,))]
+    (error,) = refused_objects(Trace(tuple(events)))
+    assert vars(error)["path"] == "events[1].applied_objs[0].spec.selector"
 
 
 def test_an_action_beyond_the_containers_limit_is_blocked() -> None:

@@ -16,11 +16,15 @@ class BarePod(PodOwner):
     def update(self, manifest: Manifest) -> None:
         """Create the pod, unless it was created before."""
         facts = self.read_template(manifest)
-        if not self.pods and not self._made:
+        if not self._made:
+            self.world.refused.pop(self, None)
             self._made = self.create_pod(self.name, facts) is not None
 
-    def sync(self) -> None:
+    def mark(self) -> None:
         """Do nothing: a bare pod is not replaced, and nobody tries again if it was refused."""
+
+    def sync(self) -> None:
+        """Do nothing."""
 
     def pod_finished(self, pod: Pod) -> None:
         """Keep a pod that ended among the pods, as in Kubernetes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from simgit.kube.embedded.fields import items_of
+from simgit.kube.embedded.fields import items_of, map_of
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts, read_pod
 from simgit.kube.embedded.validation import InvalidPod
@@ -148,7 +148,6 @@ class PodOwner(Controller):
             self.fail(why)
             return None
         self.failure = ""
-        self.world.refused.pop(self, None)
         pod = self.world.new_pod(name, self.namespace, facts, self)
         pod.revision, pod.ordinal, pod.target = revision, ordinal, target
         self.pods[pod.uid] = pod
@@ -164,15 +163,15 @@ class PodOwner(Controller):
     def read_template(
         self, template: Mapping[str, Any], extra: Mapping[str, str] | None = None
     ) -> PodFacts:
-        """Return the facts of a pod template, with labels that the controller adds."""
+        """Return the facts of a pod template, with labels that the controller adds.
+
+        Raises InvalidPod for one that the API server refuses.
+        """
         labels = None
         if extra:
-            own = items_of((template.get("metadata") or {}).get("labels"))
+            own = items_of(map_of(template.get("metadata")).get("labels"))
             labels = {**{key: str(value) for key, value in own}, **extra}
-        return self.checked(read_pod(template, self.namespace, self.world.priorities, labels))
-
-    def checked(self, facts: PodFacts) -> PodFacts:
-        """Return the facts; raises InvalidPod for those that the API server refuses."""
+        facts = read_pod(template, self.namespace, self.world.priorities, labels)
         if facts.causes and not self.late:
             raise InvalidPod(facts.causes)
         return facts
