@@ -118,7 +118,7 @@ def guarded(call: Callable[[], Any], debug: bool = False, as_json: bool = False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", SimgitWarning)
-            warnings.showwarning = partial(_warn, as_json)
+            warnings.showwarning = partial(_warn, as_json, set())
             code = call()
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -159,9 +159,18 @@ def _say_json(kind: str, type_: type, message: str, **more: Any) -> None:
 
 
 def _warn(
-    as_json: bool, message: Warning | str, category: type[Warning], *where: Any, **extra: Any
+    as_json: bool,
+    told: set[str],
+    message: Warning | str,
+    category: type[Warning],
+    *where: Any,
+    **extra: Any,
 ) -> None:
-    """Print a warning: simgit's own on a line, others as Python does."""
+    """Print a warning: simgit's own on a line and once in a command, others as Python does."""
+    if issubclass(category, SimgitWarning):
+        if str(message) in told:
+            return
+        told.add(str(message))
     if as_json:
         _say_json("warning", category, str(message))
     elif issubclass(category, SimgitWarning):

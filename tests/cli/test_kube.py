@@ -144,6 +144,7 @@ def test_a_file_of_nodes_and_events_is_played(run, changes: str) -> None:
 def test_an_event_after_the_end_is_said_once_but_not_where_the_end_was_chosen(
     run, changes: str, directory: Path
 ) -> None:
+    run("init")
     late = CHANGES | {"events": [{"at": 61, "leave": "a"}]}
     (directory / changes).write_text(json.dumps(late))
     told = "warning: node event 'leave a' at 61 s never happens: the simulation ends at 60 s\n"
@@ -151,8 +152,9 @@ def test_an_event_after_the_end_is_said_once_but_not_where_the_end_was_chosen(
         ("kube", "pods", "--trace", "a.sktrace"),
         ("step", "--trace", "a.sktrace"),
         ("trace", "plot", "a.sktrace"),
+        ("train", "--trace", "a.sktrace", "--agent", "random", "--episodes", 1, "--max-steps", 1),
     ):
-        assert run(*command, "--nodes", changes).err.count(told) == 1
+        assert run(*command, "--nodes", changes).err.count(told) == 1, command
     asked = ("kube", "pods", "--trace", "a.sktrace", "--nodes", changes, "--until", 5)
     assert run(*asked).err == ""
 

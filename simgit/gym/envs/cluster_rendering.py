@@ -25,8 +25,10 @@ def cluster_image(cluster: ClusterRows, title: str, names: Sequence[str] = ()) -
     for pod in pods:
         if pod["node"] in placed and pod["phase"] not in ("Succeeded", "Failed"):
             placed[pod["node"]].append(_box(pod, by_name[pod["node"]]))
-    largest = _largest(nodes)
-    waiting = [_box(pod, largest) for pod in pods if pod["phase"] == "Pending" and not pod["node"]]
+    largest = _largest(nodes) if nodes else None
+    waiting = [
+        _box(pod, largest or pod) for pod in pods if pod["phase"] == "Pending" and not pod["node"]
+    ]
     boxes = [
         NodeBox(name, placed.get(name, ()), name in placed)
         for name in {**dict.fromkeys(names), **placed}
@@ -35,11 +37,8 @@ def cluster_image(cluster: ClusterRows, title: str, names: Sequence[str] = ()) -
 
 
 def _largest(nodes: Sequence[Row]) -> Row:
-    def amount(offered: str) -> int:
-        return parse_quantity(offered).nano
-
     return {
-        resource: max((node[resource] for node in nodes), key=amount, default="0")
+        resource: max((node[resource] for node in nodes), key=lambda q: parse_quantity(q).nano)
         for resource in ("cpu", "memory")
     }
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
+
 import gymnasium
 import numpy as np
 import pytest
 
 import simgit  # noqa: F401  # its environments are known once it is imported
-from simgit.errors import ClusterError
-from simgit.gym.envs.cluster_rendering import cluster_image
+from simgit.errors import ClusterError, SimgitWarning
+from simgit.gym.envs.cluster_rendering import cluster_image, cluster_text
+from simgit.gym.envs.simkube import SimKubeEnv
 from simgit.kube.embedded import virtual_nodes
 from simgit.kube.simulation import simulate
+from simgit.kube.task.cluster_setup import cluster_setup
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.edit import set_requests, workload
+from simgit.kube.trace.model import Event, Trace
 from simgit.plot.bins import NodeBox, PodBox, node_bins
 from simgit.plot.letters import text_mask, text_width
 
+EMPTY = (235, 235, 235)
 READY, STARTING, WAITING, TOO_MUCH = (0, 114, 178), (86, 180, 233), (230, 159, 0), (213, 94, 0)
 
 
@@ -84,3 +90,46 @@ def test_a_cluster_that_was_not_seen_is_said_to_be_so() -> None:
     unseen = env.render()
     assert isinstance(unseen, np.ndarray) and area(unseen, READY) == area(unseen, WAITING) == 0
     assert unseen[:20].min() < 100, "the title says it"
+
+
+def test_images_keep_their_size_whichever_nodes_are_there() -> None:
+    """A replay of the short trace ends before the node joins, one of the long trace after it."""
+    long = generate("replicas-over").trace
+    short = Trace((long.events[0], Event(5)), long.config)
+    events = [{"at": 10, "join": {"name": "c"}}, {"at": 20, "leave": "node1"}]
+    for faults in ({}, {"timeouts": 1.0}):
+        shapes, drawn = set(), []
+        for trace in (short, long):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SimgitWarning)  # of events after the end
+                env = SimKubeEnv(
+                    trace,
+                    nodes={"nodes": 2, "events": events},
+                    render_mode="rgb_array",
+                    faults=faults,
+                )
+            if not faults:
+                env.reset(seed=1)
+            image = env.render()
+            assert isinstance(image, np.ndarray)
+            shapes.add(image.shape)
+            drawn.append(area(image, EMPTY))
+        assert len(shapes) == 1
+        assert faults or min(drawn) > 0
+
+
+def test_a_cluster_whose_nodes_all_left_is_drawn_without_them() -> None:
+    setting = {"nodes": [{"name": "a"}], "events": [{"at": 10, "leave": "a"}]}
+    setup = cluster_setup(setting)
+    cluster = setup.replay(generate("replicas-over").trace, 0, 0)
+    image = cluster_image(cluster, "empty", setup.node_names)
+    assert area(image, EMPTY) == 0 and area(image, WAITING) > 0
+    assert cluster_text(cluster).startswith("pending: web-1-5 ")
+
+
+def test_text_shows_which_nodes_are_cordoned() -> None:
+    setting = {"nodes": 2, "events": [{"at": 10, "cordon": "node1"}]}
+    lines = cluster_text(cluster_setup(setting).replay(generate("cpu-slight").trace, 0, 0)).split(
+        "\n"
+    )
+    assert [" cordoned" in line for line in lines[:2]] == [True, False]

@@ -478,6 +478,45 @@ def test_an_event_that_cannot_happen_is_refused(events: list[NodeEvent], message
     assert message.endswith(f"'{raised.value.path}'")
 
 
+# --- a real control plane ---
+
+REAL = [
+    # (seconds, nodes of the DaemonSet's pods, nodes of the Deployment's pods, "-" for one that waits)
+    (0, "ab", "-ab"),
+    (10, "abc", "abc"),  # c joins
+    (20, "abc", "-abc"),  # a is cordoned, and a fourth replica asked for
+    (30, "abce", "abce"),  # e joins
+    (40, "abce", "abce"),  # f joins, tainted
+    (50, "abce", "-abe"),  # c is drained
+    (60, "abce", "abce"),  # and uncordoned
+    (70, "abce", "abce"),  # b leaves
+    (109, "abce", "abce"),
+    (110, "ace", "-ace"),  # 49 s after it left in the real one, whose collector has rounds of 20 s
+]
+"""What Kubernetes 1.20.2 (all but the kubelet) and ``kubectl drain`` of 1.32 made of it."""
+
+
+def test_a_real_control_plane_went_through_the_same_states() -> None:
+    events = [
+        join(10, "c"), NodeEvent(20, "cordon", "a"), join(30, "e"),
+        join(40, "f", "16", taints=TAINT), NodeEvent(50, "drain", "c"),
+        NodeEvent(60, "uncordon", "c"), NodeEvent(70, "leave", "b"),
+    ]  # fmt: skip
+    daemons = workload("DaemonSet", "500m", name="d")
+    cluster = start(events, daemons, workload(cpu="3", replicas=3))
+    found = []
+    for at, *_ in REAL:
+        cluster.advance(at - cluster.now)
+        if at == 20:
+            cluster.apply([workload(cpu="3", replicas=4)])
+        where = {"d": "", "w": ""}
+        for pod in cluster.pods():
+            assert pod["ready"] == (pod["node"] is not None)
+            where[pod["labels"]["app"]] += pod["node"] or "-"
+        found.append((at, *("".join(sorted(nodes)) for nodes in where.values())))
+    assert found == REAL
+
+
 # --- whatever happens ---
 
 Draft = tuple[int, str, int, str]
