@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from simgit import agents
 from simgit.analysis.loop import environment, episode_title, one_episode
@@ -139,6 +140,8 @@ class PolicyMap:
     actions: Sequence[str]
     values: Floats
     checkpoint: int
+    visited: npt.NDArray[np.bool_]
+    """True where the history had such requests, shape (memory, cpu)."""
 
 
 def policy(repo: Repository, revision: str) -> PolicyMap:
@@ -162,7 +165,19 @@ def policy(repo: Repository, revision: str) -> PolicyMap:
     asked = [Resources(round(c * 1000), round(g * GIB), target) for g in _GIBS for c in _CORES]
     grid = [vector(_pods(each, room), each, target) for each in asked]
     values = _values(agent, np.stack(grid)).reshape(len(_GIBS), len(_CORES), -1)
-    return PolicyMap(part.name, _CORES, _GIBS, names, values, step)
+    past = repo.trajectory(part[-1].oid)
+    return PolicyMap(part.name, _CORES, _GIBS, names, values, step, _visited(past))
+
+
+def _visited(past: Trajectory) -> npt.NDArray[np.bool_]:
+    """Return for each cell of the grid whether a state had such requests."""
+    found = np.zeros((len(_GIBS), len(_CORES)), bool)
+    columns = [past.column(f"info.{name}", fill="") for name in ("cpu", "memory")]
+    for cpu, memory in set(zip(*columns, strict=True)):
+        if cpu and memory:
+            cores, gibs = parse_quantity(cpu).milli / 1000, parse_quantity(memory).units / GIB
+            found[np.abs(_GIBS - gibs).argmin(), np.abs(_CORES - cores).argmin()] = True
+    return found
 
 
 def draw_policy(repo: Repository, revision: str, *, title: str = "") -> Drawing:
@@ -171,7 +186,7 @@ def draw_policy(repo: Repository, revision: str, *, title: str = "") -> Drawing:
     return policy_map(
         found.values, found.cpu, found.memory, found.actions,
         title=title or f"{found.name}: policy at step {found.checkpoint}",
-        x_label="CPU requested (cores)", y_label="memory requested (GiB)",
+        x_label="CPU requested (cores)", y_label="memory requested (GiB)", visited=found.visited,
     )  # fmt: skip
 
 

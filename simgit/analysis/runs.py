@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from simgit.analysis.shared_states import RunNames
 from simgit.analysis.statistics import band
-from simgit.errors import IntegrityError, InvalidInput
+from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.history.trajectory import Trajectory
 from simgit.objects.oid import Oid
 from simgit.odb.clock import TIME, clock_of
@@ -21,9 +22,24 @@ from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
 Axis = Literal["episodes", "steps", "time"]
-Measure = Literal["returns", "lengths"]
-MEASURES: Final[dict[str, str]] = {"returns": "return", "lengths": "length (steps)"}
-_NAMES: Final = {"returns": "Return", "lengths": "Length"}
+Measure = Literal["returns", "lengths", "solved", "epsilon", "loss"]
+MEASURES: Final[dict[str, str]] = {
+    "returns": "return", "lengths": "length (steps)", "solved": "solved", "epsilon": "epsilon",
+    "loss": "loss",
+}  # fmt: skip
+METRICS: Final = "metrics"
+"""The beginning of the name of the attachment with what an agent told in the last episodes.
+
+It has ``episode``, numbers, and an array of as many floats for each metric; see ``RunNames``.
+"""
+_RECORDED: Final = ("returns", "lengths")
+_TOLD: Final = ("epsilon", "loss")
+BOUNDED: Final = frozenset({"solved", "epsilon"})
+"""Measures from 0 to 1, which are drawn whole."""
+_NAMES: Final = {
+    "returns": "Return", "lengths": "Length", "solved": "Solved share", "epsilon": "Epsilon",
+    "loss": "Loss",
+}  # fmt: skip
 _BETWEEN: Final = "-_/.= "
 X_LABELS: Final = {"episodes": "episode", "steps": "step", "time": "time"}
 
@@ -36,15 +52,17 @@ def learning_curves(
     x: Axis = "episodes",
     window: int = 1,
     bands: bool = False,
+    full: bool = False,
     title: str = "",
 ) -> Drawing:
-    """Draw returns or lengths of runs (default: the run of HEAD).
+    """Draw measures of the episodes of runs (default: the run of HEAD).
 
     A run has its whole history, so a branched run continues the curve of its parent; with ``bands``
-    runs that differ only in their seeds become a mean with its interval.
+    runs that differ only in their seeds become a mean with its interval. Where the first episodes
+    would squash the others they lie outside, marked at the edge; not with ``full``.
 
     Raises:
-        NotFound: no such run, or matplotlib is not installed.
+        NotFound: no such run, no agent that told a measure, or matplotlib is not installed.
         InvalidInput: there are no episodes to draw.
     """
     series: dict[str, Sequence[Curve | Band]] = {}
@@ -52,7 +70,8 @@ def learning_curves(
         found = curves(repo, runs, measure, x=x)
         series[MEASURES[measure]] = by_seed(repo, found, window) if bands else found
     title = title or _title(series, measures)
-    return learning_curve(series, title=title, x_label=X_LABELS[x], window=window)
+    full = full or BOUNDED.issuperset(measures)
+    return learning_curve(series, title=title, x_label=X_LABELS[x], window=window, full=full)
 
 
 def _title(series: Mapping[str, Sequence[Curve | Band]], measures: Sequence[Measure]) -> str:
@@ -69,18 +88,55 @@ def curves(
     *,
     x: Axis = "episodes",
 ) -> list[Curve]:
-    """Return a curve for each run or other revision, over its whole history."""
+    """Return a curve for each run or other revision, over its whole history.
+
+    ``solved`` is 1 for an episode of SimKube that reached its goal, else 0. ``epsilon`` and the
+    mean ``loss`` of an episode are what a training noted with its checkpoints.
+
+    Raises:
+        NotFound: no such run, or its agent told nothing of this measure.
+        InvalidInput: the end of its episodes is not a goal.
+    """
     names = list(runs) or [repo.head_run.name]
     known = set(repo.runs)
     found = []
     for name in names:
-        episodes = Episodes.of(repo.trajectory(name))
+        states = repo.trajectory(name)
+        if measure == "solved" and not states.has("info.ready"):
+            raise InvalidInput(f"'{name}' has no goal to solve: it was not recorded from SimKube")
+        episodes = Episodes.of(states)
+        if measure in _TOLD:
+            episodes.measures[measure] = _told(repo, name, states, episodes, measure)
         curve = episodes.curve(name, measure, x)
         parent, step = _left(repo, name, names) if name in known else (None, None)
         if step is not None and len(curve.x):
             curve = replace(curve, fork=episodes.place(step, x), parent=parent)
         found.append(curve)
     return found
+
+
+def _told(
+    repo: Repository, name: str, states: Trajectory, episodes: Episodes, measure: str
+) -> Floats:
+    """Return a metric of each episode, NaN where none was noted.
+
+    Raises:
+        NotFound: there is none at all.
+    """
+    found: dict[int, float] = {}
+    names = RunNames(repo, name if name in repo.runs else None)
+    for step in episodes.ends.astype(int):
+        oid = states[int(step) - states.start].oid
+        with repo.odb.read() as txn:
+            attached = names.bound(txn, oid, int(step), METRICS)
+        noted = repo.attachment(oid, attached) if attached is not None else {}
+        if measure in noted:
+            found |= zip(noted["episode"].tolist(), noted[measure].tolist(), strict=True)
+    if not found:
+        raise NotFound(
+            f"run '{name}' has no {measure}: only trainings of agents that learn note it", name=name
+        )
+    return np.array([found.get(int(each), np.nan) for each in episodes.numbers], np.float64)
 
 
 def field_curves(
@@ -182,7 +238,10 @@ class Episodes:
             trajectory.episode_ids[kept].astype(np.float64),
             trajectory.steps[kept].astype(np.float64),
             clocks(trajectory)[kept],
-            {name: getattr(trajectory, name)[at].astype(np.float64) for name in MEASURES},
+            {
+                **{name: getattr(trajectory, name)[at].astype(np.float64) for name in _RECORDED},
+                "solved": trajectory.terminations[kept].astype(np.float64),
+            },
         )
 
     def curve(self, label: str, measure: Measure, x: Axis) -> Curve:

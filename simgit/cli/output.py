@@ -32,7 +32,7 @@ STATUS_STYLES: Final = {
     "active": "good", "completed": "", "paused": "warn", "failed": "bad", "crashed": "bad",
 }  # fmt: skip
 _QUIET: Final = ("", "cat")
-_ASCII: Final = str.maketrans("▁▂▃▄▅▆▇█┤│─├└●○–", ".:-=+*%#||-|`*o-") | {
+_ASCII: Final = str.maketrans("▁▂▃▄▅▆▇█┤│─├└●○–≤≥", ".:-=+*%#||-|`*o-<>") | {
     0x2192: "->",
     0x2026: "...",
 }

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
-MEASURES = ("returns", "lengths")
+MEASURES = ("returns", "lengths", "solved", "epsilon", "loss")
 KINDS = (*MEASURES, "pods", "occupancy", "values", "policy")
 _EXTREMES: Final = {
     "returns": (("best", "max"),), "lengths": (("shortest", "min"), ("longest", "max")),
 }  # fmt: skip
 """The extremes that a summary of all episodes names: of lengths nobody knows which is best."""
 _BOTH: Final = (("lowest", "min"), ("highest", "max"))
+_OF_SOLVED: Final = 10
 _LAST = 10
 """The number of last episodes whose mean is shown."""
 
@@ -53,9 +54,8 @@ simgit plot bank --field observation.waiting --x time""",
 @click.option(
     "--smooth",
     type=click.IntRange(1),
-    default=1,
     metavar="N",
-    help="Moving average over N episodes (default 1).",
+    help="Moving average over N episodes (default 1, of solved 10).",
 )
 @click.option(
     "--x", type=Choice(["episodes", "steps", "time"]),
@@ -64,6 +64,7 @@ simgit plot bank --field observation.waiting --x time""",
 @click.option(
     "--bands", is_flag=True, help="Show runs that differ only in their seeds as one band."
 )
+@click.option("--full", is_flag=True, help="Show the whole range, though few points squash it.")
 @click.option("--title", default="", help="Title of the picture.")
 def plot(
     app: App,
@@ -72,17 +73,22 @@ def plot(
     field: str | None,
     series: str | None,
     output: str | None,
-    smooth: int,
+    smooth: int | None,
     x: Any,
     bands: bool,
+    full: bool,
     title: str,
     as_json: bool,
 ) -> None:
     """Plot returns, lengths or a series of runs (default: HEAD's).
 
-    Without --output the plot is drawn in the terminal. The curve of a run that was branched off
-    another continues that run's curve; a diamond marks the branch point. A band is the mean of its
-    runs with a 95 % interval. RUN may be a pattern such as 'try-*'.
+    Without --output the plot is drawn in the terminal. Where the first points would squash the
+    others, they lie outside, marked at the edge, unless --full is given. The curve of a run that
+    was branched off another continues that run's curve; a diamond marks the branch point. A band is
+    the mean of its runs with a 95 % interval. RUN may be a pattern such as 'try-*'.
+
+    --kind solved is the share of the last episodes of SimKube that reached their goal; epsilon and
+    loss are what an agent told in a training.
 
     --field draws a number of each state, over steps or with --x time over the simulator's time.
 
@@ -91,6 +97,7 @@ def plot(
     --kind values the value of each action in the states of an episode, by the agent's newest
     checkpoint, and --kind policy (SimKube) its preferred action for each request.
     """
+    window = smooth or (_OF_SOLVED if kind == "solved" else 1)
     one_of(series=series, field=field, bands=bands)
     one_of(series=series, field=field, kind=kind != KINDS[0])
     if series is not None and x not in (None, "steps"):
@@ -108,12 +115,12 @@ def plot(
             from simgit.analysis import series_curves
 
             found = series_curves(repo, runs, series)
-            _draw(out, found, series, "steps", smooth, target, title, as_json, "point")
+            _draw(out, found, series, "steps", window, target, title, as_json, "point", full)
         elif field is not None:
             from simgit.analysis.runs import field_curves
 
             found = field_curves(repo, runs, field, x=x or "steps")
-            _draw(out, found, field, x or "steps", smooth, target, title, as_json, "state")
+            _draw(out, found, field, x or "steps", window, target, title, as_json, "state", True)
         elif kind not in MEASURES:
             from simgit.cli import agent_values, cluster_usage
 
@@ -126,19 +133,21 @@ def plot(
             from simgit.analysis import learning_curves
 
             drawing = learning_curves(
-                repo, runs, [kind], x=x or "episodes", window=smooth, bands=bands, title=title
-            )
+                repo, runs, [kind], x=x or "episodes", window=window, bands=bands, full=full,
+                title=title,
+            )  # fmt: skip
             drawing.save(app.path(output))
             out.json({"file": str(target)}) if as_json else out.line(f"wrote {target}")
         else:
             from simgit.analysis import by_seed, curves
+            from simgit.analysis.runs import BOUNDED
 
             x = x or "episodes"
             of_runs = curves(repo, runs, kind, x=x)
             shown_curves: Sequence[Curve | Band] = (
-                by_seed(repo, of_runs, smooth) if bands else of_runs
+                by_seed(repo, of_runs, window) if bands else of_runs
             )
-            _write(out, shown_curves, kind, x, smooth, as_json)
+            _write(out, shown_curves, kind, x, window, as_json, full=full or kind in BOUNDED)
 
 
 def _draw(
@@ -151,15 +160,18 @@ def _draw(
     title: str,
     as_json: bool,
     unit: str,
+    full: bool,
 ) -> None:
     """Draw curves of numbers that are no measures of episodes, as a picture or in the terminal."""
     if target is None:
-        _write(out, found, name, x, window, as_json, unit)
+        _write(out, found, name, x, window, as_json, unit, full=full)
         return
     from simgit.analysis.runs import X_LABELS
     from simgit.plot import learning_curve
 
-    drawing = learning_curve({name: found}, title=title, x_label=X_LABELS[x], window=window)
+    drawing = learning_curve(
+        {name: found}, title=title, x_label=X_LABELS[x], window=window, full=full
+    )
     drawing.save(target)
     out.json({"file": str(target)}) if as_json else out.line(f"wrote {target}")
 
@@ -181,8 +193,10 @@ def _write(
     window: int,
     as_json: bool,
     unit: str = "episode",
+    full: bool = False,
 ) -> None:
     from simgit.plot import Band, chart
+    from simgit.plot.curves import clear_range
 
     shown = [
         (each, each.mean if isinstance(each, Band) else _smooth(each.y, window)) for each in found
@@ -198,13 +212,14 @@ def _write(
     if not any(len(values) for _, values in shown):
         raise InvalidInput(f"no {unit} to plot")
     if len(shown) > 1:
-        _write_table(out, shown, kind, x, unit)
+        _write_table(out, shown, kind, x, unit, full)
         return
     each, values = shown[0]
     room = max(10, min(columns() - 14, 100))
     low, high = float(each.x[0]), float(each.x[-1])
     out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), unit)}")
-    out.lines(chart(_parts(each.x, values, x, room, low, high), room))
+    within = None if full else clear_range([values])
+    out.lines(chart(_parts(each.x, values, x, room, low, high), room, within=within))
     if x != "episodes":
         out.line(f"{x} from {number(low)} to {number(high)}")
     numbers = ", ".join(
@@ -212,7 +227,8 @@ def _write(
     )
     last = values[-_LAST:]
     mean = _figure(last, "mean")
-    out.line(f"first {number(values[0])}, {numbers}, last {len(last)}: {mean} on average")
+    first = next((value for value in values if value == value), values[0])
+    out.line(f"first {number(first)}, {numbers}, last {len(last)}: {mean} on average")
 
 
 def _smooth(values: Any, window: int) -> Any:
@@ -238,17 +254,22 @@ def _figure(values: Any, find: str) -> str:
         return number(float(getattr(np, find)(known))) if len(known) else "nan"
 
 
-def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str, x: str, unit: str) -> None:
+def _write_table(
+    out: Output, shown: list[tuple[Any, Any]], kind: str, x: str, unit: str, full: bool
+) -> None:
     import numpy as np
 
     from simgit.plot import sparkline
+    from simgit.plot.curves import clear_range
 
     longest = max(width(each.label) for each, _ in shown)
     extremes = _EXTREMES.get(kind, _BOTH)
     room = max(10, min(columns() - longest - 22 - 10 * len(extremes), 60))
     everything = np.concatenate([values for _, values in shown])
     known = everything[np.isfinite(everything)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    least, most = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    clear = None if full else clear_range([values for _, values in shown])
+    low, high = (least, most) if clear is None else (max(least, clear[0]), min(most, clear[1]))
     ends = [each.x[[0, -1]] for each, _ in shown if len(each.x)]
     left, right = float(np.min(ends)), float(np.max(ends))
     heads = ["run", kind, f"{unit}s", *(name for name, _ in extremes), f"last {_LAST}"]
@@ -264,4 +285,5 @@ def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str, x: str, u
     if x != "episodes":
         out.line(f"{x} from {number(left)} to {number(right)}")
     if len(known):
-        out.line(f"▁ is {number(low)}, █ is {number(high)}")
+        less, more = " or less" * (least < low), " or more" * (most > high)
+        out.line(f"▁ is {number(low)}{less}, █ is {number(high)}{more}")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from simgit.errors import InvalidInput
 
+_FEW: Final = 12
+"""A curve with fewer points is short."""
+_SQUASHED: Final = 2.5
+_MOST_MAGNIFIED: Final = 20.0
+"""How many times at most the range is smaller: else it would be that of noise."""
+_MARGIN: Final = 0.08
 Floats = npt.NDArray[np.float64]
 
 
@@ -77,3 +85,24 @@ def own_part(curve: Curve) -> slice:
         return slice(0, len(curve.x))
     shared = int(np.searchsorted(curve.x, curve.fork, side="right"))
     return slice(max(0, shared - 1), len(curve.x))
+
+
+def clear_range(values: Sequence[npt.ArrayLike]) -> tuple[float, float] | None:
+    """Return the range to draw curves in where a few first points would squash the others.
+
+    That is the range of the points after the first quarter of each curve, with a margin, if all
+    points take more than ``_SQUASHED`` times as much. None if they do not, or all curves are short:
+    of a short one every point counts.
+    """
+    given = [np.asarray(each, np.float64) for each in values]
+    known = [each[np.isfinite(each)] for each in given]
+    if not any(len(each) >= _FEW for each in known):
+        return None
+    late = [each[len(each) // 4 :] if len(each) >= _FEW else each for each in known]
+    everything, later = np.concatenate(known), np.concatenate(late)
+    low, high = float(later.min()), float(later.max())
+    whole = float(everything.max() - everything.min())
+    span = max(high - low, whole / _MOST_MAGNIFIED)
+    if whole <= _SQUASHED * span:
+        return None
+    return low - _MARGIN * span, high + _MARGIN * span

@@ -19,6 +19,13 @@ P = ParamSpec("P")
 FORMATS: Final = (".png", ".svg")
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours for all colour visions, without the yellow."""
+_OPPOSITE: Final = (("#D55E00", "#0072B2"), ("#CC79A7", "#009E73"), ("#E69F00", "#56B4E9"))
+"""Pairs of opposite colours: for more of a thing, for less of it."""
+WARM: Final = frozenset(warm for warm, _ in _OPPOSITE)
+"""The colours of the actions that ask for more."""
+_IDLE: Final = "#b0b0b0"
+_MORE: Final = frozenset({"bump", "up", "increase", "add", "raise", "more"})
+_LESS: Final = frozenset({"reduce", "down", "decrease", "remove", "lower", "less"})
 LINES: Final = ("-", "--", "-.", ":")
 INK: Final = "#333333"
 FAINT: Final = "#dddddd"
@@ -144,6 +151,31 @@ def blank(width: float, height: float) -> Drawing:
 def color(index: int) -> str:
     """Return the colour of curve ``index``."""
     return PALETTE[index % len(PALETTE)]
+
+
+def action_colors(names: Sequence[str]) -> list[str]:
+    """Return a colour for each action: opposite ones for opposite actions, grey for 'noop'.
+
+    What asks for more of a thing is warm, what asks for less of it the cool colour opposite.
+    """
+    things: list[frozenset[str]] = []
+    found: list[str | None] = []
+    for name in names:
+        words, thing = set(name.lower().split("_")), thing_of(name)
+        side = 0 if words & _MORE else 1 if words & _LESS else None
+        if side is None or len({*things, thing}) > len(_OPPOSITE):
+            found.append(_IDLE if name == "noop" else None)
+            continue
+        if thing not in things:
+            things.append(thing)
+        found.append(_OPPOSITE[things.index(thing)][side])
+    free = iter([each for each in PALETTE if each not in found] * (1 + len(names)))
+    return [each or next(free) for each in found]
+
+
+def thing_of(action: str) -> frozenset[str]:
+    """Return the words of an action's name without those of its direction."""
+    return frozenset(action.lower().split("_")) - _MORE - _LESS
 
 
 def line_style(index: int) -> str:

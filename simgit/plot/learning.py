@@ -8,8 +8,17 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import InvalidInput
-from simgit.plot.curves import Band, Curve, own_part, smooth
-from simgit.plot.drawing import Drawing, color, legend, line_style, panels, styled, whole_numbers
+from simgit.plot.curves import Band, Curve, clear_range, own_part, smooth
+from simgit.plot.drawing import (
+    INK,
+    Drawing,
+    color,
+    legend,
+    line_style,
+    panels,
+    styled,
+    whole_numbers,
+)
 
 _RAW_ALPHA: Final = 0.25
 _INSIDE: Final = 6
@@ -25,12 +34,14 @@ def learning_curve(
     title: str = "",
     x_label: str = "episode",
     window: int = 1,
+    full: bool = False,
 ) -> Drawing:
     """Draw curves, one panel for each label of a y axis ("return", "length (steps)").
 
     With a ``window`` above 1 the trailing mean is drawn, and the points faintly. A diamond marks
     where a curve branched off another one; shared points are drawn once, if both are drawn. A band
-    is the mean of several runs with the 95 % confidence interval of the mean.
+    is the mean of several runs with the 95 % confidence interval of the mean. Where the first
+    points would squash the others they lie outside, with triangles at the edge; not with ``full``.
 
     Raises:
         InvalidInput: there is nothing to draw.
@@ -47,6 +58,8 @@ def learning_curve(
             elif len(each.x):
                 part = own_part(each) if each.parent in drawn else slice(None)
                 _curve(axis, each, part, index, window)
+        if not full:
+            _clip(axis, group, window)
         axis.set_ylabel(label + (f"\nmean of {window}" if window > 1 else ""))
     first = next(iter(series.values()))
     if len(first) > 1 or isinstance(first[0], Band):
@@ -55,6 +68,33 @@ def learning_curve(
     axes[-1].set_xlabel(x_label)
     whole_numbers(axes[-1].xaxis)
     return drawing
+
+
+def _clip(axis: Any, group: Sequence[Curve | Band], window: int) -> None:
+    """Leave out what squashes the curves; mark where, how many points and how far they lie."""
+    drawn = [each.mean if isinstance(each, Band) else smooth(each.y, window) for each in group]
+    found = clear_range(drawn)
+    if found is None:
+        return
+    axis.set_ylim(*found)
+    beyond = {
+        "v": (np.less, found[0], np.nanmin, 0.03),
+        "^": (np.greater, found[1], np.nanmax, 0.97),
+    }
+    for marker, (outside, edge, extreme, at) in beyond.items():
+        left = [outside(y, edge) for y in drawn]
+        count = sum(int(each.sum()) for each in left)
+        if not count:
+            continue
+        for index, (each, points) in enumerate(zip(group, left, strict=True)):
+            x = np.asarray(each.x)[points]
+            axis.plot(x, np.full(len(x), edge), marker, color=color(index), markersize=5,
+                      clip_on=False, zorder=6)  # fmt: skip
+        furthest = float(extreme(np.concatenate(drawn)))
+        text = f"{count} outside, {'down' if marker == 'v' else 'up'} to {furthest:.4g}"
+        side, box = "bottom" if marker == "v" else "top", {"facecolor": "white", "alpha": 0.8}
+        axis.text(0.995, at, text, transform=axis.transAxes, ha="right", va=side, fontsize=8.5,
+                  color=INK, zorder=7, bbox={**box, "edgecolor": "none", "pad": 1.5})  # fmt: skip
 
 
 def _band(axis: Any, each: Band, index: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,19 @@ import numpy as np
 
 from simgit.errors import InvalidInput
 from simgit.plot.curves import Floats
-from simgit.plot.drawing import FAINT, INK, PALETTE, Drawing, legend, panels, styled, whole_numbers
+from simgit.plot.drawing import (
+    FAINT,
+    INK,
+    PALETTE,
+    WARM,
+    Drawing,
+    action_colors,
+    legend,
+    panels,
+    styled,
+    thing_of,
+    whole_numbers,
+)
 
 _READY, _PENDING, _BAD = PALETTE[0], PALETTE[4], PALETTE[1]
 
@@ -41,7 +53,7 @@ def pod_history(history: PodHistory, *, target: int | None = None, title: str = 
     """
     if not len(history.steps):
         raise InvalidInput("no steps to draw")
-    names = [name for name in dict.fromkeys(history.actions) if name]
+    names = _rows({name for name in history.actions if name})
     ratios = (3.0, 0.35 + 0.28 * max(1, len(names)))
     drawing, (above, below) = panels(2, height=3.0 + 0.3 * max(1, len(names)), ratios=ratios)
     _pods(above, history, target)
@@ -83,21 +95,29 @@ def _mark_starts(axis: Any, history: PodHistory) -> None:
         axis.axvline(start - 0.5, color=FAINT, linewidth=1.2, zorder=0)
 
 
+def _rows(used: Set[str]) -> list[str]:
+    """Return the actions from top to bottom: opposite ones, which share a thing, side by side."""
+    colors = action_colors(sorted(used))
+    warm = dict(zip(sorted(used), [each in WARM for each in colors], strict=True))
+    return sorted(used, key=lambda n: (n != "noop", sorted(thing_of(n)), not warm[n], n))
+
+
 def _actions(axis: Any, history: PodHistory, names: Sequence[str]) -> None:
     rows = {name: len(names) - 1 - i for i, name in enumerate(names)}
+    colors = dict(zip(names, action_colors(names), strict=True))
     blocked = list(history.blocked) or [False] * len(history.actions)
-    for refused, look in (
-        (False, {"marker": "o", "color": PALETTE[2]}),
-        (True, {"marker": "X", "color": _BAD}),
-    ):
+    for refused, marker in ((False, "o"), (True, "X")):
         chosen = [
             i for i, name in enumerate(history.actions) if name and bool(blocked[i]) is refused
         ]
         if chosen:
-            axis.scatter(
-                history.steps[chosen], [rows[history.actions[i]] for i in chosen], s=28,
-                label="refused" if refused else "done", clip_on=False, **look,
-            )  # fmt: skip
+            shown = [history.actions[i] for i in chosen]
+            ink = INK if refused else [colors[name] for name in shown]
+            axis.scatter(history.steps[chosen], [rows[name] for name in shown], s=28, c=ink,
+                         marker=marker, clip_on=False)  # fmt: skip
+            label = "refused" if refused else "done (colour: action)"
+            axis.plot([], [], marker, color=INK if refused else FAINT, markeredgecolor=INK,
+                      linestyle="", label=label)  # fmt: skip
     _mark_starts(axis, history)
     axis.set_yticks(list(rows.values()), list(rows))
     axis.set_ylim(-0.6, len(names) - 0.4)

@@ -66,22 +66,30 @@ def evenly(x: npt.ArrayLike, values: npt.ArrayLike, count: int, low: float, high
     return means
 
 
-def chart(values: npt.ArrayLike, width: int = 60, height: int = 8) -> list[str]:
+def chart(
+    values: npt.ArrayLike,
+    width: int = 60,
+    height: int = 8,
+    within: tuple[float, float] | None = None,
+) -> list[str]:
     """Return values as a chart of several lines, filled below the curve, with its range.
 
-    Each column is the mean of its part; the lowest is still visible.
+    Each column is the mean of its part; the lowest is still visible. Values that are not ``within``
+    a range are drawn at its edge, which then has the mark ≤ or ≥.
     """
     means = shares(values, width)
     known = means[np.isfinite(means)]
     if not len(known):
         return []
-    low, high = float(known.min()), float(known.max())
+    least, most = float(known.min()), float(known.max())
+    low, high = (least, most) if within is None else (max(least, within[0]), min(most, within[1]))
     span = high - low or 1.0
-    levels = 1 + (means - low) / span * (height * 8 - 1)
+    levels = 1 + (np.clip(means, low, high) - low) / span * (height * 8 - 1)
     rows = [_row(levels - 8 * row) for row in reversed(range(height))]
     top, bottom = f"{high:.4g}", f"{low:.4g}"
     if top == bottom and low < high:
         top, bottom = f"{high:.9g}", f"{low:.9g}"
+    top, bottom = "≥" * (most > high) + top, "≤" * (least < low) + bottom
     names = [top, *[""] * (height - 2), bottom]
     margin = max(map(len, names))
     return [f"{name:>{margin}} ┤{row}".rstrip() for name, row in zip(names, rows, strict=True)]

@@ -10,10 +10,21 @@ import numpy.typing as npt
 
 from simgit.errors import InvalidInput
 from simgit.plot.curves import Floats
-from simgit.plot.drawing import PALETTE, Drawing, blank, headline, matplotlib, panels, styled
+from simgit.plot.drawing import (
+    PALETTE,
+    Drawing,
+    action_colors,
+    blank,
+    headline,
+    matplotlib,
+    panels,
+    styled,
+)
 
 _WRITTEN: Final = 16
 """The greatest number of columns with numbers in the cells."""
+_PALE: Final = 0.72
+"""How white the unvisited part of a map is."""
 
 
 @styled
@@ -47,6 +58,8 @@ def state_values(
     image = axis.imshow(table.T, aspect="auto", cmap="cividis")
     axis.grid(False)
     axis.set_yticks(range(len(actions)), actions)
+    for label, ink in zip(axis.get_yticklabels(), action_colors(actions), strict=True):
+        label.set_bbox({"facecolor": ink, "alpha": 0.25, "edgecolor": "none", "pad": 1.5})
     axis.tick_params(axis="y", length=0)
     every = max(1, len(states) // 12)
     axis.set_xticks(range(0, len(states), every), states[::every])
@@ -100,10 +113,12 @@ def policy_map(
     title: str = "",
     x_label: str = "",
     y_label: str = "",
+    visited: npt.ArrayLike | None = None,
 ) -> Drawing:
     """Draw the preferred action, and its value, over a grid of two variables of the state.
 
-    ``values`` has shape (len(y), len(x), actions).
+    ``values`` has shape (len(y), len(x), actions). Where ``visited``, shape (len(y), len(x)), is
+    False the map is pale: there the agent has only guesses. None draws all of it alike.
 
     Raises:
         InvalidInput: the shape does not fit.
@@ -126,6 +141,11 @@ def policy_map(
     best = grid.argmax(axis=2)
     _preferred(left, xs, ys, best, actions, colors)
     image = right.pcolormesh(xs, ys, grid.max(axis=2), cmap="cividis", shading="nearest")
+    if visited is not None:
+        known = np.asarray(visited, bool)
+        _pale(left, xs, ys, known, colors)
+        _pale(right, xs, ys, known, colors)
+        drawing.figure.text(0.99, 0.01, "pale: not visited", ha="right", fontsize=9)
     right.set_title("value of it")
     bar = drawing.figure.colorbar(image, ax=right, pad=0.02)
     bar.outline.set_visible(False)
@@ -137,14 +157,22 @@ def policy_map(
     return drawing
 
 
+def _pale(axis: Any, xs: Floats, ys: Floats, known: npt.NDArray[Any], colors: Any) -> None:
+    unknown = np.ma.masked_where(known, np.ones(known.shape))
+    axis.pcolormesh(
+        xs, ys, unknown, cmap=colors.ListedColormap(["white"]), shading="nearest", alpha=_PALE
+    )
+
+
 def _preferred(
     axis: Any, xs: Floats, ys: Floats, best: npt.NDArray[Any], actions: Sequence[str], colors: Any
 ) -> None:
     used = np.unique(best)
-    palette = colors.ListedColormap(PALETTE[: len(actions)])
+    inks = action_colors(actions)
+    palette = colors.ListedColormap(inks)
     bounds = colors.BoundaryNorm(np.arange(len(actions) + 1) - 0.5, len(actions))
     axis.pcolormesh(xs, ys, best, cmap=palette, norm=bounds, shading="nearest", alpha=0.85)
     for action in used:
-        axis.plot([], [], "s", color=PALETTE[action], label=actions[action])
+        axis.plot([], [], "s", color=inks[action], label=actions[action])
     axis.set_title("preferred action")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)

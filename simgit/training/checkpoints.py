@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from simgit.agents import Agent
+from simgit.analysis.runs import METRICS
 from simgit.analysis.shared_states import RunNames
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym.envs.agent_view import View
@@ -34,6 +35,11 @@ class Checkpoint(NamedTuple):
     def trial(self) -> str:
         """The name of the attachment of its trial."""
         return TRIAL + self.name.removeprefix(AGENT)
+
+    @property
+    def metrics(self) -> str:
+        """The name of the attachment of what the agent told since the checkpoint before."""
+        return METRICS + self.name.removeprefix(AGENT)
 
 
 def newest(repo: Repository, revision: str | Oid) -> Checkpoint | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from simgit import agents
 from simgit.agents import Agent
@@ -18,7 +20,7 @@ from simgit.repository import Repository
 from simgit.training.checkpoints import AGENT, Checkpoint, StagedAgent, Stages, newest, read
 from simgit.training.config import Config
 from simgit.training.loading import TRAINED_IN, Source, described, source
-from simgit.training.loop import Tell, TrainingEpisode, Watch, episode
+from simgit.training.loop import Tell, TrainingEpisode, Transition, Watch, episode
 from simgit.training.trials import Trials
 
 SIMKUBE = "simgit/SimKube-v0"
@@ -59,6 +61,7 @@ class Training:
         self._config = config
         self._initial = initial
         self._trials = Trials(repo, self.run)
+        self._told: list[tuple[int, dict[str, float]]] = []
 
     @property
     def config(self) -> Config:
@@ -75,9 +78,18 @@ class Training:
         """Train for one episode, and attach a checkpoint if one is due."""
         config, number = self.config, self.done + 1
         seed = config.episode_seed(number)
+        losses: list[float] = []
+
+        def both(done: Transition) -> None:
+            losses.extend([done.metrics["loss"]] if "loss" in done.metrics else [])
+            if watch is not None:
+                watch(done)
+
         result = episode(
-            self.env, self.agent, self.view, seed, number=number, watch=watch, begun=self._begun
+            self.env, self.agent, self.view, seed, number=number, watch=both, begun=self._begun
         )
+        loss = {"loss": sum(losses) / len(losses)} if losses else {}
+        self._told.append((number, {**result.metrics, **loss}))
         self.done = number
         self.solved += result.terminated
         if number % config.checkpoint == 0 or number == config.episodes:
@@ -99,6 +111,9 @@ class Training:
         data = self.agent.state()
         made = Checkpoint(state, free_name(self._repo, self.run, state, AGENT, data))
         self.env.attach(made.name, data)
+        told, self._told = self._told, []
+        if any(metrics for _, metrics in told):
+            self.env.attach(made.metrics, _columns(told))
         self.env.flush()
         if self.config.trials:
             self.try_out(made)
@@ -137,6 +152,13 @@ class Training:
         """Store everything and release the run, which can be resumed."""
         self._trials.close()
         self.env.close()
+
+
+def _columns(told: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, Any]:
+    """Return the metrics of episodes as arrays, NaN where an episode has none; see ``METRICS``."""
+    names = dict.fromkeys(name for _, metrics in told for name in metrics)
+    columns = {name: np.array([each.get(name, np.nan) for _, each in told]) for name in names}
+    return {"episode": np.array([number for number, _ in told]), **columns}
 
 
 def train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from simgit import plot
 from simgit.analysis import band
 from simgit.errors import InvalidInput, NotFound, StorageError
-from simgit.plot.curves import own_part
-from simgit.plot.drawing import PALETTE
+from simgit.plot.curves import clear_range, own_part
+from simgit.plot.drawing import PALETTE, action_colors
 from simgit.plot.text import BLOCKS
 from tests.support.paths import ROOT
 
@@ -96,7 +97,7 @@ def test_pods_are_stacked_and_actions_marked() -> None:
     )  # fmt: skip
     drawing = plot.pod_history(history, target=3, title="web")
     assert {"web", "pods", "step", "ready", "target: 3", "not observed", "noop", "reduce_cpu_small",
-            "done", "refused"} <= set(texts(drawing))  # fmt: skip
+            "done (colour: action)", "refused"} <= set(texts(drawing))  # fmt: skip
     done, refused = drawing.figure.axes[1].collections
     assert done.get_offsets().tolist() == [[1, 1], [3, 0]]
     assert refused.get_offsets().tolist() == [[2, 0]]
@@ -142,6 +143,83 @@ def test_a_policy_map_names_the_actions_that_are_preferred_somewhere() -> None:
     )
     assert {"preferred action", "value of it", "a", "b", "CPU", "GiB"} <= set(texts(drawing))
     assert "c" not in texts(drawing)
+    assert "pale: not visited" not in texts(drawing)
+
+
+def test_what_was_not_visited_is_pale_on_both_maps() -> None:
+    values = np.zeros((2, 3, 3))
+    visited = np.array([[True, False, False], [True, True, False]])
+    drawing = plot.policy_map(values, [0, 1, 2], [0, 1], ["a", "b", "c"], visited=visited)
+    assert "pale: not visited" in texts(drawing)
+    for axis in drawing.figure.axes[:2]:
+        _, pale = axis.collections
+        assert np.array_equal(np.ma.getmaskarray(pale.get_array()), visited)
+        assert pale.get_cmap()(0)[:3] == (1.0, 1.0, 1.0) and 0.5 < pale.get_alpha() < 1
+
+
+def test_opposite_actions_have_opposite_colours_and_none_is_shared() -> None:
+    names = ["noop", "bump_cpu_small", "bump_mem_small", "scale_up_replicas", "reduce_cpu_small",
+             "reduce_mem_small", "scale_down_replicas"]  # fmt: skip
+    colors = dict(zip(names, action_colors(names), strict=True))
+    assert len(set(colors.values())) == 7
+    for more, less in (
+        ("bump_cpu_small", "reduce_cpu_small"), ("bump_mem_small", "reduce_mem_small"),
+        ("scale_up_replicas", "scale_down_replicas"),
+    ):  # fmt: skip
+        assert (hue(colors[more]) in WARM_HUES) and (hue(colors[less]) not in WARM_HUES)
+        few = dict(zip([less, more], action_colors([less, more]), strict=True))
+        assert hue(few[more]) in WARM_HUES and hue(few[less]) not in WARM_HUES
+    assert action_colors(["0", "1", "2"]) == list(PALETTE[:3])
+    many = action_colors([f"raise_{i}" for i in range(5)] + ["lower_0"])
+    assert len(set(many)) == 6
+
+
+WARM_HUES = [*range(60), *range(300, 361)]
+
+
+def hue(color: str) -> int:
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return int(colorsys.rgb_to_hsv(red, green, blue)[0] * 360)
+
+
+def test_first_points_that_squash_the_others_lie_outside_and_are_marked() -> None:
+    y = [-90.0, -80.0, -85.0, -95.0, -90.0, *np.linspace(-4, 1, 20)]
+    drawing = plot.learning_curve({"return": [curve("a", *y)]})
+    (axis,) = drawing.figure.axes
+    low, high = axis.get_ylim()
+    assert -5 < low < -4 and 1 < high < 2
+    assert "5 outside, down to -95" in texts(drawing)
+    marks = axis.get_lines()[-1]
+    assert marks.get_marker() == "v" and marks.get_xdata().tolist() == [1, 2, 3, 4, 5]
+    assert set(marks.get_ydata()) == {low}
+    whole = plot.learning_curve({"return": [curve("a", *y)]}, full=True).figure.axes[0]
+    assert whole.get_ylim()[0] < -90
+    from_below = plot.learning_curve({"loss": [curve("a", 50.0, *y[5:])]})
+    assert "1 outside, up to 50" in texts(from_below)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [-90.0, *[0.0] * 5],  # a few points
+        list(np.linspace(0, 1, 50)),  # nothing is squashed
+        [0.0] * 30,
+        [np.nan] * 30,
+        [],
+        [*np.linspace(0, 1, 40), -90.0],  # the last point is what matters
+    ],
+)
+def test_otherwise_all_points_are_inside(values: list[float]) -> None:
+    assert clear_range([values]) is None
+
+
+@given(st.lists(st.lists(FLOATS, max_size=40), max_size=3))
+def test_later_points_are_never_left_out(groups: list[list[float]]) -> None:
+    found = clear_range(groups)
+    if found is not None:
+        for each in groups:
+            late = each[len(each) // 4 :] if len(each) >= 12 else each
+            assert all(found[0] <= value <= found[1] for value in late)
 
 
 def test_a_tree_draws_branches_from_their_parents() -> None:
@@ -257,6 +335,14 @@ def test_a_sparkline_shows_a_range_that_is_given() -> None:
 def test_a_chart_has_its_range_at_the_left() -> None:
     assert plot.chart([0, 1, 2], height=3) == ["2 ┤  █", "  ┤ ▄█", "0 ┤▁██"]
     assert plot.chart([]) == []
+
+
+def test_a_chart_marks_what_is_outside_its_range() -> None:
+    assert plot.chart([-90, 0, 1, 2], height=3, within=(0, 2)) == [
+        " 2 ┤   █", "   ┤  ▄█", "≤0 ┤▁▁██"
+    ]  # fmt: skip
+    assert plot.chart([0, 1, 90], height=2, within=(0, 2))[0].startswith("≥2 ┤")
+    assert plot.chart([0, 1, 2], height=3, within=(-5, 7)) == plot.chart([0, 1, 2], height=3)
 
 
 def test_colours_differ_for_every_kind_of_colour_vision() -> None:

@@ -15,7 +15,16 @@ import pytest
 from simgit import InvalidInput, NotFound, Repository, agents
 from simgit.agents import Agent
 from simgit.agents.transfer import LEARNED
-from simgit.training import Config, Transition, checkpoints, evaluate, resume, train
+from simgit.analysis import curves
+from simgit.training import (
+    Config,
+    TrainingEpisode,
+    Transition,
+    checkpoints,
+    evaluate,
+    resume,
+    train,
+)
 from simgit.training.evaluation import environment_of
 from simgit.training.loading import INITIAL, source
 from tests.support.paths import ROOT
@@ -194,6 +203,33 @@ def test_a_branch_whose_agent_acts_alike_does_not_take_the_place_of_the_other() 
     repo.branch("c", "renamed", overrides={"training.episodes": 45})
     with resume(repo, "c") as training:
         assert agents.to_json(training.agent.state()) == other
+
+
+def test_epsilon_loss_and_solved_are_curves_also_of_a_run_that_was_cut_off() -> None:
+    repo = Repository.init(":memory:")
+    told: list[TrainingEpisode] = []
+    losses: dict[int, list[float]] = {}
+
+    def watch(step: Transition) -> None:
+        losses.setdefault(len(told) + 1, []).append(step.metrics["loss"])
+
+    with train(repo, "whole", config("greedy", 6), arguments=TRACE) as training:
+        training.finish(told.append, watch)
+    (epsilon,), (loss,) = curves(repo, ["whole"], "epsilon"), curves(repo, ["whole"], "loss")
+    assert epsilon.y.tolist() == [each.metrics["epsilon"] for each in told]
+    assert loss.y.tolist() == [sum(each) / len(each) for each in losses.values()]
+    (solved,) = curves(repo, ["whole"], "solved")
+    assert solved.y.tolist() == [float(each.terminated) for each in told]
+    stopped = train(repo, "stopped", config("greedy", 6), arguments=TRACE)
+    for _ in range(3):  # the checkpoints are after each two
+        stopped.episode()
+    stopped.close()
+    assert np.isnan(curves(repo, ["stopped"], "loss")[0].y).tolist() == [False, False, True]
+    with resume(repo, "stopped") as training:
+        training.finish()
+    assert curves(repo, ["stopped"], "loss")[0].y.tolist() == loss.y.tolist()
+    with pytest.raises(NotFound, match="run 'n' has no loss"):
+        curves(trained("noop", repo, "n", episodes=1), ["n"], "loss")
 
 
 # --- files ---
