@@ -36,7 +36,7 @@ from simgit.kube.manifest import (
 from simgit.kube.observation import Observation, failed
 from simgit.kube.unmodelled import unmodelled_kind
 
-_KINDS: dict[str, type[Controller]] = {
+KINDS: dict[str, type[Controller]] = {
     "apps/v1.DaemonSet": DaemonSet,
     "apps/v1.Deployment": Deployment,
     "apps/v1.ReplicaSet": ReplicaSet,
@@ -127,13 +127,13 @@ class EmbeddedCluster:
         gvk, namespace, name = key = _key(manifest)
         if gvk == PRIORITY_CLASS:
             self._add_priority(manifest)
-        elif gvk not in _KINDS:
+        elif gvk not in KINDS:
             told = unmodelled_kind(gvk)
             why = f"in a real cluster {told}" if told else "objects of this kind run no pods"
             self._world.log(gvk, namespace, name, "Ignored", why)
         else:
             found = self._objects.get(key)
-            controller = found or _KINDS[gvk](self._world, namespace, name)
+            controller = found or KINDS[gvk](self._world, namespace, name)
             _update(controller, manifest)
             controller.original = manifest
             self._objects[key] = controller

@@ -452,7 +452,8 @@ class KubeApi:
             self.control.admit(resource, value, before, dry_run=dry_run)
         except InvalidInput as error:
             field = str(vars(error).get("path", vars(error).get("pod_path", "")))
-            cause = ("", "FieldValueInvalid", error.message)
+            said = error.message.partition('" is invalid: ')[2] or error.message
+            cause = ("", "FieldValueInvalid", said)
             raised = statuses.invalid(resource, value["metadata"]["name"], [cause])
             raised.status["details"]["causes"][0]["field"] = field
             raise raised from error
