@@ -36,7 +36,7 @@ from simgit.kube.manifest import (
 from simgit.kube.observation import Observation, failed
 from simgit.kube.unmodelled import unmodelled_kind
 
-KINDS: dict[str, type[Controller]] = {
+_KINDS: dict[str, type[Controller]] = {
     "apps/v1.DaemonSet": DaemonSet,
     "apps/v1.Deployment": Deployment,
     "apps/v1.ReplicaSet": ReplicaSet,
@@ -45,7 +45,7 @@ KINDS: dict[str, type[Controller]] = {
     "batch/v1.Job": Job,
     "v1.Pod": BarePod,
 }
-PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
+_PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
 _SHORTEST_LIFE_MS = 1000
 """The shortest life of a pod: one of no time at all would be replaced for ever."""
 
@@ -125,15 +125,15 @@ class EmbeddedCluster:
 
     def _apply_one(self, manifest: Manifest) -> None:
         gvk, namespace, name = key = _key(manifest)
-        if gvk == PRIORITY_CLASS:
+        if gvk == _PRIORITY_CLASS:
             self._add_priority(manifest)
-        elif gvk not in KINDS:
+        elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)
             why = f"in a real cluster {told}" if told else "objects of this kind run no pods"
             self._world.log(gvk, namespace, name, "Ignored", why)
         else:
             found = self._objects.get(key)
-            controller = found or KINDS[gvk](self._world, namespace, name)
+            controller = found or _KINDS[gvk](self._world, namespace, name)
             _update(controller, manifest)
             controller.original = manifest
             self._objects[key] = controller

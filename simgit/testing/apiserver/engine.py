@@ -12,7 +12,6 @@ from typing import Any
 
 from simgit.errors import InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, node_spec
-from simgit.kube.embedded.cluster import KINDS, PRIORITY_CLASS
 from simgit.kube.embedded.controllers.barepod import BarePod
 from simgit.kube.embedded.controllers.controller import Controller, PodOwner
 from simgit.kube.embedded.controllers.cronjob import CronJob
@@ -22,7 +21,8 @@ from simgit.kube.embedded.kwok import Lifetimes
 from simgit.kube.embedded.nodes import CORDON, FAILED, RUNNING, SUCCEEDED, Node, Owner, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.world import World
-from simgit.kube.manifest import Manifest, gvk_of, lookup, name_of, namespace_of
+from simgit.kube.manifest import TEMPLATE_PATHS, Manifest, gvk_of, lookup, name_of, namespace_of
+from simgit.testing.apiserver.resources import PRIORITY_CLASSES
 
 NEVER_MS = 2**50
 """A start delay that never ends."""
@@ -190,7 +190,7 @@ class ServedCluster(EmbeddedCluster):
             controller._revision = self._revisions.get(key, 0)
         if isinstance(controller, BarePod) and not controller.pods:
             self._objects.pop(key)
-        if key[0] in KINDS and key not in self._objects:
+        if key[0] in TEMPLATE_PATHS and key not in self._objects:
             refused = next(e for e in reversed(self.world.events) if e.reason == "FailedCreate")
             return refused.message.partition(" is forbidden: ")[2] or refused.message
         return None
@@ -201,7 +201,7 @@ class ServedCluster(EmbeddedCluster):
         controller = self._objects.get(key)
         if isinstance(controller, Deployment):
             self._revisions[key] = controller._revision
-        if key[0] == PRIORITY_CLASS:
+        if key[0] == PRIORITY_CLASSES.gvk:
             self.world.priorities.pop(key[2], None)
         if controller is None or not orphan:
             self.delete([manifest])
