@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from simgit.errors import ClusterError, InvalidInput, did_you_mean
 from simgit.kube.cluster import PodSelection
@@ -55,7 +55,7 @@ _Key = tuple[str, str, str]
 class EmbeddedCluster:
     """A KubeCluster in memory: API server, controllers, scheduler and KWOK."""
 
-    world_class: ClassVar[type[World]] = World
+    world_class = World
 
     def __init__(
         self,
