@@ -12,15 +12,17 @@ from typing import Any
 
 from simgit.errors import InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, node_spec
-from simgit.kube.embedded.cluster import PRIORITY_CLASS
+from simgit.kube.embedded.controllers.barepod import BarePod
 from simgit.kube.embedded.controllers.controller import Controller, PodOwner
 from simgit.kube.embedded.controllers.cronjob import CronJob
+from simgit.kube.embedded.controllers.daemonset import DaemonSet
 from simgit.kube.embedded.controllers.deployment import Deployment
 from simgit.kube.embedded.kwok import Lifetimes
 from simgit.kube.embedded.nodes import CORDON, FAILED, RUNNING, SUCCEEDED, Node, Owner, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.world import World
-from simgit.kube.manifest import Manifest, gvk_of, lookup, name_of, namespace_of
+from simgit.kube.manifest import TEMPLATE_PATHS, Manifest, gvk_of, lookup, name_of, namespace_of
+from simgit.testing.apiserver.resources import PRIORITY_CLASSES
 
 NEVER_MS = 2**50
 """A start delay that never ends."""
@@ -72,20 +74,13 @@ class ServedWorld(World):
         if pod.removed:
             return
         self.deleted.append(pod)
-        if not self.lingers or pod.node is None or pod.finished:
-            super().delete_pod(pod, reason, message)
+        node = None if pod.finished or not self.lingers else pod.node
+        super().delete_pod(pod, reason, message)
+        if node is None:
             self._free(pod)
-            return
-        pod.removed = True
-        del self.pods[pod.uid]
-        self.lingering[pod.uid] = pod
-        self.log("Pod", pod.namespace, pod.name, reason, message)
-        self.scheduler.forget(pod)
-        if pod.owner.kind in _NAMED:
-            pod.ready = False
-            pod.owner.pod_unready(pod)
-        else:
-            pod.owner.pod_gone(pod)
+        else:  # before the scheduler looks again
+            node.add(pod)
+            self.lingering[pod.uid] = pod
 
     def release(self, pod: Pod) -> None:
         """Let go of a pod whose object is gone."""
@@ -97,8 +92,6 @@ class ServedWorld(World):
         if pod.uid in pod.node.pods:
             pod.node.remove(pod)
             self.scheduler.pod_left(pod)
-        if pod.owner.kind in _NAMED:
-            pod.owner.pod_gone(pod)
 
     def report(self, pod: Pod, phase: str, ready: bool) -> None:
         """Take a pod's status from whoever runs it."""
@@ -171,8 +164,23 @@ class ServedCluster(EmbeddedCluster):
     def _start_delay(self, pod: Pod) -> int:
         return super()._start_delay(pod) if self.kwok else NEVER_MS
 
-    def accept(self, manifest: Manifest) -> None:
-        """Take an object; nothing acts on it yet. Raises InvalidInput for one to be refused."""
+    @property
+    def policy_kinds(self) -> frozenset[str]:
+        """Kinds that run no pods but decide about them, as far as the cluster models them."""
+        return frozenset(getattr(self.world, "policies", ()))
+
+    def set_node(self, spec: NodeSpec) -> None:
+        """Add a node, or change what it offers."""
+        self.world.set_node(spec)
+        for controller in self._objects.values():
+            if isinstance(controller, DaemonSet):
+                controller.mark()
+
+    def accept(self, manifest: Manifest) -> str | None:
+        """Take an object; nothing acts on it yet. Return why admission forbids it, if it does.
+
+        Raises InvalidInput for an object that is not valid.
+        """
         key = _key(manifest)
         new = key not in self._objects
         self._apply_one(manifest)
@@ -180,21 +188,25 @@ class ServedCluster(EmbeddedCluster):
         if new and isinstance(controller, Deployment):
             # An earlier Deployment's ReplicaSets may still be there: no name is used again.
             controller._revision = self._revisions.get(key, 0)
+        if isinstance(controller, BarePod) and not controller.pods:
+            self._objects.pop(key)
+        if key[0] in TEMPLATE_PATHS and key not in self._objects:
+            refused = next(e for e in reversed(self.world.events) if e.reason == "FailedCreate")
+            return refused.message.partition(" is forbidden: ")[2] or refused.message
+        return None
 
     def withdraw(self, manifest: Manifest, *, orphan: bool = False) -> None:
         """Take back an object; orphans of it stay."""
         key = _key(manifest)
-        controller = self._objects.pop(key, None)
+        controller = self._objects.get(key)
         if isinstance(controller, Deployment):
             self._revisions[key] = controller._revision
-        if key[0] == PRIORITY_CLASS:
+        if key[0] == PRIORITY_CLASSES.gvk:
             self.world.priorities.pop(key[2], None)
-        if controller is None:
+        if controller is None or not orphan:
+            self.delete([manifest])
             return
-        if not orphan:
-            controller.remove()
-            return
-        controller.gone = True
+        self._objects.pop(key).gone = True
         for child in children_of(controller):
             child.owner = None
             self._objects[(_gvk(child), child.namespace, child.name)] = child
