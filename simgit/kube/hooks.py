@@ -85,16 +85,21 @@ def run(
             output, ``code`` its exit code (None if it has none, negative for a signal).
     """
     shown, began = f"{name} '{shlex.join(argv)}'", monotonic()
-    try:
-        process = subprocess.Popen(
+    process = subprocess.Popen.__new__(subprocess.Popen)
+    try:  # made in place: of an interrupt in the middle the process is known
+        process.__init__(  # type: ignore[misc]
             list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={**os.environ, **(variables or {})}, start_new_session=True,
         )  # fmt: skip
+        assert process.stdout is not None
+        kept = _Tail(process.stdout)
     except (OSError, ValueError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         raise ClusterError(f"cannot start {shown}: {why}", output="", code=None) from None
-    assert process.stdout is not None
-    kept = _Tail(process.stdout)
+    except BaseException:
+        if getattr(process, "pid", None) is not None:
+            _end(process, grace)
+        raise
     try:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -63,7 +63,7 @@ def steps(agent: Agent, count: int = 60, seed: int = 3) -> list[Any]:
     return [*found, agents.to_json(agent.state())]
 
 
-@pytest.mark.parametrize("kind", ["dqn", "greedy", "random"])
+@pytest.mark.parametrize("kind", [pytest.param("dqn", marks=pytest.mark.slow), "greedy", "random"])
 def test_without_transfer_the_agent_continues_as_if_nothing_had_happened(kind: str) -> None:
     repo = trained(kind)
     original = agents.load(checkpoints.load(repo, "a"), 7)
@@ -73,7 +73,7 @@ def test_without_transfer_the_agent_continues_as_if_nothing_had_happened(kind: s
     begun.close()
 
 
-@pytest.mark.parametrize("kind", ["dqn", "greedy"])
+@pytest.mark.parametrize("kind", [pytest.param("dqn", marks=pytest.mark.slow), "greedy"])
 def test_with_transfer_it_has_what_was_learned_and_nothing_else(kind: str) -> None:
     repo = trained(kind)
     there = checkpoints.load(repo, "a")
@@ -136,7 +136,8 @@ with Repository.open(sys.argv[1]) as repo, resume(repo, sys.argv[2]) as training
 """
 
 
-@pytest.mark.parametrize("kind", ["greedy", pytest.param("dqn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["greedy", "dqn"])
 def test_a_loaded_run_that_was_cut_off_is_resumed_exactly_in_another_process(
     kind: str, tmp_path: Path
 ) -> None:
@@ -391,9 +392,8 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 
 @pytest.fixture(scope="module")
 def several() -> Repository:
-    """Runs 'a' of tables, 'b' with two actions, 'd' of a DQN, 'n' of a policy."""
+    """Runs 'a' of tables, 'b' with two actions, 'n' of a policy."""
     repo = trained("greedy", episodes=1)
-    trained("dqn", repo, "d", episodes=1)
     trained("noop", repo, "n", episodes=1)
     two = {**TRACE, "actions": ["noop", "bump_cpu_small"]}
     with train(repo, "b", config("greedy", 1), arguments=two) as training:
@@ -401,12 +401,28 @@ def several() -> Repository:
     return repo
 
 
+@pytest.fixture(scope="module")
+def network(several: Repository) -> None:
+    """Run 'd' of a DQN beside them."""
+    trained("dqn", several, "d", episodes=1)
+
+
 @pytest.mark.parametrize(
-    ("how", "settings", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED]
+    ("how", "settings", "said"),
+    [
+        pytest.param(*row[1:], id=row[0], marks=[pytest.mark.slow] * (row[1].get("load") == "d"))
+        for row in REFUSED
+    ],
 )
 def test_what_does_not_fit_is_refused_in_one_line_and_nothing_is_recorded(
-    several: Repository, how: dict[str, Any], settings: dict[str, Any], said: str
+    several: Repository,
+    how: dict[str, Any],
+    settings: dict[str, Any],
+    said: str,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if how.get("load") == "d":
+        request.getfixturevalue("network")
     before = set(several.runs)
     said = said.replace("(--", r"\(--").replace("base)", r"base\)")
     with pytest.raises((InvalidInput, NotFound), match=said) as caught:
