@@ -48,12 +48,16 @@ def two(cpu: str = "4", **second: Any) -> list[Any]:
 
 def workload(kind: str = "Deployment", cpu: str = "3", replicas: int = 3, **pod: Any) -> Any:
     name = pod.pop("name", "w")
-    container = {"name": "c", "resources": {"requests": {"cpu": cpu}}}
+    container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": cpu}}}
     container["ports"] = [
         {"hostPort": port, "containerPort": port} for port in pod.pop("ports", ())
     ]
     spec: dict[str, Any] = pod.pop("spec", {})
     template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container], **pod}}
+    if kind == "Job":
+        template["spec"]["restartPolicy"] = "Never"
+    elif kind != "Pod":
+        spec = {"selector": {"matchLabels": {"app": name}}, **spec}
     if kind in ("Deployment", "StatefulSet"):
         spec = {"replicas": replicas, **spec}
     version = "batch/v1" if kind == "Job" else "v1" if kind == "Pod" else "apps/v1"
