@@ -108,16 +108,13 @@ class EmbeddedCluster:
         self._refused: dict[_Key, tuple[Manifest, str]] = {}
         for name, value in (priority_classes or {}).items():
             self._world.priorities[name] = (value, True)
-        lifecycle = NodeLifecycle(self._world, self._eviction_refusal, self._mark_daemon_sets)
+        refusal = self._world.disruptions.eviction_refusal
+        lifecycle = NodeLifecycle(self._world, refusal, self._mark_daemon_sets)
         lifecycle.plan(node_events)
         for name, seconds in faults.lost_nodes.items():
             self._plan_loss(name, seconds, nodes_at(specs, node_events, seconds))
         if node_events:
             self._world.settle()
-
-    def _eviction_refusal(self, pod: Pod) -> str | None:
-        """Return why the API server refuses to evict a pod now, None if it evicts it."""
-        return self._world.disruptions.eviction_refusal(pod)
 
     def _mark_daemon_sets(self) -> None:
         for controller in self._objects.values():

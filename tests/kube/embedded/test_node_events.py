@@ -55,8 +55,8 @@ def workload(kind: str = "Deployment", cpu: str = "3", replicas: int = 3, **pod:
     spec: dict[str, Any] = pod.pop("spec", {})
     template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container], **pod}}
     if kind == "Job":
-        template["spec"].setdefault("restartPolicy", "Never")
-    else:
+        template["spec"]["restartPolicy"] = "Never"
+    elif kind != "Pod":
         spec = {"selector": {"matchLabels": {"app": name}}, **spec}
     if kind in ("Deployment", "StatefulSet"):
         spec = {"replicas": replicas, **spec}
@@ -413,6 +413,24 @@ def test_an_eviction_that_is_refused_is_tried_again_every_five_seconds() -> None
     evicted = log(cluster, "EvictionByEvictionAPI")
     assert [(at, name) for at, _, name in evicted] == [(11.0, "w-1-0"), (21.0, "w-1-1")]
     assert [at for at, *_ in log(cluster, "TooManyRequests")] == [1.0, 1.0], "said once for each"
+
+
+def test_a_drain_spares_what_a_budget_protects() -> None:
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "keep"},
+        "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "w"}}},
+    }
+    events = [NodeEvent(1, "drain", "a"), join(30, "c")]
+    cluster = start(events, budget, workload(cpu="2", replicas=3), given=two()[:1] + two("2")[1:])
+    assert placed(cluster) == {"a": 2, "b": 1}
+    cluster.advance(20)
+    assert placed(cluster) == {"a": 1, "b": 1, "": 1}, "one may go, and finds no other place"
+    told = [message for row in cluster.events() if "budget" in (message := row["message"])]
+    assert told == ["Cannot evict pod as it would violate the pod's disruption budget."]
+    cluster.advance(60)
+    assert placed(cluster) == {"b": 1, "c": 2}
 
 
 def test_pods_of_a_node_that_left_in_its_drain_are_collected() -> None:
