@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App, CommandGroup, command
+from simgit.cli.app import App, command
+from simgit.cli.live_commands import (
+    KubeGroup,
+    allow,
+    cleanup,
+    nodes_create,
+    nodes_delete,
+    preflight,
+)
 from simgit.cli.output import Output, clean
 from simgit.cli.trace.files import read, write, written
 from simgit.errors import InvalidInput
@@ -21,9 +29,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
 
 
-@click.group("kube", cls=CommandGroup)
+@click.group("kube", cls=KubeGroup)
 def kube() -> None:
-    """Show the cluster of a state recorded from SimKube, or of a trace file."""
+    """Show the cluster of a recorded state, or of a trace, and prepare a real one."""
 
 
 def _of_cluster(function: F) -> F:
@@ -203,5 +211,7 @@ def _table(out: Output, heads: list[str], rows: list[list[Any]], right: tuple[in
     out.table([[(head, "bold") for head in heads], *rows], right=right, fit=True)
 
 
-for _command in (pods, nodes, events, trace):
+for _command in (
+    pods, nodes, events, trace, preflight, allow, cleanup, nodes_create, nodes_delete,
+):  # fmt: skip
     kube.add_command(_command)
