@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -23,7 +20,7 @@ from typing import Any, Final
 from simgit.errors import ClusterError, InvalidInput, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.live.api import Api, ApiError, Object
-from simgit.kube.live.cleanup import RUN, Created, remove
+from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
 from simgit.kube.live.cluster import MAX_PODS, LiveCluster, Workload, tally
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.nodes import (
@@ -46,7 +43,6 @@ from simgit.kube.trace.edit import cut
 from simgit.kube.trace.model import Trace
 
 CLEANUP_SECONDS: Final = 60.0
-_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NODE_SECONDS: Final = 15.0
 _EMPTY_SECONDS: Final = 20.0
 BACKOFF_SECONDS: Final = 10.0
@@ -104,7 +100,7 @@ class ReplayDriver:
         """End watches and threads, and remove what is still there of our replays."""
         try:
             if self._created.entries():
-                with _interrupts_held(already=False):
+                with shielded():
                     self._remove(CLEANUP_SECONDS)
         finally:
             for each in (self._pods, self._roots, self._controller):
@@ -121,21 +117,19 @@ class ReplayDriver:
         Raises InvalidInput for a trace that the API server or a limit refuses, else ClusterError.
         """
         trace = trace if simulation.duration is None else cut(trace, simulation.duration)
-        self._check(trace, simulation, label)
-        interrupted = keep = False
-        try:
-            with self._api.within(self._settings.timeout):
-                cluster = self._begin(trace, simulation, label)
-                replay(trace, cluster, simulation)
-                self._settling(cluster, selection, simulation).wait()
-            yield cluster
-            keep = cluster.owns_all
-        except KeyboardInterrupt:
-            interrupted = True
-            raise
-        finally:
-            with _interrupts_held(already=interrupted):
-                self._clean(keep=keep)
+        self._check_time(trace, simulation)
+        keep = False
+        with terminable():
+            try:
+                with self._api.within(self._settings.timeout):
+                    cluster = self._begin(trace, simulation, label_value(label))
+                    replay(trace, cluster, simulation)
+                    self._settling(cluster, selection, simulation).wait()
+                yield cluster
+                keep = cluster.owns_all
+            finally:
+                with shielded():
+                    self._clean(keep=keep)
 
     def facts(self) -> dict[str, Any]:
         """Return the server's version, its virtual nodes and the hashes of SimKube's CRDs.
@@ -162,9 +156,7 @@ class ReplayDriver:
 
     # Before
 
-    def _check(self, trace: Trace, simulation: Simulation, label: str) -> None:
-        if not _LABEL.fullmatch(label):
-            raise InvalidInput(f"'{label}' cannot be the value of a label", value=label)
+    def _check_time(self, trace: Trace, simulation: Simulation) -> None:
         seconds = trace.seconds / simulation.speed + simulation.linger
         if seconds >= self._settings.timeout:
             raise InvalidInput(
@@ -466,30 +458,3 @@ def _open(pod: Object, at_once: bool) -> bool:
     if lookup(pod, ("status", "nominatedNodeName")):
         return True
     return condition(pod, "PodScheduled", "reason") not in ("Unschedulable", "SchedulingGated")
-
-
-@contextmanager
-def _interrupts_held(*, already: bool) -> Iterator[None]:
-    """Hold back the first Ctrl-C in the block until its end; a second one stops it.
-
-    If the block is entered because of one (``already``), the next is the second.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    held = 0
-
-    def note(number: int, frame: object) -> None:
-        nonlocal held
-        held += 1
-        if held + already > 1:
-            raise KeyboardInterrupt
-        warn("cleaning up; interrupt again to stop, which leaves objects on the cluster")
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
