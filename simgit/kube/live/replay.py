@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from simgit.errors import ClusterError, InvalidInput, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
-from simgit.kube.live.api import Api, ApiError, Object
+from simgit.kube.live.api import Api, Object
 from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
-from simgit.kube.live.cluster import MAX_PODS, LiveCluster, Workload, tally
+from simgit.kube.live.cluster import MAX_PODS, SESSION, LiveCluster, Workload, tally
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.nodes import (
     MAX_NODES,
@@ -83,10 +83,9 @@ class ReplayDriver:
         self._stages = stages
         self._most_pods = most_pods
         self._most_nodes = most_nodes
-        self._session = uuid.uuid4().hex
+        self._session = uuid.uuid4().hex[:16]
         self._created = Created(leftovers, api.url)
         self._changes = Changes()
-        self._label = ""
         self._pods: Watching | None = None
         self._roots: Watching | None = None
         self._kept: dict[str, str] = {}  # namespaces without objects, for the next replay: uids
@@ -170,7 +169,7 @@ class ReplayDriver:
             self._kept
         ):  # of a replay that failed, or a killed one
             self._remove(min(CLEANUP_SECONDS, self._settings.timeout / 2))
-        pods = self._watch(label)
+        pods = self._watch()
         controller = self._controller
         assert controller is not None
         lifetimes = None
@@ -185,17 +184,12 @@ class ReplayDriver:
             applied=timing.applied,
         )  # fmt: skip
 
-    def _watch(self, label: str) -> Watching:
-        """Return the watched pods of a run; those of another run are let go."""
+    def _watch(self) -> Watching:
+        """Return the watched pods of the session; all watches are opened at the first replay."""
         if self._controller is None:
             self._controller = StageController(self._api, self._stages)
             self._controller.start()
-        if self._label != label:
-            for each in (self._pods, self._roots):
-                if each is not None:
-                    each.close()
-            self._pods = self._roots = None
-        self._label, labels = label, f"{RUN}={label}"
+        labels = f"{SESSION}={self._session}"
         if self._roots is None:
             kind = ("simkube.io/v1", "SimulationRoot") if self._has_roots() else ("v1", "ConfigMap")
             path = self._api.kind(*kind).path()
@@ -247,7 +241,10 @@ class ReplayDriver:
         body: Object = {
             "apiVersion": "simkube.io/v1",
             "kind": "SimulationRoot",
-            "metadata": {"name": f"simgit-{uuid.uuid4().hex[:12]}", "labels": {RUN: label}},
+            "metadata": {
+                "name": f"simgit-{uuid.uuid4().hex[:12]}",
+                "labels": {RUN: label, SESSION: self._session},
+            },
             "spec": {},
         }
         path = self._api.path_of(body)
@@ -331,6 +328,14 @@ class _Settling:
 
     def wait(self) -> None:
         """Return when the counts have settled; raises ClusterError, with what is known."""
+        try:
+            self._wait()
+        except ClusterError as error:
+            if not error.__dict__.get("timeout"):
+                raise
+            raise self._too_late() from error
+
+    def _wait(self) -> None:
         since, counts = time.monotonic(), self.counts()
         while True:
             left = self.left()
@@ -414,20 +419,18 @@ class _Settling:
         failure = self.controller.error
         if getattr(failure, "status", 0) in (400, 401, 403, 422):  # the next try ends no better
             raise ClusterError(f"the stage controller is refused: {failure}")
-        try:
-            return self.api.left()
-        except ApiError as over:
-            ready, pending, total = self.counts()
-            told = [
-                f"{ready} ready, {pending} pending, {total} in all of {self.selection.label}="
-                f"{self.selection.value}"
-            ]
-            if waiting := self.waiting():
-                told.append(f"{plural(waiting, 'pod')} wait for the scheduler or for readiness")
-            told += [str(each) for each in (failure, self.watched.error) if each is not None]
-            raise ClusterError(
-                f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}", timeout=True
-            ) from over
+        return self.api.left()
+
+    def _too_late(self) -> ClusterError:
+        ready, pending, total = self.counts()
+        app = f"{self.selection.label}={self.selection.value}"
+        told = [f"{ready} ready, {pending} pending, {total} in all of {app}"]
+        if waiting := self.waiting():
+            told.append(f"{plural(waiting, 'pod')} not decided by the scheduler, or not ready yet")
+        for error in (self.controller.error, self.watched.error):
+            told += [] if error is None else [str(error)]
+        text = f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}"
+        return ClusterError(text, timeout=True)
 
 
 def _is_namespace(path: str) -> bool:
