@@ -261,7 +261,9 @@ def test_pods_that_nobody_schedules_are_a_timeout(served: tuple[ApiServer, Api])
     server, api = served
     what = deployment()
     what["spec"]["template"]["spec"]["schedulerName"] = "nobody"
-    with pytest.raises(ClusterError, match=r"0 ready, 3 pending, 3 in all.* 3 pods not dec") as told:
+    with pytest.raises(
+        ClusterError, match=r"0 ready, 3 pending, 3 in all.* 3 pods not dec"
+    ) as told:
         counts(api, trace([what]), settings=settings(timeout=3))
     assert told.value.__dict__["timeout"]
     assert left_on(server) == []
