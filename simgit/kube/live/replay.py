@@ -23,6 +23,7 @@ from simgit.kube.live.api import Api, Object
 from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
 from simgit.kube.live.cluster import MAX_PODS, SESSION, LiveCluster, Workload, tally
 from simgit.kube.live.driver import LiveSettings
+from simgit.kube.live.lease import SECONDS, ClusterLease
 from simgit.kube.live.nodes import (
     MAX_NODES,
     beat,
@@ -55,7 +56,9 @@ class ReplayDriver:
     """A Driver that replays traces by itself, one after another, on the nodes ``type=virtual``.
 
     The namespaces of a replay that went well stay, empty, for the next one, as a real cluster takes
-    more than five seconds to delete one; ``close`` deletes them. It belongs to one thread.
+    more than five seconds to delete one; ``close`` deletes them. Virtual nodes have room for one
+    session at a time: the first replay takes the lease of the cluster, which ``close`` gives back.
+    It belongs to one thread.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ReplayDriver:
         stages: tuple[Stage, ...] = DEFAULT_STAGES,
         most_pods: int = MAX_PODS,
         most_nodes: int = MAX_NODES,
+        lease_seconds: int = SECONDS,
     ) -> None:
         """Send nothing yet.
 
@@ -77,12 +81,15 @@ class ReplayDriver:
             stages: what happens to pods.
             most_pods: the most pods that a trace may want at a time.
             most_nodes: the most virtual nodes that the cluster may have.
+            lease_seconds: how long others wait for a session that was killed.
         """
         self._api = api
         self._settings = settings
         self._stages = stages
         self._most_pods = most_pods
         self._most_nodes = most_nodes
+        self._lease_seconds = lease_seconds
+        self._lease: ClusterLease | None = None
         self._session = uuid.uuid4().hex[:16]
         self._created = Created(leftovers, api.url)
         self._changes = Changes()
@@ -98,7 +105,7 @@ class ReplayDriver:
     def close(self) -> None:
         """End watches and threads, and remove what is still there of our replays."""
         try:
-            if self._created.entries():
+            if self._lease is not None and self._created.entries():
                 with shielded():
                     self._remove(CLEANUP_SECONDS)
         finally:
@@ -106,6 +113,9 @@ class ReplayDriver:
                 if each is not None:
                     each.close()
             self._pods = self._roots = self._controller = None
+            if self._lease is not None:
+                self._lease.release()
+                self._lease = None
 
     @contextmanager
     def replay(
@@ -124,6 +134,7 @@ class ReplayDriver:
                     cluster = self._begin(trace, simulation, label_value(label))
                     replay(trace, cluster, simulation)
                     self._settling(cluster, selection, simulation).wait()
+                    self._hold_lease(anew=False)
                 yield cluster
                 keep = cluster.owns_all
             finally:
@@ -165,6 +176,7 @@ class ReplayDriver:
             )  # fmt: skip
 
     def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
+        self._hold_lease(anew=True)
         if len(self._created.entries()) > len(
             self._kept
         ):  # of a replay that failed, or a killed one
@@ -183,6 +195,26 @@ class ReplayDriver:
             namespaces=self._kept, pods=pods, root=self._root(label), most_pods=self._most_pods,
             applied=timing.applied,
         )  # fmt: skip
+
+    def _hold_lease(self, *, anew: bool) -> None:
+        """Check that the cluster is ours still; ``anew`` takes a lease that was lost again."""
+        if self._lease is not None:
+            try:
+                return self._lease.check()
+            except ClusterError:
+                if not anew:
+                    raise
+                self._lease.release()
+                self._kept.clear()  # whoever had it meanwhile may have removed them
+        self._lease = ClusterLease(
+            self._api, seconds=self._lease_seconds, renew=self._lease_seconds / 3
+        )
+        try:
+            self._lease.take()
+        except BaseException:
+            self._lease = None
+            raise
+        return None
 
     def _watch(self) -> Watching:
         """Return the watched pods of the session; all watches are opened at the first replay."""
@@ -269,6 +301,8 @@ class ReplayDriver:
 
         ``keep`` keeps the namespaces, if everything in them is deleted.
         """
+        if self._lease is None:
+            return  # nothing was created; what is noted may be of the session that runs
         start = time.monotonic()
         empty = False
         with suppress(ClusterError), self._api.within(_EMPTY_SECONDS, afresh=True):

@@ -171,15 +171,35 @@ def test_a_namespace_of_somebody_else_is_refused(served: tuple[ApiServer, Api]) 
     assert left_on(server) == ["namespaces/virtual-default"]
 
 
-def test_two_sessions_do_not_take_each_others_namespaces(served: tuple[ApiServer, Api]) -> None:
-    _, api = served
+def test_one_session_at_a_time(served: tuple[ApiServer, Api], tmp_path: Path) -> None:
+    """Also not with the leftovers of the one that runs, which the other reads from the same file."""
+    server, api = served
+    file = tmp_path / "left"
     with (
-        replayer(api) as one,
+        replayer(api, leftovers=file) as one,
         one.replay(trace([deployment()]), SIMULATION, WEB, label="main") as cluster,
     ):
-        with pytest.raises(ClusterError, match="not of this session"):
-            counts(api, trace([deployment(replicas=1)]))
+        with pytest.raises(ClusterError, match="is in use by simgit on"):
+            counts(api, trace([deployment(replicas=1)]), leftovers=file)
         assert cluster.observe(WEB).counts() == (3, 0, 3)
+    assert left_on(server) == []
+
+
+def test_a_lease_that_was_lost_is_taken_again(served: tuple[ApiServer, Api]) -> None:
+    server, api = served
+    path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/simgit"
+    with replayer(api) as driver:
+        with driver.replay(trace([deployment()]), SIMULATION, WEB, label="main"):
+            lease = api.get(path)
+            lease["spec"]["holderIdentity"] = "other_1_a"
+            api.replace(path, lease)
+            assert driver._lease is not None
+            driver._lease.renew()
+            with pytest.raises(ClusterError, match="lost: it was taken over"):
+                driver._hold_lease(anew=False)
+        with driver.replay(trace([deployment()]), SIMULATION, WEB, label="main") as cluster:
+            assert cluster.observe(WEB).counts() == (3, 0, 3)
+    assert left_on(server) == []
 
 
 def test_nothing_is_written_outside(served: tuple[ApiServer, Api]) -> None:
