@@ -235,12 +235,12 @@ def _undecided(pod: dict[str, Any]) -> bool:
     """Return True for a pod that the scheduler, or then the kubelet, has not come to yet."""
     pending = pod["status"]["phase"] == "Pending"
     refused = any(c.get("message") for c in pod["status"].get("conditions", ()))
-    return pending and ("nodeName" in pod["spec"] or not refused)
+    return bool(pending and ("nodeName" in pod["spec"] or not refused))
 
 
 def _unseen(found: dict[str, Any]) -> bool:
     """Return True for a workload whose last change its controller has not seen."""
-    return found["status"].get("observedGeneration") != found["metadata"]["generation"]
+    return bool(found["status"].get("observedGeneration") != found["metadata"]["generation"])
 
 
 def outcome_of(pods: Iterable[dict[str, Any]]) -> Outcome:

@@ -254,9 +254,9 @@ class ControlPlane:
         ):
             # until 1.23 there is a second port, open to everyone and without TLS, unless it is 0
             usage = subprocess.run([self._binaries / name, "--help"], capture_output=True).stdout
-            old = ("--port=0",) if re.search(rb"^ +--port ", usage, re.M) else ()
+            old = ["--port=0"] if re.search(rb"^ +--port ", usage, re.M) else []
             if old and name == "kube-scheduler":
-                old += (f"--config={self._old_scheduler_config()}",)
+                old.append(f"--config={self._old_scheduler_config()}")
             self._start(name, *common, *own, *old)
 
     def _old_scheduler_config(self) -> Path:

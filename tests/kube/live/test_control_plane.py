@@ -13,14 +13,16 @@ import pytest
 import yaml
 
 from simgit.kube.embedded.nodes import default_nodes
-from tests.kube.live.arena import Arena, Kubelet
+from tests.kube.live.arena import Arena, Kubelet, embedded_outcome
 from tests.kube.live.control_plane import ControlPlane, Refused, binaries
-from tests.kube.live.refusals import container, requests, workload
+from tests.kube.live.refusals import LABELS, container, requests, workload
+from tests.kube.live.spellings import normal
 from tests.support.paths import RECORDED
 from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 CRD = RECORDED / "simulations-crd.yml"
+UNFIT = "0/3 nodes are available: 3 Insufficient cpu."
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SIMULATIONS = "/apis/simkube.io/v1/simulations"
 
@@ -38,33 +40,36 @@ def web(replicas: int = 3, cpu: str = "1") -> dict[str, object]:
     return workload("Deployment", container(resources=requests(cpu=cpu)), replicas=replicas)
 
 
-def states(arena: Arena) -> dict[str, int]:
-    found = {"ready": 0, "pending": 0}
-    for key, count in arena.outcome()["counts"].items():
-        found[key.rsplit(" ", 1)[1]] += count
-    return found
+def check(arena: Arena, cpu: str, ready: int, pending: int) -> None:
+    """Wait for so many pods."""
+    rows = [
+        {"labels": LABELS, "containers": [{"cpu": cpu}], "ready": n < ready, "message": UNFIT}
+        for n in range(ready + pending)
+    ]
+    wanted = embedded_outcome(rows)
+    found = arena.outcome(wanted)
+    assert found["counts"] == wanted["counts"]
+    assert normal(found["messages"]) == normal(wanted["messages"])
 
 
 def test_pods_are_scheduled_and_those_that_do_not_fit_say_why(arena: Arena) -> None:
     arena.apply([web(4, cpu="16")])
-    assert states(arena) == {"ready": 3, "pending": 1}
-    (message,) = arena.outcome()["messages"]
-    assert message.startswith("0/3 nodes are available: 3 Insufficient cpu.")
+    check(arena, "16", 3, 1)
     arena.apply([web(2, cpu="16")])
-    assert states(arena) == {"ready": 2, "pending": 0}
+    check(arena, "16", 2, 0)
 
 
 def test_a_killed_server_goes_on_where_it_was(control_plane: ControlPlane, arena: Arena) -> None:
     arena.apply([web(3)])
-    assert states(arena) == {"ready": 3, "pending": 0}
+    check(arena, "1", 3, 0)
     control_plane.kill_apiserver()
     assert not control_plane.ready()
     with pytest.raises(OSError):
         arena.api.get("/api/v1/pods")
     control_plane.start_apiserver()
     arena.apply([web(5)])
-    assert states(arena) == {"ready": 5, "pending": 0}
-    arena.kubelet.errors.clear()  # its connections were lost
+    check(arena, "1", 5, 0)
+    arena.kubelet.errors.clear()  # its connections were lost for a while
 
 
 def test_a_user_without_rights_is_refused(control_plane: ControlPlane) -> None:
