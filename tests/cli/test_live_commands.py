@@ -202,6 +202,7 @@ def test_the_replayer_needs_no_simkube(run: Call, serve: Serve) -> None:
     assert "warning  virtual nodes: 3 × 16 CPU, 32Gi, 110 pods\n" in found
 
 
+@pytest.mark.slow
 def test_kwok_that_does_not_run_is_found(
     run: Call, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +328,7 @@ def test_cleanup_removes_what_this_repositorys_sessions_left(
     run("fsck")
 
 
+@pytest.mark.slow
 def test_cleanup_waits_for_no_session_that_lives(run: Call, serve: Serve) -> None:
     server = serve()
     run("kube", "allow", "kind-sim")
@@ -339,6 +341,7 @@ def test_cleanup_waits_for_no_session_that_lives(run: Call, serve: Serve) -> Non
     assert "busy" in names(server, "configmaps")
 
 
+@pytest.mark.slow
 def test_what_does_not_go_is_said_and_forced_on_request(
     run: Call, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
