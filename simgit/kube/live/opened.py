@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from simgit.errors import ClusterError
 from simgit.kube.live.api import Api
@@ -27,6 +27,8 @@ class _Opened(NamedTuple):
     driver: Driver
 
 
+ANSWER_SECONDS: Final = 10.0
+"""The seconds within which a cluster has to answer before anything begins."""
 _drivers: Final[dict[tuple[int, LiveSettings], _Opened]] = {}
 _lock: Final = threading.Lock()
 _permit: Permit | None = None
@@ -74,6 +76,18 @@ def driver(settings: LiveSettings) -> Driver:
         if found is None:
             found = _drivers[key] = _open(settings)
     return found.driver
+
+
+def facts(settings: LiveSettings) -> dict[str, Any]:
+    """Return what is recorded of a cluster, see ``Driver.facts``: it has to answer soon.
+
+    Raises:
+        NotFound, ClusterError: see ``driver``; or it cannot be reached.
+    """
+    found = driver(settings)
+    api = _drivers[os.getpid(), settings].api
+    with api.within(ANSWER_SECONDS):
+        return found.facts()
 
 
 def close(settings: LiveSettings) -> None:

@@ -73,7 +73,7 @@ class ClusterSetup:
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of a real cluster, empty for the embedded one; see ``Driver.facts``."""
-        return {} if self.live is None else opened.driver(self.live).facts()
+        return {} if self.live is None else opened.facts(self.live)
 
     def close(self) -> None:
         """Close the connections to a real cluster."""
