@@ -50,7 +50,7 @@ def _connected(context: str | None, *, write: bool = False) -> Iterator[Api]:
     from simgit.kube.live.api import Api
     from simgit.storage.allowed_clusters import check_allowed
 
-    with Api(context) as api:
+    with Api(context, kubeconfig=os.environ.get("KUBECONFIG") or None) as api:
         if write:
             check_allowed(api.context, api.url)
         yield api

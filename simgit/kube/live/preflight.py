@@ -37,7 +37,7 @@ _READ: Final = ("get", "list")
 _WATCHED: Final = (*_READ, "watch")
 _Rights = dict[tuple[str, str], tuple[str, ...]]
 _OF_BOTH: Final[_Rights] = {
-    ("", "pods"): _WATCHED,
+    ("", "pods"): (*_WATCHED, "delete"),
     ("", "nodes"): _READ,
     ("", "events"): ("list",),
     ("", "namespaces"): (*_READ, "delete"),
@@ -45,16 +45,17 @@ _OF_BOTH: Final[_Rights] = {
 }
 _OF: Final[dict[str, _Rights]] = {
     "simkube": {
+        ("coordination.k8s.io", "leases"): ("list",),
         ("simkube.io", "simulations"): (*_READ, "create", "delete"),
         ("simkube.io", "simulationroots"): (*_READ, "delete"),
         ("apiextensions.k8s.io", "customresourcedefinitions"): ("get",),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): (*_READ, "delete"),
         ("", "pods/log"): ("get",),
+        ("apps", "deployments"): _READ,
     },
     "replayer": {
         ("", "namespaces"): ("create",),
-        ("", "configmaps"): ("get", "patch", "delete"),
-        ("", "pods"): ("delete",),
+        ("", "configmaps"): (*_READ, "patch", "delete"),
         ("", "pods/status"): ("patch",),
         ("", "nodes/status"): ("patch",),
         ("apps", "deployments"): ("get", "patch", "delete"),
@@ -149,10 +150,16 @@ def _clock(api: Api, settings: LiveSettings, nodes: Sequence[NodeSpec]) -> _Step
         yield PreflightCheck("clock", "ok", f"within {SKEW_SECONDS:g} s of the server's")
 
 
-def _permissions(api: Api, settings: LiveSettings, nodes: Sequence[NodeSpec]) -> _Steps:
-    wanted: dict[tuple[str, str], tuple[str, ...]] = dict(_OF_BOTH)
-    for key, verbs in _OF[settings.driver].items():
+def rights_of(driver: str) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the verbs that a driver needs by (API group, resource)."""
+    wanted = dict(_OF_BOTH)
+    for key, verbs in _OF[driver].items():
         wanted[key] = (*wanted.get(key, ()), *verbs)
+    return wanted
+
+
+def _permissions(api: Api, settings: LiveSettings, nodes: Sequence[NodeSpec]) -> _Steps:
+    wanted = rights_of(settings.driver)
     missing: list[str] = []
     for (group, resource), verbs in wanted.items():
         lacking = [verb for verb in verbs if not _may(api, group, resource, verb)]

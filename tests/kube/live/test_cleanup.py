@@ -196,6 +196,27 @@ def test_what_creates_more_goes_first_and_namespaces_last(server: ApiServer, api
     assert deleted == ["d", "a", "n"]
 
 
+def test_pods_that_nobody_ends_do_not_hold_a_namespace_of_ours(tmp_path: Path) -> None:
+    def space(name: str, **metadata: Any) -> Any:
+        return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, **metadata}}
+
+    def pod(namespace: str) -> Any:
+        spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "node1"}
+        metadata = {"name": "p", "namespace": namespace}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+    with ApiServer(kwok=False, nodes=1) as server, connect(server, tmp_path) as api:
+        server.create(space("virtual-a", labels={RUN: "r"}), pod("virtual-a"), pod("theirs"))
+        server.delete("pods", "p", "theirs")
+        created = Created(None, api.url)
+        created.note("/api/v1/namespaces/virtual-a")
+        created.note("/api/v1/namespaces/theirs")
+        assert remove(api, created) == []
+        spaces = {each["metadata"]["name"] for each in server.objects("namespaces")}
+        assert "virtual-a" not in spaces and "theirs" in spaces
+        assert [each["metadata"]["namespace"] for each in server.objects("pods")] == ["theirs"]
+
+
 @pytest.mark.parametrize("kind", ["reset", "reset-after", "500", "429", "504"])
 def test_a_fault_on_the_way_is_overcome(server: ApiServer, api: Api, kind: str) -> None:
     server.create(config_map("a"))

@@ -31,7 +31,7 @@ from simgit.testing.apiserver import (
     simulation_crds,
 )
 from tests.support.paths import RECORDED
-from tests.support.served import connect
+from tests.support.served import connect, rights
 
 SIMULATION = Simulation(speed=60)
 WEB = SIMULATION.selection("default", "web")
@@ -258,6 +258,20 @@ def test_a_step_needs_few_requests(simkube: Bench) -> None:
             with driver.replay(TRACE, SIMULATION, WEB, label="main") as cluster:
                 cluster.observe(WEB)
         assert len(simkube.server.requests) - before <= 40
+
+
+def test_the_permissions_of_preflight_suffice(tmp_path: Path) -> None:
+    with bench(tmp_path, rules={TOKEN: rights("simkube")}) as found:
+        assert found.step() == (0, 3, 3)
+        assert found.left() == []
+        lease = {"holderIdentity": "theirs", "leaseDurationSeconds": 60}
+        metadata = {"name": "sk-lease", "namespace": "simkube"}
+        found.server.create(
+            {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata,
+             "spec": lease}
+        )  # fmt: skip
+        assert "is blocked by 'theirs'" in str(failure(found))
+        assert {r.status for r in found.server.requests} <= {200, 201, 404}
 
 
 def test_hooks_run_around_each_simulation(simkube: Bench, tmp_path: Path) -> None:
