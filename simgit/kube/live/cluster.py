@@ -35,8 +35,8 @@ from simgit.kube.observation import Observation, failed, why_no_pods
 from simgit.kube.quantity import from_bytes, from_millicores
 
 MAX_PODS: Final = 10_000
-OWNER: Final = "simgit.io/owner"
-"""The annotation of our namespaces: the session that created them."""
+SESSION: Final = "simgit.io/session"
+"""The label of what a session created: two of one run must not touch each other's."""
 ROOT: Final = "simgit-root"
 MANAGER: Final = "simkube"
 _CALL_SECONDS: Final = 30.0
@@ -99,7 +99,7 @@ class LiveCluster:
             api: the API server.
             created: where namespaces and roots are noted before they are created.
             run: the value of the label ``simgit.io/run`` of all that is created.
-            session: the annotation of the namespaces that are ours; others are refused.
+            session: the value of the label ``simgit.io/session``; namespaces without are refused.
             prefix: the namespaces are ``<prefix>-*``.
             namespaces: namespaces of the session that exist, to their uids; new ones are added.
             pods: the watched pods, which tell the order in which pods of a second came.
@@ -109,9 +109,8 @@ class LiveCluster:
         """
         self._api = api
         self._created = created
-        self._run = run
-        self._selector = f"{RUN}={run}"
-        self._session = session
+        self._labels = {RUN: run, SESSION: session}
+        self._selector = f"{SESSION}={session}"
         self._prefix = prefix
         self._namespaces = {} if namespaces is None else namespaces
         self._pods = pods
@@ -242,12 +241,12 @@ class LiveCluster:
 
     def _body(self, manifest: Manifest, owner: Object) -> Object:
         metadata = {k: v for k, v in manifest["metadata"].items() if k not in _SET_BY_SERVER}
-        labels = {**(metadata.get("labels") or {}), RUN: self._run}
+        labels = {**(metadata.get("labels") or {}), **self._labels}
         path = TEMPLATE_PATHS.get(gvk_of(manifest))
         body: Any = {k: v for k, v in manifest.items() if k != "status"}
         if path and isinstance(lookup(manifest, path), Mapping):
             where = (*path, "metadata", "labels")
-            body = replace(body, where, {**(lookup(manifest, where) or {}), RUN: self._run})
+            body = replace(body, where, {**(lookup(manifest, where) or {}), **self._labels})
         found: Object = _plain({
             **body, "metadata": {**metadata, "labels": labels, "ownerReferences": [owner]},
         })  # fmt: skip
@@ -278,7 +277,7 @@ class LiveCluster:
             "metadata": {
                 "name": f"{ROOT}-{uuid.uuid4().hex[:8]}",
                 "namespace": namespace,
-                "labels": {RUN: self._run},
+                "labels": self._labels,
             },
         }
         path = self._api.path_of(body)
@@ -290,7 +289,7 @@ class LiveCluster:
     def _create_namespace(self, name: str) -> str:
         """Create a namespace of ours and return its uid; one that is being deleted is waited for.
 
-        A creation whose answer was lost is found again by its annotation.
+        A creation whose answer was lost is found again by its label.
         """
         path = f"{_NAMESPACES}/{name}"
         found = self._api.find(path)
@@ -301,8 +300,7 @@ class LiveCluster:
                     "kind": "Namespace",
                     "metadata": {
                         "name": name,
-                        "labels": {RUN: self._run},
-                        "annotations": {OWNER: self._session},
+                        "labels": self._labels,
                     },
                 }
                 self._created.note(path)
@@ -319,7 +317,7 @@ class LiveCluster:
             if metadata.get("deletionTimestamp"):
                 self._wait_a_second(None)
                 found = self._api.find(path)
-            elif (metadata.get("annotations") or {}).get(OWNER) == self._session:
+            elif (metadata.get("labels") or {}).get(SESSION) == self._labels[SESSION]:
                 self._created.note(path, metadata["uid"])
                 return str(metadata["uid"])
             else:

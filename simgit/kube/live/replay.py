@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -22,10 +19,11 @@ from typing import Any, Final
 
 from simgit.errors import ClusterError, InvalidInput, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
-from simgit.kube.live.api import Api, ApiError, Object
-from simgit.kube.live.cleanup import RUN, Created, remove
-from simgit.kube.live.cluster import MAX_PODS, LiveCluster, Workload, tally
+from simgit.kube.live.api import Api, Object
+from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
+from simgit.kube.live.cluster import MAX_PODS, SESSION, LiveCluster, Workload, tally
 from simgit.kube.live.driver import LiveSettings
+from simgit.kube.live.lease import SECONDS, ClusterLease
 from simgit.kube.live.nodes import (
     MAX_NODES,
     beat,
@@ -46,7 +44,6 @@ from simgit.kube.trace.edit import cut
 from simgit.kube.trace.model import Trace
 
 CLEANUP_SECONDS: Final = 60.0
-_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NODE_SECONDS: Final = 15.0
 _EMPTY_SECONDS: Final = 20.0
 BACKOFF_SECONDS: Final = 10.0
@@ -59,7 +56,9 @@ class ReplayDriver:
     """A Driver that replays traces by itself, one after another, on the nodes ``type=virtual``.
 
     The namespaces of a replay that went well stay, empty, for the next one, as a real cluster takes
-    more than five seconds to delete one; ``close`` deletes them. It belongs to one thread.
+    more than five seconds to delete one; ``close`` deletes them. Virtual nodes have room for one
+    session at a time: the first replay takes the lease of the cluster, which ``close`` gives back.
+    It belongs to one thread.
     """
 
     def __init__(
@@ -71,6 +70,7 @@ class ReplayDriver:
         stages: tuple[Stage, ...] = DEFAULT_STAGES,
         most_pods: int = MAX_PODS,
         most_nodes: int = MAX_NODES,
+        lease_seconds: int = SECONDS,
     ) -> None:
         """Send nothing yet.
 
@@ -81,16 +81,18 @@ class ReplayDriver:
             stages: what happens to pods.
             most_pods: the most pods that a trace may want at a time.
             most_nodes: the most virtual nodes that the cluster may have.
+            lease_seconds: how long others wait for a session that was killed.
         """
         self._api = api
         self._settings = settings
         self._stages = stages
         self._most_pods = most_pods
         self._most_nodes = most_nodes
-        self._session = uuid.uuid4().hex
+        self._lease_seconds = lease_seconds
+        self._lease: ClusterLease | None = None
+        self._session = uuid.uuid4().hex[:16]
         self._created = Created(leftovers, api.url)
         self._changes = Changes()
-        self._label = ""
         self._pods: Watching | None = None
         self._roots: Watching | None = None
         self._kept: dict[str, str] = {}  # namespaces without objects, for the next replay: uids
@@ -103,14 +105,17 @@ class ReplayDriver:
     def close(self) -> None:
         """End watches and threads, and remove what is still there of our replays."""
         try:
-            if self._created.entries():
-                with _interrupts_held(already=False):
+            if self._lease is not None and self._created.entries():
+                with shielded():
                     self._remove(CLEANUP_SECONDS)
         finally:
             for each in (self._pods, self._roots, self._controller):
                 if each is not None:
                     each.close()
             self._pods = self._roots = self._controller = None
+            if self._lease is not None:
+                self._lease.release()
+                self._lease = None
 
     @contextmanager
     def replay(
@@ -121,21 +126,20 @@ class ReplayDriver:
         Raises InvalidInput for a trace that the API server or a limit refuses, else ClusterError.
         """
         trace = trace if simulation.duration is None else cut(trace, simulation.duration)
-        self._check(trace, simulation, label)
-        interrupted = keep = False
-        try:
-            with self._api.within(self._settings.timeout):
-                cluster = self._begin(trace, simulation, label)
-                replay(trace, cluster, simulation)
-                self._settling(cluster, selection, simulation).wait()
-            yield cluster
-            keep = cluster.owns_all
-        except KeyboardInterrupt:
-            interrupted = True
-            raise
-        finally:
-            with _interrupts_held(already=interrupted):
-                self._clean(keep=keep)
+        self._check_time(trace, simulation)
+        keep = False
+        with terminable():
+            try:
+                with self._api.within(self._settings.timeout):
+                    cluster = self._begin(trace, simulation, label_value(label))
+                    replay(trace, cluster, simulation)
+                    self._settling(cluster, selection, simulation).wait()
+                    self._hold_lease(anew=False)
+                yield cluster
+                keep = cluster.owns_all
+            finally:
+                with shielded():
+                    self._clean(keep=keep)
 
     def facts(self) -> dict[str, Any]:
         """Return the server's version, its virtual nodes and the hashes of SimKube's CRDs.
@@ -162,9 +166,7 @@ class ReplayDriver:
 
     # Before
 
-    def _check(self, trace: Trace, simulation: Simulation, label: str) -> None:
-        if not _LABEL.fullmatch(label):
-            raise InvalidInput(f"'{label}' cannot be the value of a label", value=label)
+    def _check_time(self, trace: Trace, simulation: Simulation) -> None:
         seconds = trace.seconds / simulation.speed + simulation.linger
         if seconds >= self._settings.timeout:
             raise InvalidInput(
@@ -174,11 +176,12 @@ class ReplayDriver:
             )  # fmt: skip
 
     def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
+        self._hold_lease(anew=True)
         if len(self._created.entries()) > len(
             self._kept
         ):  # of a replay that failed, or a killed one
             self._remove(min(CLEANUP_SECONDS, self._settings.timeout / 2))
-        pods = self._watch(label)
+        pods = self._watch()
         controller = self._controller
         assert controller is not None
         lifetimes = None
@@ -193,17 +196,32 @@ class ReplayDriver:
             applied=timing.applied,
         )  # fmt: skip
 
-    def _watch(self, label: str) -> Watching:
-        """Return the watched pods of a run; those of another run are let go."""
+    def _hold_lease(self, *, anew: bool) -> None:
+        """Check that the cluster is ours still; ``anew`` takes a lease that was lost again."""
+        if self._lease is not None:
+            try:
+                return self._lease.check()
+            except ClusterError:
+                if not anew:
+                    raise
+                self._lease.release()
+                self._kept.clear()  # whoever had it meanwhile may have removed them
+        self._lease = ClusterLease(
+            self._api, seconds=self._lease_seconds, renew=self._lease_seconds / 3
+        )
+        try:
+            self._lease.take()
+        except BaseException:
+            self._lease = None
+            raise
+        return None
+
+    def _watch(self) -> Watching:
+        """Return the watched pods of the session; all watches are opened at the first replay."""
         if self._controller is None:
             self._controller = StageController(self._api, self._stages)
             self._controller.start()
-        if self._label != label:
-            for each in (self._pods, self._roots):
-                if each is not None:
-                    each.close()
-            self._pods = self._roots = None
-        self._label, labels = label, f"{RUN}={label}"
+        labels = f"{SESSION}={self._session}"
         if self._roots is None:
             kind = ("simkube.io/v1", "SimulationRoot") if self._has_roots() else ("v1", "ConfigMap")
             path = self._api.kind(*kind).path()
@@ -255,7 +273,10 @@ class ReplayDriver:
         body: Object = {
             "apiVersion": "simkube.io/v1",
             "kind": "SimulationRoot",
-            "metadata": {"name": f"simgit-{uuid.uuid4().hex[:12]}", "labels": {RUN: label}},
+            "metadata": {
+                "name": f"simgit-{uuid.uuid4().hex[:12]}",
+                "labels": {RUN: label, SESSION: self._session},
+            },
             "spec": {},
         }
         path = self._api.path_of(body)
@@ -280,6 +301,8 @@ class ReplayDriver:
 
         ``keep`` keeps the namespaces, if everything in them is deleted.
         """
+        if self._lease is None:
+            return  # nothing was created; what is noted may be of the session that runs
         start = time.monotonic()
         empty = False
         with suppress(ClusterError), self._api.within(_EMPTY_SECONDS, afresh=True):
@@ -339,6 +362,14 @@ class _Settling:
 
     def wait(self) -> None:
         """Return when the counts have settled; raises ClusterError, with what is known."""
+        try:
+            self._wait()
+        except ClusterError as error:
+            if not error.__dict__.get("timeout"):
+                raise
+            raise self._too_late() from error
+
+    def _wait(self) -> None:
         since, counts = time.monotonic(), self.counts()
         while True:
             left = self.left()
@@ -422,20 +453,18 @@ class _Settling:
         failure = self.controller.error
         if getattr(failure, "status", 0) in (400, 401, 403, 422):  # the next try ends no better
             raise ClusterError(f"the stage controller is refused: {failure}")
-        try:
-            return self.api.left()
-        except ApiError as over:
-            ready, pending, total = self.counts()
-            told = [
-                f"{ready} ready, {pending} pending, {total} in all of {self.selection.label}="
-                f"{self.selection.value}"
-            ]
-            if waiting := self.waiting():
-                told.append(f"{plural(waiting, 'pod')} wait for the scheduler or for readiness")
-            told += [str(each) for each in (failure, self.watched.error) if each is not None]
-            raise ClusterError(
-                f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}", timeout=True
-            ) from over
+        return self.api.left()
+
+    def _too_late(self) -> ClusterError:
+        ready, pending, total = self.counts()
+        app = f"{self.selection.label}={self.selection.value}"
+        told = [f"{ready} ready, {pending} pending, {total} in all of {app}"]
+        if waiting := self.waiting():
+            told.append(f"{plural(waiting, 'pod')} not decided by the scheduler, or not ready yet")
+        for error in (self.controller.error, self.watched.error):
+            told += [] if error is None else [str(error)]
+        text = f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}"
+        return ClusterError(text, timeout=True)
 
 
 def _is_namespace(path: str) -> bool:
@@ -466,30 +495,3 @@ def _open(pod: Object, at_once: bool) -> bool:
     if lookup(pod, ("status", "nominatedNodeName")):
         return True
     return condition(pod, "PodScheduled", "reason") not in ("Unschedulable", "SchedulingGated")
-
-
-@contextmanager
-def _interrupts_held(*, already: bool) -> Iterator[None]:
-    """Hold back the first Ctrl-C in the block until its end; a second one stops it.
-
-    If the block is entered because of one (``already``), the next is the second.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    held = 0
-
-    def note(number: int, frame: object) -> None:
-        nonlocal held
-        held += 1
-        if held + already > 1:
-            raise KeyboardInterrupt
-        warn("cleaning up; interrupt again to stop, which leaves objects on the cluster")
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt

@@ -61,7 +61,7 @@ def loopback(folder: Path, *, nodes: int = 3, **options: Any) -> Iterator[tuple[
 def replayer(api: Api, **options: Any) -> Iterator[ReplayDriver]:
     """Make a driver, and close it."""
     given = options.pop("settings", None) or settings()
-    driver = ReplayDriver(api, given, **options)
+    driver = ReplayDriver(api, given, **{"lease_seconds": 2, **options})
     try:
         yield driver
     finally:
