@@ -39,7 +39,9 @@ Global options come before the command: `simgit -C DIR log`.
 | `SIMGIT_DIR` | the repository, instead of looking for one upwards from the current directory |
 | `SIMGIT_PAGER`, `PAGER` | pager of terminals (default `less -FRX`); `cat` for none |
 | `SIMGIT_AUTHOR` | author of annotated tags |
-| `SIMGIT_CONFIG_DIR` | directory of the list of trusted repositories, `~/.config/simgit` |
+| `SIMGIT_CONFIG_DIR` | directory of the lists of trusted repositories and allowed clusters, \
+`~/.config/simgit` |
+| `KUBECONFIG` | the kubeconfig, `~/.kube/config` |
 | `NO_COLOR` | show no colour |
 
 | exit code | meaning |
@@ -47,6 +49,7 @@ Global options come before the command: `simgit -C DIR log`.
 | 0 | done |
 | 1 | the answer is no: no common ancestor, damage found, differences with `--exit-code` |
 | 2 | wrong usage |
+| 3 | the cluster is not ready (`simgit kube preflight`) |
 | 128 | an error; `fatal: …` says which |
 | 130, 141 | interrupted; the reader of the output has left |
 

@@ -75,8 +75,8 @@ def preflight(
 ) -> None:
     """Check whether a cluster is ready; exit with 3 if it is not.
 
-    Nothing stays on the cluster: writes are sent as trials (dryRun). With SimKube, and if the
-    context is allowed, a pod is created and removed again, to see that KWOK starts it.
+    Writes are sent as trials (dryRun), which change nothing. With SimKube, and if the context is
+    allowed, a pod is created and removed again, to see that KWOK starts it.
     """
     from simgit.kube.embedded import virtual_nodes
     from simgit.kube.live.driver import LiveSettings

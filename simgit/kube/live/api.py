@@ -35,7 +35,7 @@ APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
 MERGE: Final = "application/merge-patch+json"
 
 
-class Clock(Protocol):
+class ApiClock(Protocol):
     """Time and waiting, in seconds; the module ``time`` is one, and tests have others."""
 
     def time(self) -> float:
@@ -131,7 +131,7 @@ class Api:
         *,
         kubeconfig: str | None = None,
         connections: int = 8,
-        clock: Clock = time,
+        clock: ApiClock = time,
     ) -> None:
         """Read the kubeconfig (by default where ``kubectl`` reads it); nothing is sent yet.
 

@@ -1,4 +1,4 @@
-"""What a session created on a cluster: noted before it is sent, removed afterwards, found again.
+"""The objects that sessions create on a cluster: noted before, removed afterwards, found again.
 
 Ours is what has the label or annotation ``simgit.io/run``, and what SimKube made for a Simulation
 of ours. Nothing else is ever deleted, and no object but the one that was looked at: a deletion
@@ -299,7 +299,7 @@ def _delete(api: Api, entry: Noted) -> str | None:
 def _wait(
     api: Api, created: Created, path: str, uid: str, end: float, *, force: bool
 ) -> str | None:
-    """Wait for the end of an object that is being deleted; return why it is not gone."""
+    """Wait for the end of an object that is being deleted; return why it still exists."""
     clock = api.clock
     pause, start = 0.1, clock.monotonic()
     strip, finish = (start + end) / 2, start + _PODS_SECONDS

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from simgit.errors import ClusterError
 from simgit.kube.live.api import Api
-from simgit.kube.live.driver import Driver, LiveSettings
+from simgit.kube.live.driver import ClusterDriver, LiveSettings
 
 Permit = Callable[[str, str], None]
 """Called with a context and its server's URL; raises ClusterError if they may not be used."""
@@ -24,7 +24,7 @@ Permit = Callable[[str, str], None]
 
 class _Opened(NamedTuple):
     api: Api
-    driver: Driver
+    driver: ClusterDriver
 
 
 ANSWER_SECONDS: Final = 10.0
@@ -64,7 +64,7 @@ def permitted(context: str | None) -> Api:
     return api
 
 
-def driver(settings: LiveSettings) -> Driver:
+def driver(settings: LiveSettings) -> ClusterDriver:
     """Return the driver of a cluster, opened if it is not open in this process.
 
     Raises:
@@ -79,7 +79,7 @@ def driver(settings: LiveSettings) -> Driver:
 
 
 def facts(settings: LiveSettings) -> dict[str, Any]:
-    """Return what is recorded of a cluster, see ``Driver.facts``: it has to answer soon.
+    """Return what is recorded of a cluster, see ``ClusterDriver.facts``: it has to answer soon.
 
     Raises:
         NotFound, ClusterError: see ``driver``; or it cannot be reached.
@@ -118,7 +118,7 @@ def _open(settings: LiveSettings) -> _Opened:
         raise
 
 
-def _made(api: Api, settings: LiveSettings) -> Driver:
+def _made(api: Api, settings: LiveSettings) -> ClusterDriver:
     if settings.driver == "simkube":
         from simgit.kube.live.simulation import SimkubeDriver
 

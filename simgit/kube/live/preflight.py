@@ -1,4 +1,4 @@
-"""Whether a cluster is ready for a driver: a list of checks, each with what to do about it."""
+"""Checks whether a cluster is ready for a driver, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def preflight(
     *,
     allowed: bool = True,
 ) -> Iterator[PreflightCheck]:
-    """Yield the checks of a cluster, as they are done; nothing that it writes stays.
+    """Yield the checks of a cluster, as they are done; all that they create is removed.
 
     Args:
         api: the API server.
