@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -13,11 +13,9 @@ import click
 from simgit.cli.app import App, CommandGroup, command, one_of
 from simgit.cli.output import Output, clean
 from simgit.cli.params import Choice, settings
-from simgit.errors import NotFound, plural
+from simgit.errors import plural
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from simgit.kube.live.api import Api
     from simgit.kube.live.cleanup import Created
 
@@ -25,8 +23,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 DRIVERS: Final = ("simkube", "replayer")
 NOT_READY: Final = 3
 """The exit code of a preflight with failures."""
-LEFTOVERS: Final = "live-leftovers"
-"""The file in a repository's directory that has what sessions left on clusters."""
 _LEVELS: Final = {"ok": "good", "warning": "warn", "failed": "bad"}
 
 
@@ -59,16 +55,6 @@ def _connected(context: str | None, *, write: bool = False) -> Iterator[Api]:
         if write:
             check_allowed(api.context, api.url)
         yield api
-
-
-def leftovers_file(app: App) -> Path | None:
-    """Return the file of what sessions left on clusters; None without a repository."""
-    from simgit.storage.directory import find_repository
-
-    named = os.environ.get("SIMGIT_DIR")
-    with suppress(NotFound):
-        return find_repository((app.directory / (named or ".")).resolve()) / LEFTOVERS
-    return None
 
 
 @command("preflight", example="""\
@@ -189,12 +175,13 @@ def cleanup(
 ) -> None:
     """Remove what interrupted sessions left on a cluster.
 
-    By default that is what this repository's sessions noted; with --all it is every object with
+    By default that is what your sessions noted; with --all it is every object with
     the label simgit.io/run, except nodes ('simgit kube nodes delete'). While a session runs on
     the cluster nothing is removed. Exits with 1 if something is left.
     """
     from simgit.kube.live.cleanup import Created, leftovers, remove
     from simgit.kube.live.lease import ClusterLease
+    from simgit.repository import live_clusters
 
     with _connected(context, write=not dry_run) as api, app.output() as out:
         if every:
@@ -203,7 +190,7 @@ def cleanup(
                 if row["kind"] not in ("Node", "Lease"):
                     created.note(row["path"], row["uid"])
         else:
-            created = Created(leftovers_file(app), api.url)
+            created = Created(live_clusters.leftovers(), api.url)
         paths = [entry["path"] for entry in created.entries()]
         left: list[str] = []
         if paths and not dry_run:

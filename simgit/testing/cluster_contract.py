@@ -91,7 +91,9 @@ class ClusterContract:
         assert cluster.pods() == before
 
     def test_freed_room_is_used_by_what_waits(self, cluster: KubeCluster) -> None:
-        cluster.apply([deployment("other", cpu="16"), deployment(cpu="10")])
+        cluster.apply([deployment("other", cpu="16")])
+        cluster.advance(self.settle)
+        cluster.apply([deployment(cpu="10")])
         assert self.counts(cluster) == (0, 3, 3)
         cluster.delete([deployment("other")])
         assert self.counts(cluster) == (3, 0, 3)
@@ -145,7 +147,12 @@ class ClusterContract:
             cluster.advance(-1)
 
     def test_kinds_without_pods_are_no_error(self, cluster: KubeCluster) -> None:
-        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "web"},
+            "spec": {"ports": [{"port": 80, "protocol": "TCP"}]},
+        }
         cluster.apply([virtual_object(service, SIMULATION), deployment()])
         assert self.counts(cluster) == (3, 0, 3)
         cluster.delete([virtual_object(service, SIMULATION)])

@@ -1,5 +1,6 @@
 """Where the tests find what they read."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -8,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRACES = ROOT / "traces"
 GOLDEN = ROOT / "tests" / "golden"
 
-RECORDED = ROOT.parent / "shared" / "simkube"
+RECORDED = Path(os.environ.get("SIMGIT_SHARED", ROOT.parent / "shared")) / "simkube"
 """Traces and outcomes of real clusters; the tests that need them are skipped without."""
 
 REAL_TRACES = RECORDED / "traces"

@@ -14,6 +14,7 @@ import pytest
 
 from simgit.kube.embedded import NodeSpec, PodDelays, node_spec
 from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiServer
+from simgit.testing.apiserver.server import node_object
 
 kubernetes = pytest.importorskip("kubernetes")
 from kubernetes.client import ApiClient, ApiException, AppsV1Api, CoreV1Api  # noqa: E402
@@ -766,3 +767,34 @@ def test_a_server_can_be_seeded_without_requests() -> None:
         assert pod["spec"]["nodeName"] == "n"
         server.delete("deployments.apps", "web", "virtual-a")
         assert server.objects("pods") == [] and server.requests == []
+
+
+def test_admission_forbids_a_pod_of_an_unknown_priority_class(
+    server: ApiServer, call: Client
+) -> None:
+    pod = {"metadata": {"name": "a"}, "spec": {**POD, "priorityClassName": "high"}}
+    code, error = call("POST", PODS, pod)
+    assert (code, error["reason"]) == (403, "Forbidden")
+    assert error["message"] == ('pods "a" is forbidden: no PriorityClass with name high was found')
+    assert server.objects("pods") == []
+    classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    assert call("POST", classes, {"metadata": {"name": "high"}, "value": 1000})[0] == 201
+    assert call("POST", PODS, pod)[0] == 201
+    assert server.objects("pods")[0]["status"]["phase"] == "Pending"  # it does not tolerate
+    call("DELETE", f"{classes}/high")
+    other = {**pod, "metadata": {"name": "b"}}
+    assert call("POST", PODS, other)[0] == 403
+
+
+def test_a_daemon_set_follows_the_nodes(server: ApiServer, call: Client) -> None:
+    like = deployment("each")["spec"]
+    daemons = DEPLOYMENTS.replace("deployments", "daemonsets")
+    spec = {"selector": like["selector"], "template": like["template"]}
+    call("POST", daemons, {"metadata": {"name": "each"}, "spec": spec})
+    assert len(server.objects("pods")) == 3
+    server.create(node_object(node_spec("late")))
+    assert {pod["spec"]["nodeName"] for pod in server.objects("pods")} >= {"late"}
+    call("DELETE", "/api/v1/nodes/late")
+    assert len(server.objects("pods")) == 3
+    _, found = call("GET", f"{daemons}/each")
+    assert found["status"]["numberReady"] == 3

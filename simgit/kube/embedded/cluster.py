@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from simgit.errors import ClusterError, InvalidInput, did_you_mean
 from simgit.kube.cluster import PodSelection
@@ -43,7 +43,7 @@ _KINDS: dict[str, type[Controller]] = {
     "batch/v1.Job": Job,
     "v1.Pod": BarePod,
 }
-PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
+_PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
 _SHORTEST_LIFE_MS = 1000
 """The shortest life of a pod: one of no time at all would be replaced for ever."""
 
@@ -53,7 +53,7 @@ _Key = tuple[str, str, str]
 class EmbeddedCluster:
     """A KubeCluster in memory: API server, controllers, scheduler and KWOK."""
 
-    world_class: ClassVar[type[World]] = World
+    world_class = World
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class EmbeddedCluster:
 
     def _apply_one(self, manifest: Manifest) -> None:
         gvk, namespace, name = key = _key(manifest)
-        if gvk == PRIORITY_CLASS:
+        if gvk == _PRIORITY_CLASS:
             self._add_priority(manifest)
         elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)

@@ -7,6 +7,7 @@ are not used, since reading pods through them takes ten times as long.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -308,9 +309,28 @@ class Api:
     def apply(
         self, path: str, body: Object, *, manager: str, force: bool = True, **query: Any
     ) -> Object:
-        """Apply an object on the server's side; the same again changes nothing: it is retried."""
+        """Apply an object on the server's side; the same again changes nothing: it is retried.
+
+        Raises ApiError. A server answers 500 for what it cannot decode here, and 400 where the same
+        is created: so that is asked for, without effect.
+        """
         query |= {"fieldManager": manager, "force": "true" if force else "false"}
-        return self._call("PATCH", path, query, body, APPLY)
+        wait = 0.25
+        while True:
+            try:
+                return self._call("PATCH", path, query, body, APPLY)
+            except ApiError as error:
+                if error.status != 500:
+                    raise
+                if "typed patch object" in str(error):  # it does not match the kind's schema
+                    raise ApiError(str(error), status=400, reason="Invalid") from error
+                try:
+                    self.create(path.rpartition("/")[0], body, dryRun="All")
+                except ApiError as told:
+                    if told.status in (400, 422):
+                        raise told from error
+                self._pause(wait, error)
+            wait = min(2 * wait, 4.0)
 
     def delete(
         self,
@@ -320,8 +340,9 @@ class Api:
         grace: int | None = None,
         uid: str | None = None,
         version: str | None = None,
+        labels: str = "",
     ) -> bool:
-        """Delete an object, or all of a collection; return False if there was none.
+        """Delete an object, or those of a collection with labels; return False if there was none.
 
         ``uid`` deletes that object only, not another one of its name, and ``version`` only as long
         as nobody has changed it.
@@ -334,7 +355,7 @@ class Api:
         if wanted:
             body["preconditions"] = wanted
         try:
-            self._call("DELETE", path, {}, body)
+            self._call("DELETE", path, {"labelSelector": labels}, body)
         except ApiError as error:
             if error.status == 404 or (wanted and error.status == 409):
                 return False
@@ -360,6 +381,7 @@ class Api:
         content: str = "application/json",
     ) -> bytes:
         again = method in _READING or content == APPLY
+        transient = _TRANSIENT - {500} if content == APPLY else _TRANSIENT  # see ``apply``
         wait, reloaded = 0.25, False
         while True:
             pause = wait
@@ -378,7 +400,7 @@ class Api:
                     self.reload()
                     continue
                 # a request that was turned away had no effect, whatever it was
-                if status != 429 and not (again and status in _TRANSIENT):
+                if status != 429 and not (again and status in transient):
                     raise error
                 pause = max(wait, min(_retry_after(headers), _LONGEST_WAIT))
             self._pause(pause, error)
@@ -468,7 +490,7 @@ class Api:
         try:
             answer = self._pool.request(
                 "GET", f"{self.url}{path}?{urlencode(given)}", headers=self._headers(None),
-                timeout=Timeout(connect=CONNECT_SECONDS, read=seconds + 20), retries=False,
+                timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False,
                 preload_content=False,
             )  # fmt: skip
         except (HTTPError, OSError) as error:
@@ -480,6 +502,9 @@ class Api:
                 data = b""
             answer.release_conn()
             raise _refusal(answer.status, data, f"watch {path}")
+        sock = _socket(answer)
+        if sock is not None:  # the answer begins at once, its events may not come for long
+            sock.settimeout(seconds + 20)
         return Stream(answer)
 
 
@@ -522,14 +547,18 @@ class Stream:
             return
         self._closed = True
         with suppress(Exception):  # whatever state a broken connection is in, it is done with
-            connection = getattr(self._answer, "_connection", None)
-            sock = getattr(connection, "sock", None)
+            sock = _socket(self._answer)
             if sock is not None:
-                import socket
-
                 sock.shutdown(socket.SHUT_RDWR)
         with suppress(Exception):
             self._answer.close()
+
+
+def _socket(answer: Any) -> socket.socket | None:
+    """Return the socket that an open answer is read from, None for one that is over."""
+    reader = getattr(getattr(answer, "_fp", None), "fp", None)
+    found = getattr(getattr(reader, "raw", None), "_sock", None)
+    return found if isinstance(found, socket.socket) else None
 
 
 def _event(line: bytes) -> Object:

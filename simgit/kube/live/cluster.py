@@ -8,6 +8,7 @@ SimKube's observers and ``kubectl get pods``.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,8 +35,8 @@ from simgit.kube.observation import Observation, failed, why_no_pods
 from simgit.kube.quantity import from_bytes, from_millicores
 
 MAX_PODS: Final = 10_000
-OWNER: Final = "simgit.io/owner"
-"""The annotation of our namespaces: the session that created them."""
+SESSION: Final = "simgit.io/session"
+"""The label of what a session created: two of one run must not touch each other's."""
 ROOT: Final = "simgit-root"
 MANAGER: Final = "simkube"
 _CALL_SECONDS: Final = 30.0
@@ -48,7 +49,7 @@ _SET_BY_SERVER: Final = (
 
 
 @dataclass(slots=True)
-class Workload:
+class AppliedWorkload:
     """An object that was applied: its manifest, and how often it was applied with a change."""
 
     path: str
@@ -69,6 +70,9 @@ class Workload:
 
 _REPLICATED: Final = ("apps/v1.Deployment", "apps/v1.ReplicaSet", "apps/v1.StatefulSet")
 
+_OWNING: Final = frozenset({*TEMPLATE_PATHS, "v1.ConfigMap", "v1.Service", "v1.ServiceAccount"})
+"""Kinds of which nothing is made that outlives them."""
+
 AfterApply = Callable[[Manifest, Manifest], None]
 
 
@@ -83,6 +87,7 @@ class LiveCluster:
         run: str,
         session: str,
         prefix: str = "virtual",
+        namespaces: dict[str, str] | None = None,
         pods: Watching | None = None,
         root: Object | None = None,
         most_pods: int = MAX_PODS,
@@ -94,8 +99,9 @@ class LiveCluster:
             api: the API server.
             created: where namespaces and roots are noted before they are created.
             run: the value of the label ``simgit.io/run`` of all that is created.
-            session: the annotation of the namespaces that are ours; others are refused.
+            session: the value of the label ``simgit.io/session``; namespaces without are refused.
             prefix: the namespaces are ``<prefix>-*``.
+            namespaces: namespaces of the session that exist, to their uids; new ones are added.
             pods: the watched pods, which tell the order in which pods of a second came.
             root: what owns the objects of all namespaces; by default a ConfigMap in each does.
             most_pods: the most pods that all workloads together may want.
@@ -103,19 +109,22 @@ class LiveCluster:
         """
         self._api = api
         self._created = created
-        self._run = run
-        self._selector = f"{RUN}={run}"
-        self._session = session
+        self._labels = {RUN: run, SESSION: session}
+        self._selector = f"{SESSION}={session}"
         self._prefix = prefix
+        self._namespaces = {} if namespaces is None else namespaces
         self._pods = pods
         self._root = root
         self._most_pods = most_pods
         self._applied = applied
         self._owners: dict[str, Object] = {}
-        self.workloads: dict[str, Workload] = {}
+        self.workloads: dict[str, AppliedWorkload] = {}
         """Path -> what is applied now."""
         self.deleted = False
         """True if an object was deleted in this replay."""
+        self.owns_all = True
+        """True if all that comes of what was applied is deleted with it."""
+        self._since = 0
 
     @property
     def now(self) -> float:
@@ -163,8 +172,10 @@ class LiveCluster:
         except ApiError as error:
             raise self._refused(manifest, error) from error
         known = self.workloads.get(path)
+        if gvk_of(manifest) not in _OWNING or lookup(manifest, ("spec", "volumeClaimTemplates")):
+            self.owns_all = False
         if known is None:
-            self.workloads[path] = Workload(path, manifest)
+            self.workloads[path] = AppliedWorkload(path, manifest)
         elif known.manifest != manifest:
             known.manifest, known.changes = manifest, known.changes + 1
         template = template_of(manifest)
@@ -219,7 +230,7 @@ class LiveCluster:
     def _check_size(self, path: str, manifest: Manifest) -> None:
         others = sum(w.wanted or 0 for p, w in self.workloads.items() if p != path)
         try:
-            wanted = Workload(path, manifest).wanted or 0
+            wanted = AppliedWorkload(path, manifest).wanted or 0
         except (TypeError, ValueError):
             return  # the server says what is wrong with it
         if others + wanted > self._most_pods:
@@ -230,12 +241,12 @@ class LiveCluster:
 
     def _body(self, manifest: Manifest, owner: Object) -> Object:
         metadata = {k: v for k, v in manifest["metadata"].items() if k not in _SET_BY_SERVER}
-        labels = {**(metadata.get("labels") or {}), RUN: self._run}
+        labels = {**(metadata.get("labels") or {}), **self._labels}
         path = TEMPLATE_PATHS.get(gvk_of(manifest))
         body: Any = {k: v for k, v in manifest.items() if k != "status"}
         if path and isinstance(lookup(manifest, path), Mapping):
             where = (*path, "metadata", "labels")
-            body = replace(body, where, {**(lookup(manifest, where) or {}), RUN: self._run})
+            body = replace(body, where, {**(lookup(manifest, where) or {}), **self._labels})
         found: Object = _plain({
             **body, "metadata": {**metadata, "labels": labels, "ownerReferences": [owner]},
         })  # fmt: skip
@@ -251,8 +262,11 @@ class LiveCluster:
         """Return the reference to what owns a namespace's objects; create both at first."""
         known = self._owners.get(namespace)
         if known is None:
-            self._create_namespace(namespace)
-            known = self._owners[namespace] = owner_reference(self._root or self._config(namespace))
+            if namespace not in self._namespaces:
+                self._namespaces[namespace] = self._create_namespace(namespace)
+            root = self._root or self._config(namespace)
+            known = self._owners[namespace] = owner_reference(root)
+            self._since = self._since or _version_of(root)
         return known
 
     def _config(self, namespace: str) -> Object:
@@ -260,7 +274,11 @@ class LiveCluster:
         body = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": ROOT, "namespace": namespace, "labels": {RUN: self._run}},
+            "metadata": {
+                "name": f"{ROOT}-{uuid.uuid4().hex[:8]}",
+                "namespace": namespace,
+                "labels": self._labels,
+            },
         }
         path = self._api.path_of(body)
         self._created.note(path)
@@ -268,10 +286,10 @@ class LiveCluster:
         self._created.note(path, made["metadata"]["uid"])
         return {**body, **made}
 
-    def _create_namespace(self, name: str) -> None:
-        """Create a namespace of ours; one that is being deleted is waited for.
+    def _create_namespace(self, name: str) -> str:
+        """Create a namespace of ours and return its uid; one that is being deleted is waited for.
 
-        A creation whose answer was lost is found again by its annotation.
+        A creation whose answer was lost is found again by its label.
         """
         path = f"{_NAMESPACES}/{name}"
         found = self._api.find(path)
@@ -282,8 +300,7 @@ class LiveCluster:
                     "kind": "Namespace",
                     "metadata": {
                         "name": name,
-                        "labels": {RUN: self._run},
-                        "annotations": {OWNER: self._session},
+                        "labels": self._labels,
                     },
                 }
                 self._created.note(path)
@@ -300,9 +317,9 @@ class LiveCluster:
             if metadata.get("deletionTimestamp"):
                 self._wait_a_second(None)
                 found = self._api.find(path)
-            elif (metadata.get("annotations") or {}).get(OWNER) == self._session:
+            elif (metadata.get("labels") or {}).get(SESSION) == self._labels[SESSION]:
                 self._created.note(path, metadata["uid"])
-                return
+                return str(metadata["uid"])
             else:
                 self._created.gone(path)
                 raise ClusterError(
@@ -385,7 +402,14 @@ class LiveCluster:
     def _events_of(self, namespace: str) -> list[dict[str, Any]]:
         with self._api.within(_CALL_SECONDS):
             found = self._api.list(self._api.kind("v1", "Event").path(namespace))[0]
-        return sorted(map(event_row, found), key=lambda event: float(event["time"]))
+        # a namespace that served a replay before has that one's events too
+        own = [event for event in found if _version_of(event) > self._since]
+        return sorted(map(event_row, own), key=lambda event: float(event["time"]))
+
+
+def _version_of(found: Object) -> int:
+    version = str(found["metadata"].get("resourceVersion") or "")
+    return int(version) if version.isdecimal() else 1
 
 
 def owner_reference(root: Object) -> Object:

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -22,10 +19,11 @@ from typing import Any, Final
 
 from simgit.errors import ClusterError, InvalidInput, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
-from simgit.kube.live.api import Api, ApiError, Object
-from simgit.kube.live.cleanup import RUN, Created, remove
-from simgit.kube.live.cluster import MAX_PODS, LiveCluster, Workload, tally
+from simgit.kube.live.api import Api, Object
+from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
+from simgit.kube.live.cluster import MAX_PODS, SESSION, AppliedWorkload, LiveCluster, tally
 from simgit.kube.live.driver import LiveSettings
+from simgit.kube.live.lease import SECONDS, ClusterLease
 from simgit.kube.live.nodes import (
     MAX_NODES,
     beat,
@@ -46,16 +44,20 @@ from simgit.kube.trace.edit import cut
 from simgit.kube.trace.model import Trace
 
 CLEANUP_SECONDS: Final = 60.0
-_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NODE_SECONDS: Final = 15.0
 _EMPTY_SECONDS: Final = 20.0
+BACKOFF_SECONDS: Final = 10.0
+"""The longest time that the scheduler lets a pod that did not fit wait after room was freed."""
 _LOOK_SECONDS: Final = 1.0
 """The shortest time between two lists of what the watch should have told."""
 
 
 class ReplayDriver:
-    """A Driver that replays traces by itself, one after another, on the nodes ``type=virtual``.
+    """A ClusterDriver that replays traces by itself, one by one, on the nodes ``type=virtual``.
 
+    The namespaces of a replay that went well stay, empty, for the next one, as a real cluster takes
+    more than five seconds to delete one; ``close`` deletes them. Virtual nodes have room for one
+    session at a time: the first replay takes the lease of the cluster, which ``close`` gives back.
     It belongs to one thread.
     """
 
@@ -68,6 +70,7 @@ class ReplayDriver:
         stages: tuple[Stage, ...] = DEFAULT_STAGES,
         most_pods: int = MAX_PODS,
         most_nodes: int = MAX_NODES,
+        lease_seconds: int = SECONDS,
     ) -> None:
         """Send nothing yet.
 
@@ -78,18 +81,21 @@ class ReplayDriver:
             stages: what happens to pods.
             most_pods: the most pods that a trace may want at a time.
             most_nodes: the most virtual nodes that the cluster may have.
+            lease_seconds: how long others wait for a session that was killed.
         """
         self._api = api
         self._settings = settings
         self._stages = stages
         self._most_pods = most_pods
         self._most_nodes = most_nodes
-        self._session = uuid.uuid4().hex
+        self._lease_seconds = lease_seconds
+        self._lease: ClusterLease | None = None
+        self._session = uuid.uuid4().hex[:16]
         self._created = Created(leftovers, api.url)
         self._changes = Changes()
-        self._label = ""
         self._pods: Watching | None = None
-        self._namespaces: Watching | None = None
+        self._roots: Watching | None = None
+        self._kept: dict[str, str] = {}  # namespaces without objects, for the next replay: uids
         self._controller: StageController | None = None
         self._root_kind: bool | None = None
         self._facts: dict[str, Any] | None = None
@@ -99,39 +105,41 @@ class ReplayDriver:
     def close(self) -> None:
         """End watches and threads, and remove what is still there of our replays."""
         try:
-            if self._created.entries():
-                self._remove(CLEANUP_SECONDS)
+            if self._lease is not None and self._created.entries():
+                with shielded():
+                    self._remove(CLEANUP_SECONDS)
         finally:
-            for each in (self._pods, self._namespaces, self._controller):
+            for each in (self._pods, self._roots, self._controller):
                 if each is not None:
                     each.close()
-            self._pods = self._namespaces = self._controller = None
-            self._label = ""
+            self._pods = self._roots = self._controller = None
+            if self._lease is not None:
+                self._lease.release()
+                self._lease = None
 
     @contextmanager
     def replay(
         self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str
     ) -> Iterator[KubeCluster]:
-        """Replay a trace, and give the cluster when it has settled: see ``driver.Driver``.
+        """Replay a trace, and give the cluster when it has settled: see ``driver.ClusterDriver``.
 
         Raises InvalidInput for a trace that the API server or a limit refuses, else ClusterError.
         """
         trace = trace if simulation.duration is None else cut(trace, simulation.duration)
-        self._check(trace, simulation, label)
-        cluster: LiveCluster | None = None
-        with _Interrupts() as interrupts:
+        self._check_time(trace, simulation)
+        keep = False
+        with terminable():
             try:
                 with self._api.within(self._settings.timeout):
-                    cluster = self._begin(trace, simulation, label)
+                    cluster = self._begin(trace, simulation, label_value(label))
                     replay(trace, cluster, simulation)
                     self._settling(cluster, selection, simulation).wait()
+                    self._hold_lease(anew=False)
                 yield cluster
-            except KeyboardInterrupt:
-                interrupts.count += 1
-                raise
+                keep = cluster.owns_all
             finally:
-                with interrupts.deferred():
-                    self._clean(cluster)
+                with shielded():
+                    self._clean(keep=keep)
 
     def facts(self) -> dict[str, Any]:
         """Return the server's version, its virtual nodes and the hashes of SimKube's CRDs.
@@ -158,9 +166,7 @@ class ReplayDriver:
 
     # Before
 
-    def _check(self, trace: Trace, simulation: Simulation, label: str) -> None:
-        if not _LABEL.fullmatch(label):
-            raise InvalidInput(f"'{label}' cannot be the value of a label", value=label)
+    def _check_time(self, trace: Trace, simulation: Simulation) -> None:
         seconds = trace.seconds / simulation.speed + simulation.linger
         if seconds >= self._settings.timeout:
             raise InvalidInput(
@@ -170,9 +176,12 @@ class ReplayDriver:
             )  # fmt: skip
 
     def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
-        if self._created.entries():
+        self._hold_lease(anew=True)
+        if len(self._created.entries()) > len(
+            self._kept
+        ):  # of a replay that failed, or a killed one
             self._remove(min(CLEANUP_SECONDS, self._settings.timeout / 2))
-        pods = self._watch(label)
+        pods = self._watch()
         controller = self._controller
         assert controller is not None
         lifetimes = None
@@ -183,30 +192,54 @@ class ReplayDriver:
         self._prepare_nodes(controller)
         return LiveCluster(
             self._api, self._created, run=label, session=self._session, prefix=simulation.prefix,
-            pods=pods, root=self._root(label), most_pods=self._most_pods, applied=timing.applied,
+            namespaces=self._kept, pods=pods, root=self._root(label), most_pods=self._most_pods,
+            applied=timing.applied,
         )  # fmt: skip
 
-    def _watch(self, label: str) -> Watching:
-        """Return the watched pods of a run; those of another run are let go."""
+    def _hold_lease(self, *, anew: bool) -> None:
+        """Check that the cluster is ours still; ``anew`` takes a lease that was lost again."""
+        if self._lease is not None:
+            try:
+                return self._lease.check()
+            except ClusterError:
+                if not anew:
+                    raise
+                self._lease.release()
+                self._kept.clear()  # whoever had it meanwhile may have removed them
+        self._lease = ClusterLease(
+            self._api, seconds=self._lease_seconds, renew=self._lease_seconds / 3
+        )
+        try:
+            self._lease.take()
+        except BaseException:
+            self._lease = None
+            raise
+        return None
+
+    def _watch(self) -> Watching:
+        """Return the watched pods of the session; all watches are opened at the first replay."""
         if self._controller is None:
             self._controller = StageController(self._api, self._stages)
             self._controller.start()
-        if self._label != label:
-            for each in (self._pods, self._namespaces):
-                if each is not None:
-                    each.close()
-            self._pods = self._namespaces = None
-        self._label, labels = label, f"{RUN}={label}"
-        if self._namespaces is None:
-            self._namespaces = Watching(
-                self._api, "/api/v1/namespaces", self._changes, labels=labels
-            )
+        labels = f"{SESSION}={self._session}"
+        if self._roots is None:
+            kind = ("simkube.io/v1", "SimulationRoot") if self._has_roots() else ("v1", "ConfigMap")
+            path = self._api.kind(*kind).path()
+            self._roots = Watching(self._api, path, self._changes, labels=labels)
         if self._pods is None:
             self._pods = Watching(
                 self._api, "/api/v1/pods", self._changes,
                 labels=labels, on_change=self._controller.changed,
             )  # fmt: skip
         return self._pods
+
+    def _has_roots(self) -> bool:
+        """Return True if the cluster has the kind SimulationRoot."""
+        if self._root_kind is None:
+            listed = self._api.find("/apis/simkube.io/v1") or {}
+            kinds = {each.get("kind") for each in listed.get("resources") or ()}
+            self._root_kind = "SimulationRoot" in kinds
+        return self._root_kind
 
     def _prepare_nodes(self, controller: StageController) -> None:
         """Find the virtual nodes, and wait until those that are ours are ready."""
@@ -235,16 +268,15 @@ class ReplayDriver:
 
     def _root(self, label: str) -> Object | None:
         """Create the SimulationRoot of a replay; None where the cluster has no such kind."""
-        if self._root_kind is None:
-            listed = self._api.find("/apis/simkube.io/v1") or {}
-            kinds = {each.get("kind") for each in listed.get("resources") or ()}
-            self._root_kind = "SimulationRoot" in kinds
-        if not self._root_kind:
+        if not self._has_roots():
             return None
         body: Object = {
             "apiVersion": "simkube.io/v1",
             "kind": "SimulationRoot",
-            "metadata": {"name": f"simgit-{uuid.uuid4().hex[:12]}", "labels": {RUN: label}},
+            "metadata": {
+                "name": f"simgit-{uuid.uuid4().hex[:12]}",
+                "labels": {RUN: label, SESSION: self._session},
+            },
             "spec": {},
         }
         path = self._api.path_of(body)
@@ -264,40 +296,48 @@ class ReplayDriver:
 
     # After
 
-    def _clean(self, cluster: LiveCluster | None) -> None:
-        """Remove what was created; raise nothing but an interrupt, and warn of what is left."""
-        start = time.monotonic()
-        with suppress(ClusterError), self._api.within(_EMPTY_SECONDS, afresh=True):
-            self._empty()
-        self._remove(CLEANUP_SECONDS - (time.monotonic() - start))
+    def _clean(self, *, keep: bool) -> None:
+        """Remove what was created; raise nothing but an interrupt, and warn of what is left.
 
-    def _empty(self) -> None:
-        """Delete roots, then namespaces, each waited for by the watches.
-
-        A namespace that still has pods is waited for much longer: for their grace period.
+        ``keep`` keeps the namespaces, if everything in them is deleted.
         """
-        assert self._pods is not None and self._namespaces is not None
+        if self._lease is None:
+            return  # nothing was created; what is noted may be of the session that runs
+        start = time.monotonic()
+        empty = False
+        with suppress(ClusterError), self._api.within(_EMPTY_SECONDS, afresh=True):
+            empty = self._empty()
+        if not (keep and empty):
+            self._remove(CLEANUP_SECONDS - (time.monotonic() - start))
+
+    def _empty(self) -> bool:
+        """Delete the roots and wait for the end of all that they own; return True if all is gone.
+
+        A namespace is deleted afterwards: while it has pods it waits for their grace period.
+        """
+        if self._pods is None or self._roots is None:
+            return False
         entries = self._created.entries()
         roots = [e for e in entries if not _is_namespace(e["path"])]
+        if any(each["uid"] is None for each in entries):
+            return False  # nobody knows whether it exists: ``remove`` finds out
         for entry in roots:
-            if entry["uid"] is not None:
-                self._api.delete(entry["path"], propagation="Foreground", uid=entry["uid"])
-        if not self._gone(self._pods):
-            return
-        paths = [e for e in entries if _is_namespace(e["path"]) and e["uid"] is not None]
-        for entry in paths:
-            self._api.delete(entry["path"], uid=entry["uid"])
-        self._gone(self._namespaces)
-
-    def _gone(self, watched: Watching) -> bool:
-        """Wait until no object is left; after a while without news look by a list."""
-        while not self._changes.wait_until(
-            lambda: not watched.objects(), min(2.0, self._api.left())
-        ):
-            watched.refresh()
+            self._api.delete(entry["path"], propagation="Foreground", uid=entry["uid"])
+        self._gone(self._pods)
+        self._gone(self._roots)
+        for entry in roots:
+            self._created.gone(entry["path"])
         return True
 
+    def _gone(self, watched: Watching) -> None:
+        """Wait until no object is left, and confirm it; after a while without news look again."""
+        while True:
+            self._changes.wait_until(lambda: not watched.objects(), min(2.0, self._api.left()))
+            if watched.refresh() and not watched.objects():
+                return
+
     def _remove(self, seconds: float) -> None:
+        self._kept.clear()
         self.left = remove(self._api, self._created, seconds=max(1.0, seconds))
         if self.left:
             warn(f"left on the cluster: {'; '.join(self.left)}")
@@ -322,6 +362,14 @@ class _Settling:
 
     def wait(self) -> None:
         """Return when the counts have settled; raises ClusterError, with what is known."""
+        try:
+            self._wait()
+        except ClusterError as error:
+            if not error.__dict__.get("timeout"):
+                raise
+            raise self._too_late() from error
+
+    def _wait(self) -> None:
         since, counts = time.monotonic(), self.counts()
         while True:
             left = self.left()
@@ -336,7 +384,7 @@ class _Settling:
             elif self.decided():
                 return
             elif time.monotonic() - since >= self.settings.settle:
-                if not self.waiting() and self.seen():
+                if not self.waiting() and not self.backing_off() and self.seen():
                     return
                 since = time.monotonic() - self.settings.settle  # look again in a second
 
@@ -353,7 +401,9 @@ class _Settling:
 
     def decided(self) -> bool:
         """Return True if all pods exist, and nobody is about to change one."""
-        wanted = None if self.cluster.deleted else _wanted(self.cluster.workloads.values())
+        if self.cluster.deleted or self.controller.freed is not None:
+            return False
+        wanted = _wanted(self.cluster.workloads.values())
         return wanted == len(self.watched.objects()) and not self.waiting()
 
     def waiting(self) -> int:
@@ -361,6 +411,17 @@ class _Settling:
         foreign = self.controller.foreign
         return sum(
             _open(pod, self.at_once and lookup(pod, ("spec", "nodeName")) not in foreign)
+            for pod in self.watched.objects()
+        )
+
+    def backing_off(self) -> bool:
+        """Return True if a pod may fit by now that the scheduler will try again later."""
+        freed = self.controller.freed
+        if freed is None or time.monotonic() - freed > BACKOFF_SECONDS:
+            return False
+        return any(
+            not lookup(pod, ("spec", "nodeName"))
+            and condition(pod, "PodScheduled", "reason") == "Unschedulable"
             for pod in self.watched.objects()
         )
 
@@ -375,7 +436,7 @@ class _Settling:
         few = found < sum(each.wanted or 0 for each in selected)
         return all(self._seen(each, found, few=few) for each in selected)
 
-    def _seen(self, workload: Workload, found: int, *, few: bool) -> bool:
+    def _seen(self, workload: AppliedWorkload, found: int, *, few: bool) -> bool:
         now = self.api.get(workload.path)
         generation = lookup(now, ("metadata", "generation"))
         seen = lookup(now, ("status", "observedGeneration"))
@@ -392,27 +453,25 @@ class _Settling:
         failure = self.controller.error
         if getattr(failure, "status", 0) in (400, 401, 403, 422):  # the next try ends no better
             raise ClusterError(f"the stage controller is refused: {failure}")
-        try:
-            return self.api.left()
-        except ApiError as over:
-            ready, pending, total = self.counts()
-            told = [
-                f"{ready} ready, {pending} pending, {total} in all of {self.selection.label}="
-                f"{self.selection.value}"
-            ]
-            if waiting := self.waiting():
-                told.append(f"{plural(waiting, 'pod')} wait for the scheduler or for readiness")
-            told += [str(each) for each in (failure, self.watched.error) if each is not None]
-            raise ClusterError(
-                f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}", timeout=True
-            ) from over
+        return self.api.left()
+
+    def _too_late(self) -> ClusterError:
+        ready, pending, total = self.counts()
+        app = f"{self.selection.label}={self.selection.value}"
+        told = [f"{ready} ready, {pending} pending, {total} in all of {app}"]
+        if waiting := self.waiting():
+            told.append(f"{plural(waiting, 'pod')} not decided by the scheduler, or not ready yet")
+        for error in (self.controller.error, self.watched.error):
+            told += [] if error is None else [str(error)]
+        text = f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}"
+        return ClusterError(text, timeout=True)
 
 
 def _is_namespace(path: str) -> bool:
     return path.split("/")[-2] == "namespaces"
 
 
-def _wanted(workloads: Iterable[Workload]) -> int | None:
+def _wanted(workloads: Iterable[AppliedWorkload]) -> int | None:
     """Return the number of pods that all want; None if that can change, or is not known."""
     total = 0
     for each in workloads:
@@ -436,39 +495,3 @@ def _open(pod: Object, at_once: bool) -> bool:
     if lookup(pod, ("status", "nominatedNodeName")):
         return True
     return condition(pod, "PodScheduled", "reason") not in ("Unschedulable", "SchedulingGated")
-
-
-class _Interrupts:
-    """Ctrl-C while cleaning up: the first waits until it is done, a second one stops it."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __enter__(self) -> _Interrupts:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Hold back an interrupt in the block; it is raised afterwards, or at the second."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals are the main thread's
-            return
-        held = 0
-
-        def note(number: int, frame: object) -> None:
-            nonlocal held
-            held += 1
-            if self.count + held > 1:
-                raise KeyboardInterrupt
-            warn("cleaning up; interrupt again to stop, which leaves objects on the cluster")
-
-        before = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-        if held:
-            raise KeyboardInterrupt

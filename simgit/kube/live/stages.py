@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from simgit.errors import ClusterError
+from simgit.errors import ClusterError, SimgitError
 from simgit.kube.embedded import PodDelays
 from simgit.kube.live.api import Api, ApiError, Object
 from simgit.kube.live.nodes import beat, condition, stamp
@@ -43,6 +43,15 @@ class Timing(Protocol):
     def life(self, pod: Object) -> float | None:
         """Return the seconds from ready to completed, None for ever."""
 
+    def annotations(self, pod: Object) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the labels and annotations that say the same to KWOK."""
+
+    def draw(self) -> float:
+        """Return a random number from 0 to 1."""
+
+    def now(self) -> float:
+        """Return Unix time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -52,22 +61,26 @@ class Stage:
     """
 
     name: str
-    matches: Callable[[Object], bool]
+    matches: Callable[[Object, Timing], bool]
     delay: Callable[[Object, Timing], float | None]
     status: Callable[[Object, str], Object] | None
 
 
-def _is_deleted(pod: Object) -> bool:
+def _is_deleted(pod: Object, _: Timing) -> bool:
     return bool(lookup(pod, ("metadata", "deletionTimestamp")))
 
 
-def _is_waiting(pod: Object) -> bool:
+def _is_waiting(pod: Object, _: Timing) -> bool:
     phase = lookup(pod, ("status", "phase"))
     return phase == "Pending" and bool(lookup(pod, ("spec", "nodeName")))
 
 
-def _is_running(pod: Object) -> bool:
+def _is_running(pod: Object, _: Timing) -> bool:
     return bool(lookup(pod, ("status", "phase")) == "Running")
+
+
+def _is_over(pod: Object) -> bool:
+    return lookup(pod, ("status", "phase")) in ("Succeeded", "Failed")
 
 
 def _started(pod: Object, now: str) -> Object:
@@ -81,12 +94,12 @@ def _started(pod: Object, now: str) -> Object:
         ]  # fmt: skip
 
     done = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}
-    address = _address(str(pod["metadata"].get("uid")))
+    ip = address(str(pod["metadata"].get("uid")))
     status: Object = {
         "phase": "Running",
         "startTime": now,
-        "podIP": address,
-        "podIPs": [{"ip": address}],
+        "podIP": ip,
+        "podIPs": [{"ip": ip}],
         "conditions": _conditions(pod, now, {
             "Initialized": "True", "Ready": "True", "ContainersReady": "True",
             **{gate["conditionType"]: "True" for gate in pod["spec"].get("readinessGates") or ()},
@@ -117,17 +130,26 @@ def _completed(pod: Object, now: str) -> Object:
 
 
 def _conditions(pod: Object, now: str, new: Mapping[str, str], reason: str = "") -> list[Object]:
-    """Return a pod's conditions with new ones: a merge patch replaces the whole list."""
-    kept = [each for each in lookup(pod, ("status", "conditions")) or () if each["type"] not in new]
     told = {"reason": reason} if reason else {}
-    return kept + [
+    made = [
         {"type": kind, "status": status, "lastTransitionTime": now, **told}
         for kind, status in new.items()
     ]
+    conditions: list[Object] = with_conditions(pod, {"conditions": made})["conditions"]
+    return conditions
 
 
-def _address(uid: str) -> str:
-    number = zlib.crc32(uid.encode()) & 0xFFFFFF
+def with_conditions(pod: Object, status: Object) -> Object:
+    """Return a new status with the conditions that it does not name: a patch replaces the list."""
+    new = status.get("conditions") or ()
+    named = {each["type"] for each in new}
+    kept = [c for c in lookup(pod, ("status", "conditions")) or () if c["type"] not in named]
+    return {**status, "conditions": [*kept, *new]}
+
+
+def address(*parts: str) -> str:
+    """Return an address in 10.0.0.0/8 that depends on the parts only."""
+    number = zlib.crc32("/".join(parts).encode()) & 0xFFFFFF
     return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
 
 
@@ -145,6 +167,8 @@ class StageController:
     def __init__(self, api: Api, stages: tuple[Stage, ...] = DEFAULT_STAGES) -> None:
         """Take the stages, in the order in which they are tried; ``start`` starts the thread."""
         self._api = api
+        if all(stage.status is not None for stage in stages):
+            stages = (DEFAULT_STAGES[0], *stages)  # without it no pod that is deleted would go
         self._stages = stages
         self._pods: Watching | None = None
         self._timing: Timing = ReplayTiming()
@@ -159,6 +183,8 @@ class StageController:
         self._closed = False
         self.error: ClusterError | None = None
         """The last call that failed, None if calls succeed."""
+        self.freed: float | None = None
+        """The time, of ``time.monotonic``, at which a pod last left its node; None if none did."""
         self._thread = threading.Thread(target=self._run, name="simgit stages", daemon=True)
 
     def start(self) -> None:
@@ -180,7 +206,7 @@ class StageController:
             self._queue.clear()
             self._due.clear()
             self._failures.clear()
-            self.error = None
+            self.error = self.freed = None
         for pod in pods.objects():
             self.changed(None, pod)
 
@@ -196,6 +222,8 @@ class StageController:
         """Take note of a change of a pod, to be looked at by the thread."""
         with self._lock:
             uid = (new or old or {}).get("metadata", {}).get("uid", "")
+            if old is not None and (new is None or (_is_over(new) and not _is_over(old))):
+                self.freed = time.monotonic()
             if new is None:
                 self._due.pop(uid, None)
                 self._failures.pop(uid, None)
@@ -213,7 +241,10 @@ class StageController:
         planned = self._due.get(uid)
         if planned is not None and planned[0] == stage.name:
             return
-        delay = stage.delay(pod, self._timing)
+        try:
+            delay = stage.delay(pod, self._timing)
+        except SimgitError as error:  # no other try ends better
+            self.error, delay = ClusterError(str(error), status=400), None
         if delay is None:
             self._due.pop(uid, None)
             return
@@ -230,7 +261,7 @@ class StageController:
     def _stage(self, pod: Object) -> Stage | None:
         if (lookup(pod, ("spec", "nodeName")) or "") in self.foreign:
             return None
-        return next((stage for stage in self._stages if stage.matches(pod)), None)
+        return next((stage for stage in self._stages if stage.matches(pod, self._timing)), None)
 
     # The thread
 
@@ -285,6 +316,9 @@ class StageController:
                 self._move(pod, stage)
         except ApiError as error:
             self._failed(pod, stage, error)
+        except Exception as error:  # of a template, or ours: it must be told, and end no thread
+            told = str(error) if isinstance(error, SimgitError) else repr(error)
+            self.error = ClusterError(f"stage '{stage.name}': {told}", status=400)
         else:
             with self._lock:
                 self._failures.pop(uid, None)
@@ -362,6 +396,28 @@ class ReplayTiming:
         seconds = self._lifetimes.seconds(known)  # type: ignore[arg-type]
         return None if seconds is None else max(_SHORTEST_LIFE, float(seconds))
 
+    def annotations(self, pod: Object) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the labels and annotations that say the same to KWOK."""
+        delays = {
+            "create-delay": self._delays.create,
+            "create-delay-jitter": self._delays.create_jitter,
+            "ready-delay": self._delays.ready,
+            "ready-delay-jitter": self._delays.ready_jitter,
+        }
+        told = {f"{_STAGE}-{key}": f"{ms}ms" for key, ms in delays.items() if ms is not None}
+        life = self.life(pod)
+        if life is None:
+            return {}, told
+        return {f"{_STAGE}-complete": "true"}, {**told, f"{_STAGE}-complete-time": f"{life:g}s"}
+
+    def draw(self) -> float:
+        """Return a random number from 0 to 1."""
+        return self._random.random()
+
+    def now(self) -> float:
+        """Return Unix time."""
+        return time.time()
+
     def _recorded(self, pod: Object) -> _RecordedPod | None:
         metadata = pod["metadata"]
         owners = metadata.get("ownerReferences") or ()
@@ -386,6 +442,7 @@ class ReplayTiming:
         return _Owner(kind, namespace, name, None)
 
 
+_STAGE: Final = "simkube.io/kwok-stage"
 _WITH_TEMPLATE: Final = frozenset(gvk.rpartition(".")[2] for gvk in TEMPLATE_PATHS)
 _NODE_OF_DAEMON: Final = (
     "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution",

@@ -135,6 +135,9 @@ class Watching:
                 # what was deleted before a version that is too old is found by a list only
                 listed = listed and not (isinstance(error, ApiError) and error.status == 410)
                 self.changes.notify()
+            except Exception as error:  # of what is told of changes: the copy must stay up to date
+                self.error, listed = ClusterError(f"the watch failed: {error!r}"), False
+                self.changes.notify()
             failures = 0 if self._useful else failures + 1
 
     def _follow(self) -> None:

@@ -102,8 +102,6 @@ class KubeApi:
         store.listeners.append(self._changed)
 
     def _changed(self, change: StoreChange) -> None:
-        for waker in self._wakers:
-            waker.set()
         if change.resource is CRDS:
             if change.before is not None:
                 for resource in resources_of(change.before):
@@ -454,7 +452,8 @@ class KubeApi:
             self.control.admit(resource, value, before, dry_run=dry_run)
         except InvalidInput as error:
             field = str(vars(error).get("path", vars(error).get("pod_path", "")))
-            cause = ("", "FieldValueInvalid", error.message)
+            said = error.message.partition('" is invalid: ')[2] or error.message
+            cause = ("", "FieldValueInvalid", said)
             raised = statuses.invalid(resource, value["metadata"]["name"], [cause])
             raised.status["details"]["causes"][0]["field"] = field
             raise raised from error
@@ -544,6 +543,10 @@ class KubeApi:
     def _too_old(self, since: int) -> StatusError:
         return statuses.expired(f"too old resource version: {since} ({self.store.dropped})")
 
+    def _next_bookmark(self, waker: asyncio.Event) -> int:
+        self.clock.at(self.clock.now + _BOOKMARK_MS, waker.set)
+        return self.clock.now + _BOOKMARK_MS
+
     async def _events(
         self,
         resource: ApiResource,
@@ -556,15 +559,26 @@ class KubeApi:
         waker = asyncio.Event()
         ends = self.clock.now + 1000 * seconds
         self.clock.at(ends, waker.set)
-        marked = self.clock.now + _BOOKMARK_MS
+        marked = self._next_bookmark(waker) if bookmarks else 0
+        coming: list[StoreChange] = []  # an open watch misses nothing, however long the history
+
+        def listen(change: StoreChange) -> None:
+            if change.resource == resource:
+                coming.append(change)
+                waker.set()
+
         self._wakers.add(waker)
         self.watches += 1
+        self.store.listeners.append(listen)
         try:
             if too_old:
                 yield [_line("ERROR", self._too_old(since).status)]
                 return
-            if not since:
-                since = self.store.version
+            if since:
+                for change in self.store.changes:
+                    if change.version > since:
+                        listen(change)
+            else:
                 yield [
                     _line("ADDED", value)
                     for value in self.store.every(resource, selection.namespace)
@@ -572,28 +586,20 @@ class KubeApi:
                 ]
             while True:
                 waker.clear()
-                if since < self.store.dropped:
-                    yield [_line("ERROR", self._too_old(since).status)]
-                    return
-                batch = []
-                for change in self.store.changes:
-                    if change.version > since and change.resource == resource:
-                        batch += _selected(change, selection)
-                since = self.store.version
+                batch = [line for change in coming for line in _selected(change, selection)]
+                coming.clear()
                 over = self.clock.now >= ends
                 if bookmarks and (over or self.clock.now >= marked):
-                    marked = self.clock.now + _BOOKMARK_MS
-                    batch.append(_line("BOOKMARK", _bookmark(resource, since)))
+                    marked = self._next_bookmark(waker)
+                    batch.append(_line("BOOKMARK", _bookmark(resource, self.store.version)))
                 if batch:
                     yield batch
                 if over:
                     return
-                if bookmarks:
-                    self.clock.at(marked, waker.set)
-                if not batch or since == self.store.version:
-                    await waker.wait()
+                await waker.wait()
         finally:
             self.watches -= 1
+            self.store.listeners.remove(listen)
             self._wakers.discard(waker)
 
 

@@ -17,7 +17,6 @@ from simgit.kube.embedded.controllers.controller import Controller, PodOwner
 from simgit.kube.embedded.controllers.deployment import Deployment
 from simgit.kube.embedded.controllers.job import Job
 from simgit.kube.embedded.controllers.replicaset import ReplicaSet
-from simgit.kube.embedded.controllers.template_equality import same_template
 from simgit.kube.embedded.nodes import PENDING, SUCCEEDED, Pod
 from simgit.kube.manifest import Manifest, lookup, template_of
 from simgit.testing.apiserver.api import KubeApi
@@ -40,7 +39,7 @@ from simgit.testing.apiserver.resources import (
     ApiResource,
     resources_of,
 )
-from simgit.testing.apiserver.statuses import StatusError, bad_request
+from simgit.testing.apiserver.statuses import StatusError, bad_request, forbidden
 
 _BY_KIND = {
     "CronJob": CRON_JOBS,
@@ -91,7 +90,7 @@ class ControllerManager:
         """Refuse what the cluster refuses (InvalidInput), or else give it the object."""
         if resource is NODES:
             read_node(value)
-        if self._writing or resource not in (*WORKLOADS, PRIORITY_CLASSES):
+        if self._writing or not self._is_the_clusters(resource):
             return
         if before is not None and before.get("spec") == value.get("spec"):
             return
@@ -102,7 +101,17 @@ class ControllerManager:
         if dry_run:
             check_accepted(value, lambda: self.world.priorities)
             return
-        self.cluster.accept(value)
+        why = self.cluster.accept(value)
+        if why is not None:
+            raise forbidden(resource, key_of(value)[1], why)
+
+    def _is_the_clusters(self, resource: ApiResource) -> bool:
+        """Return True for a resource whose objects the embedded cluster acts on."""
+        return (
+            resource in WORKLOADS
+            or resource is PRIORITY_CLASSES
+            or resource.gvk in self.cluster.policy_kinds
+        )
 
     def _is_child(self, resource: ApiResource, value: Json) -> bool:
         """Return True for an object that a controller of the cluster owns."""
@@ -139,7 +148,7 @@ class ControllerManager:
         if change.type == "ADDED" and owner_uids(value):
             self._dying[metadata["uid"]] = None  # its owner may be gone already
         if resource is NODES:
-            self.world.set_node(read_node(value))
+            self.cluster.set_node(read_node(value))
         elif resource is PODS and not self._writing:
             self._take_status(value)
 
@@ -205,7 +214,7 @@ class ControllerManager:
             if pod is not None:
                 self.world.release(pod)
                 self._shown.pop(pod.uid, None)
-        if resource in WORKLOADS or resource is PRIORITY_CLASSES:
+        if self._is_the_clusters(resource):
             self.cluster.withdraw(value)
         elif resource is NODES:
             self.world.drop_node(key[1])
@@ -254,8 +263,9 @@ class ControllerManager:
             self.store.remove(resource, key_of(value))
 
     def _ends_itself(self, key: ObjectKey) -> bool:
-        """Return True for a pod of KWOK's, or one that runs elsewhere than on virtual nodes."""
-        return self.cluster.kwok or key not in self.pods
+        """Return True for a pod of KWOK's, or on a node that the API does not have (any more)."""
+        node = lookup(self.store.get(PODS, key) or {}, ("spec", "nodeName")) or ""
+        return self.cluster.kwok or self.store.get(NODES, ("", node)) is None
 
     def _let_go(self, resource: ApiResource, value: Json) -> None:
         uid = value["metadata"]["uid"]
@@ -539,12 +549,8 @@ class ControllerManager:
         available = sum(len(each.available) for each in (children_of(controller) or [controller]))
         counts["availableReplicas"] = available
         if isinstance(controller, Deployment):
-            newest = [
-                each
-                for each in controller.sets
-                if same_template(each.template, controller.template)
-            ]
-            counts["updatedReplicas"] = sum(len(each.pods) for each in newest)
+            newest = controller._new
+            counts["updatedReplicas"] = len(newest.pods) if newest else 0
             counts["unavailableReplicas"] = max(0, spec.get("replicas", 1) - available)
             least = controller.replicas - controller.unavailable
             has = available >= least

@@ -114,7 +114,6 @@ def _bare_pod(spec: Json) -> None:
     keys = {each.get("key") for each in tolerations}
     missing = [each for each in _TOLERATIONS if each["key"] not in keys]
     spec["tolerations"] = [*tolerations, *copy.deepcopy(missing)]
-    spec.setdefault("priority", 0)
     spec.setdefault("serviceAccountName", "default")
 
 

@@ -12,15 +12,17 @@ from typing import Any
 
 from simgit.errors import InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, node_spec
-from simgit.kube.embedded.cluster import PRIORITY_CLASS
+from simgit.kube.embedded.controllers.barepod import BarePod
 from simgit.kube.embedded.controllers.controller import Controller, PodOwner
 from simgit.kube.embedded.controllers.cronjob import CronJob
+from simgit.kube.embedded.controllers.daemonset import DaemonSet
 from simgit.kube.embedded.controllers.deployment import Deployment
 from simgit.kube.embedded.kwok import Lifetimes
 from simgit.kube.embedded.nodes import CORDON, FAILED, RUNNING, SUCCEEDED, Node, Owner, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.world import World
-from simgit.kube.manifest import Manifest, gvk_of, lookup, name_of, namespace_of
+from simgit.kube.manifest import TEMPLATE_PATHS, Manifest, gvk_of, lookup, name_of, namespace_of
+from simgit.testing.apiserver.resources import PRIORITY_CLASSES
 
 NEVER_MS = 2**50
 """A start delay that never ends."""
@@ -36,6 +38,8 @@ class ServedWorld(World):
         super().__init__(*arguments, **named)
         self.lingers = False
         self.lingering: dict[int, Pod] = {}
+        self._holders: dict[tuple[str, str], list[Pod]] = {}
+        """The pods of a namespace and name: the first exists, others wait until it is gone."""
         self.deleted: list[Pod] = []
         """Pods deleted by a controller, by preemption or by a taint since the last look."""
 
@@ -45,38 +49,49 @@ class ServedWorld(World):
         if owner.kind not in _NAMED:
             drawn = hashlib.sha256(f"{namespace}/{name}/{pod.uid}".encode()).digest()
             pod.name = f"{owner.name}-{''.join(_LETTERS[b % len(_LETTERS)] for b in drawn[:5])}"
+        self._holders.setdefault((namespace, pod.name), []).append(pod)
         return pod
+
+    def admit(self, pod: Pod) -> None:
+        """Queue a pod, unless another one of its name is still there."""
+        if self._holders[pod.namespace, pod.name][0] is pod:
+            super().admit(pod)
+
+    def _free(self, pod: Pod) -> None:
+        """Let the next pod of the same name follow one that is gone."""
+        key = (pod.namespace, pod.name)
+        first, *rest = self._holders[key]
+        if first is not pod:
+            self._holders[key].remove(pod)
+        elif rest:
+            self._holders[key] = rest
+            super().admit(rest[0])
+        else:
+            del self._holders[key]
 
     def delete_pod(self, pod: Pod, reason: str, message: str) -> None:
         """Delete a pod, or begin to: its owner no longer counts it, its node still does."""
         if pod.removed:
             return
         self.deleted.append(pod)
-        if not self.lingers or pod.node is None or pod.finished:
-            super().delete_pod(pod, reason, message)
-            return
-        pod.removed = True
-        del self.pods[pod.uid]
-        self.lingering[pod.uid] = pod
-        self.log("Pod", pod.namespace, pod.name, reason, message)
-        self.scheduler.forget(pod)
-        if pod.owner.kind in _NAMED:
-            pod.ready = False
-            pod.owner.pod_unready(pod)
-        else:
-            pod.owner.pod_gone(pod)
+        node = None if pod.finished or not self.lingers else pod.node
+        super().delete_pod(pod, reason, message)
+        if node is None:
+            self._free(pod)
+        else:  # before the scheduler looks again
+            node.add(pod)
+            self.lingering[pod.uid] = pod
 
     def release(self, pod: Pod) -> None:
         """Let go of a pod whose object is gone."""
         self.delete_pod(pod, "Killing", "deleted")
         if self.lingering.pop(pod.uid, None) is None:
             return
+        self._free(pod)
         assert pod.node is not None
         if pod.uid in pod.node.pods:
             pod.node.remove(pod)
             self.scheduler.pod_left(pod)
-        if pod.owner.kind in _NAMED:
-            pod.owner.pod_gone(pod)
 
     def report(self, pod: Pod, phase: str, ready: bool) -> None:
         """Take a pod's status from whoever runs it."""
@@ -140,6 +155,7 @@ class ServedCluster(EmbeddedCluster):
         self.world: ServedWorld = self._world
         self.world.lingers = not kwok
         self.kwok = kwok
+        self._revisions: dict[tuple[str, str, str], int] = {}
 
     def set_lifecycle(self, delays: PodDelays, lifetimes: Lifetimes | None) -> None:
         """Set the delays and lifetimes of later pods."""
@@ -148,22 +164,49 @@ class ServedCluster(EmbeddedCluster):
     def _start_delay(self, pod: Pod) -> int:
         return super()._start_delay(pod) if self.kwok else NEVER_MS
 
-    def accept(self, manifest: Manifest) -> None:
-        """Take an object; nothing acts on it yet. Raises InvalidInput for one to be refused."""
+    @property
+    def policy_kinds(self) -> frozenset[str]:
+        """Kinds that run no pods but decide about them, as far as the cluster models them."""
+        return frozenset(getattr(self.world, "policies", ()))
+
+    def set_node(self, spec: NodeSpec) -> None:
+        """Add a node, or change what it offers."""
+        self.world.set_node(spec)
+        for controller in self._objects.values():
+            if isinstance(controller, DaemonSet):
+                controller.mark()
+
+    def accept(self, manifest: Manifest) -> str | None:
+        """Take an object; nothing acts on it yet. Return why admission forbids it, if it does.
+
+        Raises InvalidInput for an object that is not valid.
+        """
+        key = _key(manifest)
+        new = key not in self._objects
         self._apply_one(manifest)
+        controller = self._objects.get(key)
+        if new and isinstance(controller, Deployment):
+            # An earlier Deployment's ReplicaSets may still be there: no name is used again.
+            controller._revision = self._revisions.get(key, 0)
+        if isinstance(controller, BarePod) and not controller.pods:
+            self._objects.pop(key)
+        if key[0] in TEMPLATE_PATHS and key not in self._objects:
+            refused = next(e for e in reversed(self.world.events) if e.reason == "FailedCreate")
+            return refused.message.partition(" is forbidden: ")[2] or refused.message
+        return None
 
     def withdraw(self, manifest: Manifest, *, orphan: bool = False) -> None:
         """Take back an object; orphans of it stay."""
-        key = (gvk_of(manifest), namespace_of(manifest), name_of(manifest))
-        controller = self._objects.pop(key, None)
-        if key[0] == PRIORITY_CLASS:
+        key = _key(manifest)
+        controller = self._objects.get(key)
+        if isinstance(controller, Deployment):
+            self._revisions[key] = controller._revision
+        if key[0] == PRIORITY_CLASSES.gvk:
             self.world.priorities.pop(key[2], None)
-        if controller is None:
+        if controller is None or not orphan:
+            self.delete([manifest])
             return
-        if not orphan:
-            controller.remove()
-            return
-        controller.gone = True
+        self._objects.pop(key).gone = True
         for child in children_of(controller):
             child.owner = None
             self._objects[(_gvk(child), child.namespace, child.name)] = child
@@ -186,6 +229,10 @@ def children_of(controller: Controller) -> list[PodOwner]:
     if isinstance(controller, CronJob):
         return [job for job in controller.jobs if not job.gone]
     return []
+
+
+def _key(manifest: Manifest) -> tuple[str, str, str]:
+    return gvk_of(manifest), namespace_of(manifest), name_of(manifest)
 
 
 def _gvk(controller: Controller) -> str:
