@@ -308,16 +308,15 @@ def test_nodes_are_created_and_deleted(run: Call, serve: Serve) -> None:
 # Cleanup
 
 
-def test_cleanup_removes_what_this_repositorys_sessions_left(
+def test_cleanup_removes_what_the_users_sessions_left(
     run: Call, serve: Serve, directory: Path
 ) -> None:
     server = serve()
-    run("init")
     run("kube", "allow", "kind-sim")
     assert run("kube", "cleanup").out == "nothing to remove\n"
     server.create(ours("mine"), ours("others"))
     path = "/api/v1/namespaces/default/configmaps/mine"
-    Created(directory / ".simgit" / "live-leftovers", server.url).note(path)
+    Created(directory / "config" / "live-leftovers", server.url).note(path)
     assert run("kube", "cleanup", "--dry-run").out == f"would remove {path}\n"
     assert "mine" in names(server, "configmaps")
     assert run("kube", "cleanup", "--json").records == [{"path": path, "removed": True}]
@@ -325,7 +324,6 @@ def test_cleanup_removes_what_this_repositorys_sessions_left(
     assert "others" in names(server, "configmaps")
     assert run("kube", "cleanup", "--all").lines == [f"removed {path.replace('mine', 'others')}"]
     assert names(server, "leases.coordination.k8s.io") == []
-    run("fsck")
 
 
 @pytest.mark.slow
