@@ -54,7 +54,7 @@ class PodGroup:
 
 @dataclass(frozen=True, slots=True)
 class ClusterComparison:
-    """What the embedded cluster and a live one make of a state's trace.
+    """The outcomes of a state's trace on the embedded cluster and on a live one.
 
     ``recorded`` is the observation of the state. ``live`` is None if nothing was replayed live;
     then there are no groups. ``same_nodes`` is False if the state was recorded with other nodes

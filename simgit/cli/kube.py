@@ -252,11 +252,11 @@ simgit kube compare main@3 --live --driver replayer --speed 100""",
 @click.option("--live", is_flag=True, help="Replay the trace on a live cluster too.")
 @live_options
 def compare(app: App, revision: str | None, live: bool, as_json: bool, **given: Any) -> None:
-    """Compare what the embedded cluster makes of a state's trace with a live one, or the record.
+    """Compare the embedded cluster with a live one, or with what was recorded.
 
-    Without --live the recorded counts are compared, which tells most of a live run. With --live the
-    trace is replayed on a live cluster, and pods are compared by workload; the embedded cluster
-    gets the live one's nodes. Exits with 1 if anything differs.
+    It replays the trace of a state. Without --live the recorded counts are compared, which tells
+    most of a live run. With --live the trace is replayed on a live cluster, and pods are compared
+    by workload; the embedded cluster gets the live one's nodes. Exits with 1 if anything differs.
     """
     from simgit.analysis.cluster_comparison import compare_live, compare_recorded
     from simgit.kube.live.driver import LiveSettings

@@ -24,7 +24,7 @@ class PodSelection:
 
 
 class ClusterRows(Protocol):
-    """What is shown of a cluster."""
+    """The rows of pods and nodes that a cluster is shown by."""
 
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod, the oldest first."""

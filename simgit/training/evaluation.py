@@ -202,19 +202,20 @@ def evaluate(
     found = loading.meant(repo, subject)  # before anything is made that it may not fit
     traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
     env: Any = make(environment, **dict(arguments))
-    view = View(env)
-    here = loading.described(env, view)
-    agent = agent_of(repo, subject, view.size, view.actions, seed, here)
-    if run is not None and repo is not None:
-        config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
-        env = Recorder(env, repo, run, config=config)
-        run = env.run
+    recorded = None
     try:
+        view = View(env)
+        here = loading.described(env, view)
+        agent = agent_of(repo, subject, view.size, view.actions, seed, here)
+        if run is not None and repo is not None:
+            config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
+            env = Recorder(env, repo, run, config=config)
+            recorded = env.run
         results = play(env, agent, view, tasks(traces, episodes), seed, tell)
     finally:
         env.close()
-        if run is not None and repo is not None and repo.runs[run].oid is None:
-            repo.delete_run(run)  # its first episode did not begin
+        if recorded is not None and repo is not None and repo.runs[recorded].oid is None:
+            repo.delete_run(recorded)  # its first episode did not begin
     state = found.state if found is not None else None
     is_live = arguments.get("cluster") is not None  # whose nodes may be others
     fewest = {} if is_live else fewest_steps(traces, arguments.get("target", 3))
@@ -223,7 +224,7 @@ def evaluate(
         score(name, results[i * episodes : (i + 1) * episodes], fewest)
         for i, name in enumerate(names)
     ]
-    return Evaluation(subject, scores, score("all", results, fewest), run, state)
+    return Evaluation(subject, scores, score("all", results, fewest), recorded, state)
 
 
 def tasks(traces: Iterable[str], episodes: int) -> Iterator[dict[str, Any] | None]:

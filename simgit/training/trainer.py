@@ -198,15 +198,19 @@ def train(
             f"run '{run}' has states already: resume it, or name another run", name=run
         )
     env = make(environment, **dict(arguments or {}))
-    view = View(env)
-    if begins is not None:
-        begins.check_fit(view.size, view.actions, described(env, view))
-    agent, initial = config.make_agent(view.size, view.actions), None
-    if begins is not None:
-        begins.load_into(agent, transfer)
-        initial = agent.state()
-        config = replace(config, load=begins.plain(transfer, initial))
-    recorder = Recorder(env, repo, run, config=config.plain(), **options)
+    try:
+        view = View(env)
+        if begins is not None:
+            begins.check_fit(view.size, view.actions, described(env, view))
+        agent, initial = config.make_agent(view.size, view.actions), None
+        if begins is not None:
+            begins.load_into(agent, transfer)
+            initial = agent.state()
+            config = replace(config, load=begins.plain(transfer, initial))
+        recorder = Recorder(env, repo, run, config=config.plain(), **options)
+    except BaseException:
+        env.close()
+        raise
     return Training(repo, recorder, agent, lambda: config, view, initial=initial)
 
 

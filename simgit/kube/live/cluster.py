@@ -49,7 +49,7 @@ _SET_BY_SERVER: Final = (
 
 
 @dataclass(slots=True)
-class Workload:
+class AppliedWorkload:
     """An object that was applied: its manifest, and how often it was applied with a change."""
 
     path: str
@@ -118,7 +118,7 @@ class LiveCluster:
         self._most_pods = most_pods
         self._applied = applied
         self._owners: dict[str, Object] = {}
-        self.workloads: dict[str, Workload] = {}
+        self.workloads: dict[str, AppliedWorkload] = {}
         """Path -> what is applied now."""
         self.deleted = False
         """True if an object was deleted in this replay."""
@@ -175,7 +175,7 @@ class LiveCluster:
         if gvk_of(manifest) not in _OWNING or lookup(manifest, ("spec", "volumeClaimTemplates")):
             self.owns_all = False
         if known is None:
-            self.workloads[path] = Workload(path, manifest)
+            self.workloads[path] = AppliedWorkload(path, manifest)
         elif known.manifest != manifest:
             known.manifest, known.changes = manifest, known.changes + 1
         template = template_of(manifest)
@@ -230,7 +230,7 @@ class LiveCluster:
     def _check_size(self, path: str, manifest: Manifest) -> None:
         others = sum(w.wanted or 0 for p, w in self.workloads.items() if p != path)
         try:
-            wanted = Workload(path, manifest).wanted or 0
+            wanted = AppliedWorkload(path, manifest).wanted or 0
         except (TypeError, ValueError):
             return  # the server says what is wrong with it
         if others + wanted > self._most_pods:

@@ -1,4 +1,4 @@
-"""What is on a live cluster now: the pods, nodes and events of simulations, whoever runs them."""
+"""The pods, nodes and events of simulations on a live cluster now, whoever runs them."""
 
 from __future__ import annotations
 

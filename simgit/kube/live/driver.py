@@ -68,8 +68,8 @@ class LiveSettings:
         return cls(**given)
 
 
-class Driver(Protocol):
-    """What replays traces on a real cluster, one after another."""
+class ClusterDriver(Protocol):
+    """The interface of what replays traces on a real cluster, one after another."""
 
     def replay(
         self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from simgit.errors import ClusterError
 from simgit.kube.live.api import Api
-from simgit.kube.live.driver import Driver, LiveSettings
+from simgit.kube.live.driver import ClusterDriver, LiveSettings
 
 Permit = Callable[[str, str], None]
 """Called with a context and its server's URL; raises ClusterError if they may not be used."""
@@ -24,9 +24,11 @@ Permit = Callable[[str, str], None]
 
 class _Opened(NamedTuple):
     api: Api
-    driver: Driver
+    driver: ClusterDriver
 
 
+ANSWER_SECONDS: Final = 10.0
+"""The seconds within which a cluster has to answer before anything begins."""
 _drivers: Final[dict[tuple[int, LiveSettings], _Opened]] = {}
 _lock: Final = threading.Lock()
 _permit: Permit | None = None
@@ -62,7 +64,7 @@ def permitted(context: str | None) -> Api:
     return api
 
 
-def driver(settings: LiveSettings) -> Driver:
+def driver(settings: LiveSettings) -> ClusterDriver:
     """Return the driver of a cluster, opened if it is not open in this process.
 
     Raises:
@@ -74,6 +76,18 @@ def driver(settings: LiveSettings) -> Driver:
         if found is None:
             found = _drivers[key] = _open(settings)
     return found.driver
+
+
+def facts(settings: LiveSettings) -> dict[str, Any]:
+    """Return what is recorded of a cluster, see ``ClusterDriver.facts``: it has to answer soon.
+
+    Raises:
+        NotFound, ClusterError: see ``driver``; or it cannot be reached.
+    """
+    found = driver(settings)
+    api = _drivers[os.getpid(), settings].api
+    with api.within(ANSWER_SECONDS):
+        return found.facts()
 
 
 def close(settings: LiveSettings) -> None:
@@ -104,7 +118,7 @@ def _open(settings: LiveSettings) -> _Opened:
         raise
 
 
-def _made(api: Api, settings: LiveSettings) -> Driver:
+def _made(api: Api, settings: LiveSettings) -> ClusterDriver:
     if settings.driver == "simkube":
         from simgit.kube.live.simulation import SimkubeDriver
 

@@ -21,7 +21,7 @@ from simgit.errors import ClusterError, InvalidInput, SimgitError, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.live.api import Api, Object
 from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
-from simgit.kube.live.cluster import MAX_PODS, SESSION, LiveCluster, Workload, tally
+from simgit.kube.live.cluster import MAX_PODS, SESSION, AppliedWorkload, LiveCluster, tally
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.lease import SECONDS, ClusterLease
 from simgit.kube.live.nodes import (
@@ -53,7 +53,7 @@ _LOOK_SECONDS: Final = 1.0
 
 
 class ReplayDriver:
-    """A Driver that replays traces by itself, one after another, on the nodes ``type=virtual``.
+    """A ClusterDriver that replays traces by itself, one by one, on the nodes ``type=virtual``.
 
     The namespaces of a replay that went well stay, empty, for the next one, as a real cluster takes
     more than five seconds to delete one; ``close`` deletes them. Virtual nodes have room for one
@@ -121,7 +121,7 @@ class ReplayDriver:
     def replay(
         self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str
     ) -> Iterator[KubeCluster]:
-        """Replay a trace, and give the cluster when it has settled: see ``driver.Driver``.
+        """Replay a trace, and give the cluster when it has settled: see ``driver.ClusterDriver``.
 
         Raises InvalidInput for a trace that the API server or a limit refuses, else ClusterError.
         """
@@ -438,7 +438,7 @@ class _Settling:
         few = found < sum(each.wanted or 0 for each in selected)
         return all(self._seen(each, found, few=few) for each in selected)
 
-    def _seen(self, workload: Workload, found: int, *, few: bool) -> bool:
+    def _seen(self, workload: AppliedWorkload, found: int, *, few: bool) -> bool:
         now = self.api.get(workload.path)
         generation = lookup(now, ("metadata", "generation"))
         seen = lookup(now, ("status", "observedGeneration"))
@@ -473,7 +473,7 @@ def _is_namespace(path: str) -> bool:
     return path.split("/")[-2] == "namespaces"
 
 
-def _wanted(workloads: Iterable[Workload]) -> int | None:
+def _wanted(workloads: Iterable[AppliedWorkload]) -> int | None:
     """Return the number of pods that all want; None if that can change, or is not known."""
     total = 0
     for each in workloads:

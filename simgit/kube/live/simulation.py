@@ -34,7 +34,7 @@ from simgit.kube.live.cleanup import (
     shielded,
     terminable,
 )
-from simgit.kube.live.cluster import LiveCluster, Workload
+from simgit.kube.live.cluster import AppliedWorkload, LiveCluster
 from simgit.kube.live.delivery import TracePlace
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.lease import ClusterLease
@@ -218,11 +218,13 @@ class SimulatedCluster(LiveCluster):
 
     def show(self, manifests: Sequence[Manifest]) -> None:
         """Take the objects that should exist, for the reason why there are no pods."""
-        self.workloads = {full_name(each): Workload(full_name(each), each) for each in manifests}
+        self.workloads = {
+            full_name(each): AppliedWorkload(full_name(each), each) for each in manifests
+        }
 
 
 class SimkubeDriver:
-    """A ``driver.Driver`` that replays traces as Simulations of SimKube.
+    """A ``driver.ClusterDriver`` that replays traces as Simulations of SimKube.
 
     Its first replay takes the lease of the cluster, which ``close`` gives back.
     """
@@ -281,7 +283,7 @@ class SimkubeDriver:
     ) -> Iterator[KubeCluster]:
         """Replay a trace as a Simulation, and give the cluster when its pods have settled.
 
-        See ``driver.Driver``.
+        See ``driver.ClusterDriver``.
         """
         if not trace.events:
             raise InvalidInput("the trace has no events: SimKube's driver would refuse it")
@@ -351,11 +353,14 @@ class SimkubeDriver:
             while (found := self._api.find(path)) is not None:
                 self._doing = f"namespace '{namespace}' is still being deleted"
                 if not found["metadata"].get("deletionTimestamp"):
+                    command = f"kubectl delete namespace {namespace}"
+                    if run_of(found) is not None:  # of a session that noted it elsewhere
+                        command = f"simgit kube cleanup --all --context {self._settings.context}"
                     raise AlreadyExists(
                         f"namespace '{namespace}' exists already, and pods in it would be counted: "
-                        f"delete it (kubectl delete namespace {namespace}), or choose another "
-                        "cluster.virtual_prefix", namespace=namespace,
-                    )  # fmt: skip
+                        f"delete it ({command}), or choose another cluster.virtual_prefix",
+                        namespace=namespace,
+                    )
                 self._pause()
         return self._schema
 

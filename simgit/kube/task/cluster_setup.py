@@ -84,7 +84,8 @@ class ClusterSetup:
     ) -> Iterator[KubeCluster]:
         """Replay a trace from an empty cluster, and give the cluster when it has settled.
 
-        A real one is emptied after the block. Raises ClusterError, see ``replay`` and ``Driver``.
+        A real one is emptied after the block. Raises ClusterError, see ``replay`` and
+        ``ClusterDriver.replay``.
         """
         if self.live is None:
             yield self.replay(trace, seed, number)
@@ -94,8 +95,8 @@ class ClusterSetup:
             yield cluster
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts of a real cluster, empty for the embedded one; see ``Driver.facts``."""
-        return {} if self.live is None else opened.driver(self.live).facts()
+        """Return the facts of a real cluster, none of the embedded one: ``ClusterDriver.facts``."""
+        return {} if self.live is None else opened.facts(self.live)
 
     def close(self) -> None:
         """Close the connections to a real cluster."""
