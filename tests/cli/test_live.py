@@ -9,21 +9,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from simgit import Repository
-from simgit.kube.live import replay
+from simgit.kube.live import opened, replay
+from simgit.kube.live.api import Api
 from simgit.refs.runs import RunInfo
 from simgit.repository import live_clusters
 from simgit.storage.allowed_clusters import AllowedClusters
-from simgit.testing.apiserver import TOKEN, ApiFault, ApiServer
+from simgit.testing.apiserver import TOKEN, ApiFault, ApiServer, SimKubeSettings
 from tests.cli.conftest import Call
 from tests.kube.live.loopback import left_on
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
+from tests.support.served import ServedClock
 
 kube_config = pytest.importorskip("kubernetes.config.kube_config")
 
@@ -55,8 +58,8 @@ def server(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServ
 
 
 def _runs(directory: Path) -> dict[str, RunInfo]:
-    with Repository.open(directory) as opened:
-        return {name: opened.runs[name] for name in opened.runs}
+    with Repository.open(directory) as repo:
+        return {name: repo.runs[name] for name in repo.runs}
 
 
 @pytest.fixture
@@ -107,6 +110,7 @@ def test_a_step_is_shown_and_leaves_nothing(run: Call, server: ApiServer) -> Non
     options = ("--trace", "cpu-slight", "--action", "4", *LIVE)
     shown = run("step", *options)
     assert "3 × 0/3 nodes are available: 3 Insufficient cpu" in shown.out
+    assert len(server.requests) <= 2 * 40  # a first observation and a step
     assert run("step", *options, "--json").json["after"]["observation"]["pending"] == 3
 
 
@@ -227,22 +231,83 @@ def test_an_unreachable_cluster_is_one_line(repo: Call, directory: Path, monkeyp
 def test_a_cluster_that_is_lost_on_the_way_stops_the_training_which_is_resumed(
     repo: Call, server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("CLEANUP_SECONDS", "_EMPTY_SECONDS"):
-        monkeypatch.setattr(replay, name, 0.5)
     repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "whole")
     last = len(server.requests) + len(server.requests) // 2
     server.faults = lambda number, method, path: ApiFault("reset") if number > last else None
     timeout = ("--cluster-set", "timeout=1")
-    found = repo(*TRAIN, *LIVE, *timeout, "--episodes", 1, "--run", "main", code=128)
+    with monkeypatch.context() as patched:
+        for name in ("CLEANUP_SECONDS", "_EMPTY_SECONDS"):
+            patched.setattr(replay, name, 0.5)
+        found = repo(*TRAIN, *LIVE, *timeout, "--episodes", 1, "--run", "main", code=128)
     assert "no observation in 3 tries" in found.err
     assert "stopped; resume with: simgit train --resume --run main" in found.err
     server.faults = ()
     assert _runs(directory)["main"].status == "paused"
     repo("train", "--resume", "--run", "main", "--curve", "d.svg")
-    with Repository.open(directory) as opened:
-        kept = [state.info for state in opened.trajectory("main")]
+    with Repository.open(directory) as reopened:
+        kept = [state.info for state in reopened.trajectory("main")]
     failed = [info for info in kept if info["validity"] != "ok"]
     assert failed and all("ready" not in info and info["failure"] for info in failed)
+
+
+SIMKUBE = ("--cluster", "live", "--driver", "simkube", "--speed", "60")
+
+
+@contextmanager
+def _with_simkube(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> Iterator[tuple[ApiServer, tuple[str, ...]]]:
+    """Give a server with SimKube, whose time passes while the command waits, and the options."""
+    (directory / "traces").mkdir()
+    with ApiServer(nodes=3, simkube=SimKubeSettings(**options)) as server:
+        clock = ServedClock(server)
+        monkeypatch.setattr(opened, "Api", lambda context: Api(context, clock=clock))
+        server.kubeconfig(directory / "kubeconfig")
+        AllowedClusters().allow("loopback", server.url)
+        yield server, (*SIMKUBE, "--cluster-set", f"trace_path={directory / 'traces'}")
+        assert server.objects("simulations.simkube.io") == []
+        assert server.objects("simulationroots.simkube.io") == []
+        assert server.objects("pods", "virtual-default") == []
+
+
+def test_a_training_runs_as_simulations_of_simkube(
+    repo: Call, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _with_simkube(directory, monkeypatch) as (_, options):
+        repo(*TRAIN, *options, "--episodes", 1, "--run", "main")
+        with Repository.open(directory) as opened_again:
+            first, *rest = [state.info for state in opened_again.trajectory("main")]
+            facts = opened_again.runs["main"].metadata["cluster"]
+        assert (first["ready"], first["pending"], first["total"]) == (0, 3, 3)
+        assert rest and all(info["validity"] == "ok" for info in rest)
+        assert facts["driver"] == "simkube" and facts["simulation_schema"]
+
+
+def test_a_driver_that_never_starts_is_one_line_and_leaves_nothing(
+    repo: Call, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _with_simkube(directory, monkeypatch, driver="never") as (_, options):
+        options = (*options, "--cluster-set", "timeout=60")
+        found = repo(*TRAIN, *options, "--episodes", 1, "--run", "main", code=128)
+    told = [line for line in found.err.splitlines() if line.startswith("fatal:")]
+    assert len(told) == 1 and "no observation in 3 tries" in told[0] and "driver" in told[0]
+    assert _runs(directory) == {}
+
+
+def test_a_simulation_of_somebody_else_is_named(
+    repo: Call, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _with_simkube(directory, monkeypatch) as (server, options):
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "sk-lease", "namespace": "simkube"},
+            "spec": {"holderIdentity": "their-simulation", "leaseDurationSeconds": 10**6},
+        }  # fmt: skip
+        server.create(lease)
+        found = repo(*TRAIN, *options, "--episodes", 1, "--run", "main", code=128)
+        server.delete("leases.coordination.k8s.io", "sk-lease", "simkube")
+    assert "their-simulation" in found.err
+    assert _runs(directory) == {}
 
 
 def _started(directory: Path, *args: str) -> subprocess.Popen[str]:
