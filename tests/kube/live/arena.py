@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from simgit.kube.embedded.nodes import NodeSpec
@@ -198,11 +199,20 @@ class Arena:
         for manifest in manifests:
             path = f"{path_of(manifest)}/{manifest['metadata']['name']}"
             self.api.patch(path, manifest, APPLY, fieldManager="simkube", force="true")
+            if manifest["kind"] == "ResourceQuota":
+                self._until(partial(self._counts, path), "a quota")
+                time.sleep(0.1)  # the admission's cache follows
 
-    def delete(self, manifest: Mapping[str, Any]) -> None:
-        """Delete an object and what it owns."""
-        path = f"{path_of(manifest)}/{manifest['metadata']['name']}"
-        self.api.delete(path, {"propagationPolicy": "Background"})
+    def _counts(self, path: str) -> bool:
+        """Return True for a quota whose controller has looked at its newest form."""
+        quota = self.api.get(path)
+        return bool(quota.get("status", {}).get("hard") == quota["spec"]["hard"])
+
+    def delete(self, manifests: Iterable[Mapping[str, Any]]) -> None:
+        """Delete objects and what they own."""
+        for manifest in manifests:
+            path = f"{path_of(manifest)}/{manifest['metadata']['name']}"
+            self.api.delete(path, {"propagationPolicy": "Background"})
 
     def outcome(self, *expected: Outcome) -> Outcome:
         """Return the outcome once nothing changes any more: soon if it is an expected one."""
@@ -210,6 +220,7 @@ class Arena:
         end = time.monotonic() + PATIENCE
         last, since = None, time.monotonic()
         while time.monotonic() < end:
+            self.plane.check()
             pods = self.api.get(PATHS["v1.Pod"].format("default"))["items"]
             objects, unseen = [*pods], any(map(_undecided, pods))
             for kind in WORKLOADS:

@@ -58,7 +58,7 @@ def objects(api: Api) -> dict[str, list[str]]:
 
 
 class TestReplayer(ClusterContract):
-    settle = 0.3
+    settle = 3.0
 
     @pytest.fixture
     def cluster(self, api: Api) -> Iterator[KubeCluster]:
@@ -69,12 +69,18 @@ class TestReplayer(ClusterContract):
             yield cluster
 
     def counts(self, cluster: KubeCluster) -> tuple[int, int, int]:
-        """Count the pods when nothing changed for a second, as nothing says that all is done."""
+        """Count the pods when nothing has changed for a while, as nothing says that all is done.
+
+        Pods that wait may be tried again only seconds after room was freed.
+        """
         end, since, before = time.monotonic() + PATIENCE, time.monotonic(), None
-        while time.monotonic() - since < 1.0 and time.monotonic() < end:
+        while time.monotonic() < end:
             now = cluster.pods()
-            if now != before or any(not pod["ready"] and not pod["message"] for pod in now):
+            open_ = any(not pod["ready"] and (pod["node"] or not pod["message"]) for pod in now)
+            if now != before or open_:
                 since, before = time.monotonic(), now
+            if time.monotonic() - since > (1.5 if all(pod["ready"] for pod in now) else 6.0):
+                break
             cluster.advance(0.05)
         return cluster.observe(WEB).counts()
 
