@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from simgit.errors import InvalidInput
 from simgit.history.state import State
 from simgit.kube.embedded import EmbeddedCluster
+from simgit.kube.observation import Observation, failed
 from simgit.kube.task.cluster_setup import ClusterSetup, cluster_setup
+from simgit.kube.task.task import Task
 from simgit.kube.trace.json_form import trace_from_data
 from simgit.kube.trace.model import Trace
 from simgit.kube.trace.patch import apply_patch
@@ -22,6 +24,8 @@ from simgit.kube.trace.sktrace import load_trace
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
+
+_SETUP: Final = ("nodes", "simulation", "faults", "cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,31 @@ class Recorded:
     setup: ClusterSetup
     seed: int
     replay: int
+    task: Task
+    info: Mapping[str, Any]
+
+    @property
+    def observation(self) -> Observation:
+        """The recorded observation."""
+        validity = self.info.get("validity", "ok")
+        if validity != "ok":
+            return failed(validity, str(self.info.get("failure")))
+        return Observation(*(self.info[name] for name in ("ready", "pending", "total")))
+
+    def counted(self) -> str:
+        """Return the recorded observation as text."""
+        return ", ".join(f"{name} {value}" for name, value in self.observation.plain().items())
 
     def cluster(self) -> EmbeddedCluster:
-        """Return the observed cluster; raise ClusterError where a fault was injected."""
+        """Return the observed cluster.
+
+        Raises ClusterError where a fault was injected, InvalidInput for a live one: what was there
+        is not known beside the counts.
+        """
+        if self.setup.live is not None:
+            raise InvalidInput(
+                f"live: not re-executed; of its pods only the counts are recorded: {self.counted()}"
+            )
         return self.setup.replay(self.observed, self.seed, self.replay)
 
 
@@ -69,9 +95,11 @@ def recorded(repo: Repository, revision: str | Oid) -> Recorded:
         base,
         trace,
         _edited(base, before) if late else trace,
-        cluster_setup(arguments["nodes"], arguments["simulation"], arguments["faults"]),
+        cluster_setup(**{name: arguments.get(name) for name in _SETUP}),
         first.info["seed"],
         first.info["replays"] - 1 + count,
+        Task(target=first.info.get("target", arguments["target"]), workload=arguments["workload"]),
+        state.info,
     )
 
 
@@ -82,7 +110,7 @@ def _arguments(repo: Repository, state: State) -> Mapping[str, Any]:
     fields = spec.fields if isinstance(spec, Spec) else {}
     found = fields.get("environment") or {}
     arguments = found.get("kwargs") if isinstance(found, Mapping) else None
-    if not isinstance(arguments, Mapping) or "faults" not in arguments:
+    if not isinstance(arguments, Mapping) or "simulation" not in arguments:
         raise _foreign(state)
     return arguments
 

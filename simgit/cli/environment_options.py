@@ -16,6 +16,8 @@ SIMKUBE: Final = "simgit/SimKube-v0"
 REWARDS: Final = ("base", "shaped", "scale", "max_punish", "cost_aware_v2")
 VECTORS: Final = ("base", "scale")
 ORDERS: Final = ("after", "before")
+CLUSTERS: Final = ("embedded", "live")
+DRIVERS: Final = ("replayer", "simkube")
 _ARGUMENTS: Final = (
     "target", "reward", "workload", "vector", "step_penalty", "order", "max_steps", "nodes",
 )  # fmt: skip
@@ -40,8 +42,74 @@ def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callabl
     return add
 
 
+def cluster_options(function: F) -> F:
+    """Add the options that choose the cluster that traces are replayed on."""
+    kind = click.option("--cluster", type=Choice(CLUSTERS),
+                        help="Cluster to replay traces on (default embedded).")  # fmt: skip
+    until = click.option("--duration", type=click.IntRange(1), metavar="SECONDS",
+                         help="Seconds of the trace to replay (default all).")  # fmt: skip
+    return kind(live_options(until(function)))
+
+
+def live_options(function: F) -> F:
+    """Add the options of a live cluster."""
+    for option in (
+        click.option("--speed", type=float, help="Speed of the replay (default 1)."),
+        click.option("--cluster-set", "cluster_pairs", multiple=True, metavar="KEY=VALUE",
+                     help="Setting of the live cluster, such as timeout=120."),
+        click.option("--driver", type=Choice(DRIVERS),
+                     help="Driver of the live cluster (default replayer)."),
+        click.option("--context", metavar="NAME",
+                     help="Context of the kubeconfig (default: the current one)."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def cluster_arguments(given: dict[str, Any], wanted: str = "--cluster live") -> dict[str, Any]:
+    """Return the arguments ``cluster`` and ``simulation`` as chosen; remove them from the options.
+
+    ``cluster`` is None for the embedded one, and absent where nothing was said.
+    """
+    kind, context, driver = (given.pop(name) for name in ("cluster", "context", "driver"))
+    pairs, speed, duration = (given.pop(name) for name in ("cluster_pairs", "speed", "duration"))
+    found: dict[str, Any] = {}
+    simulation = {} if duration is None else {"duration": duration}
+    if kind == "live":
+        chosen = {"context": context, "driver": driver, "speed": speed}
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        found["cluster"] = {**chosen, **settings(pairs)}
+    else:
+        for name, value in (("context", context), ("driver", driver), ("cluster-set", pairs)):
+            if value:
+                raise click.UsageError(f"--{name} needs {wanted}")
+        simulation |= {} if speed is None else {"speed": speed}
+        found |= {"cluster": None} if kind == "embedded" else {}
+    return found | ({"simulation": simulation} if simulation else {})
+
+
+def with_context(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments whose live cluster, if any, has a context: the kubeconfig's current one.
+
+    Raises:
+        ClusterError: the kubeconfig cannot be used, the package kubernetes is missing, or the user
+            did not allow the cluster.
+        NotFound: no such context.
+    """
+    cluster = arguments.get("cluster")
+    if cluster is None:
+        return {name: value for name, value in arguments.items() if name != "cluster"}
+    from simgit.kube.live import opened
+    from simgit.repository import live_clusters
+
+    live_clusters.prepare()
+    with opened.permitted(cluster.get("context")) as api:
+        return {**arguments, "cluster": {**cluster, "context": api.context}}
+
+
 def environment_options(function: F) -> F:
     """Add the options that choose the environment."""
+    function = cluster_options(function)
     for option in (
         click.option("--env-set", "env_pairs", multiple=True, metavar="KEY=VALUE",
                      help="Argument of the environment, as JSON."),
@@ -72,6 +140,10 @@ def environment(app: App, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     env_id, pairs = given.pop("env_id"), settings(given.pop("env_pairs"))
     trace, traces = given.pop("trace"), given.pop("traces")
     arguments = {name: value for name in _ARGUMENTS if (value := given.pop(name)) is not None}
+    arguments |= cluster_arguments(given)
+    twice = sorted(pairs.keys() & arguments.keys() & {"cluster", "simulation"})
+    if twice:
+        raise click.UsageError(f"'{twice[0]}' is given by --env-set and by options of its own")
     if trace and traces:
         raise click.UsageError("--trace and --traces cannot be used together")
     if env_id is not None:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.environment_options import SIMKUBE, environment, environment_options
+from simgit.cli.environment_options import (
+    SIMKUBE,
+    environment,
+    environment_options,
+    with_context,
+)
 from simgit.cli.output import Output, number, progress
 from simgit.cli.params import REVISION, RUN, note_new_run
 from simgit.cli.permission import Asker
@@ -56,6 +61,7 @@ def evaluate(
         name, arguments = where, changes
         if where == SIMKUBE:
             name, arguments = environment_of(repo, subject, changes, Asker(repo))
+            arguments = with_context(arguments)
         note_new_run(repo, run)
         if no_record:
             run = None

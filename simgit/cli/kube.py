@@ -1,4 +1,4 @@
-"""``simgit kube``: the cluster of a recorded state, or of a trace file."""
+"""``simgit kube``: the cluster of a recorded state, of a trace file, or a live one."""
 
 from __future__ import annotations
 
@@ -7,28 +7,43 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App, CommandGroup, command
+from simgit.cli.app import App, answer_no, command
+from simgit.cli.environment_options import cluster_arguments, live_options, with_context
+from simgit.cli.live_commands import (
+    KubeGroup,
+    allow,
+    cleanup,
+    nodes_create,
+    nodes_delete,
+    preflight,
+)
 from simgit.cli.output import Output, clean
 from simgit.cli.trace.files import read, write, written
 from simgit.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from simgit.analysis.cluster_comparison import ClusterComparison, Outcomes
     from simgit.analysis.recorded_clusters import Recorded
     from simgit.kube.embedded import EmbeddedCluster
+    from simgit.kube.live.current import CurrentCluster
+    from simgit.kube.observation import Observation
 
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
 
 
-@click.group("kube", cls=CommandGroup)
+@click.group("kube", cls=KubeGroup)
 def kube() -> None:
-    """Show the cluster of a state recorded from SimKube, or of a trace file."""
+    """Show the cluster of a recorded state, of a trace, or a live one, and prepare a live one."""
 
 
 def _of_cluster(function: F) -> F:
     """Add the options that choose a cluster."""
     for option in (
+        click.option("--context", metavar="NAME",
+                     help="With --live: context of the kubeconfig (default: the current one)."),
+        click.option("--live", is_flag=True, help="Show what is on a live cluster now."),
         click.option("--until", type=click.IntRange(0), help="With --trace: second to stop at."),
         click.option(
             "--seed", default=0, help="With --trace: random seed of ties between nodes (default 0)."
@@ -40,7 +55,7 @@ def _of_cluster(function: F) -> F:
             "--trace", metavar="FILE", help="Trace file whose cluster at the end is shown."
         ),
         click.argument("revision", required=False),
-    ):
+    ):  # fmt: skip
         function = option(function)
     return function
 
@@ -52,8 +67,18 @@ def _cluster(
     nodes: int | None,
     seed: int,
     until: int | None,
-) -> EmbeddedCluster:
+    live: bool,
+    context: str | None,
+) -> EmbeddedCluster | CurrentCluster:
+    if live:
+        if revision is not None or trace is not None or nodes is not None or until is not None:
+            raise click.UsageError("--live is the present: it takes no revision and no --trace")
+        from simgit.kube.live.api import Api
+        from simgit.kube.live.current import CurrentCluster
 
+        return CurrentCluster(Api(context))
+    if context is not None:
+        raise click.UsageError("--context needs --live")
     if trace is None:
         if nodes is not None or seed or until is not None:
             raise click.UsageError("--nodes, --seed and --until need --trace")
@@ -199,9 +224,75 @@ def trace(app: App, revision: str | None, output: str | None, as_json: bool) -> 
             out.line(clean(line))
 
 
+@command(
+    "compare",
+    example="""\
+simgit kube compare main@3
+simgit kube compare main@3 --live --driver replayer --speed 100""",
+)
+@click.argument("revision", required=False)
+@click.option("--live", is_flag=True, help="Replay the trace on a live cluster too.")
+@live_options
+def compare(app: App, revision: str | None, live: bool, as_json: bool, **given: Any) -> None:
+    """Compare what the embedded cluster makes of a state's trace with a live one, or the record.
+
+    Without --live the recorded counts are compared, which tells most of a live run. With --live the
+    trace is replayed on a live cluster, and pods are compared by workload; the embedded cluster
+    gets the live one's nodes. Exits with 1 if anything differs.
+    """
+    from simgit.analysis.cluster_comparison import compare_live, compare_recorded
+    from simgit.kube.live.driver import LiveSettings
+    from simgit.refs.names import HEAD
+
+    options = {**given, "cluster": "live" if live else None, "duration": None}
+    chosen = cluster_arguments(options, "--live")
+    found = _recorded(app, revision)
+    if live:
+        before = found.setup.live
+        settings = {**(before.plain() if before is not None else {}), **chosen["cluster"]}
+        compared = compare_live(
+            found, LiveSettings.of(with_context({"cluster": settings})["cluster"])
+        )
+    else:
+        with app.repository() as repo:
+            run = repo.state(revision or HEAD).run
+            facts = repo.runs[run].metadata.get("cluster") if run is not None else None
+        compared = compare_recorded(found, facts if isinstance(facts, Mapping) else {})
+    with app.output() as out:
+        out.json(compared.plain()) if as_json else _write_comparison(out, compared)
+    if not compared.agrees:
+        answer_no()
+
+
+def _write_comparison(out: Output, found: ClusterComparison) -> None:
+    rows: list[list[Any]] = [[("", "bold"), ("observation", "bold")]]
+    seen = [("recorded", found.recorded), ("embedded", found.embedded), ("live", found.live)]
+    rows += [[name, _counted(each)] for name, each in seen if each is not None]
+    out.table(rows)
+    for group in found.groups:
+        if not group.agrees:
+            subject = f"{group.namespace} {group.workload} ({group.cpu} CPU, {group.memory})"
+            out.line(
+                f"{clean(subject)}: embedded {_told(group.embedded)}; live {_told(group.live)}"
+            )
+    if not found.same_nodes:
+        out.line("recorded with other nodes than the live cluster has: its counts may differ")
+    out.line(out.paint("agree", "good") if found.agrees else out.paint("differ", "bad"))
+
+
+def _counted(seen: Observation) -> str:
+    return clean(", ".join(f"{name} {value}" for name, value in seen.plain().items()))
+
+
+def _told(outcomes: Outcomes) -> str:
+    return ", ".join(f"{n} {clean(what)}" for what, n in sorted(outcomes.items())) or "none"
+
+
 def _table(out: Output, heads: list[str], rows: list[list[Any]], right: tuple[int, ...]) -> None:
     out.table([[(head, "bold") for head in heads], *rows], right=right, fit=True)
 
 
-for _command in (pods, nodes, events, trace):
+for _command in (
+    pods, nodes, events, trace, compare, preflight, allow, cleanup, nodes_create, nodes_delete,
+):  # fmt: skip
     kube.add_command(_command)

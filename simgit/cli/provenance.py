@@ -23,8 +23,8 @@ simgit provenance --dry-run -- python train.py --api-key 12345""",
 def provenance(app: App, words: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Show what is recorded of where a run comes from.
 
-    That is versions, machine, command line, git commit and diff. Values that look like secrets are
-    masked before anything is stored.
+    That is versions, machine, command line, git commit and diff, and the facts of a live cluster.
+    Values that look like secrets are masked before anything is stored.
 
     With --dry-run nothing is read from a repository and nothing is stored: it shows what a recorder
     would record if it were started here, with COMMAND as its command line.
@@ -49,6 +49,7 @@ def _collected(words: tuple[str, ...]) -> tuple[dict[str, Any], str | None]:
 
 def _recorded(app: App, words: tuple[str, ...]) -> tuple[dict[str, Any], str | None]:
     from simgit.gym.recording.session import DIFF
+    from simgit.gym.spec.provenance import CLUSTER
 
     if len(words) > 1:
         raise click.UsageError(f"provenance takes one run, got {len(words)}; see --dry-run")
@@ -57,6 +58,8 @@ def _recorded(app: App, words: tuple[str, ...]) -> tuple[dict[str, Any], str | N
         facts = info.metadata.get("provenance")
         if not isinstance(facts, dict):
             raise NotFound(f"run '{info.name}' was recorded without its provenance", name=info.name)
+        if isinstance(cluster := info.metadata.get(CLUSTER), dict):
+            facts = {**facts, CLUSTER: cluster}
         code = facts.get("code")
         is_changed = isinstance(code, dict) and code.get("changed")
         for state in repo.log(info.name, reverse=True) if is_changed else ():

@@ -57,9 +57,11 @@ def _known(words: list[str], typed: str) -> dict[str, str] | None:
 
 
 def _inner(path: str) -> dict[str, str]:
-    """Return the commands of a group; none for a command."""
+    """Return the words that may follow those of a group; none for a command."""
     start = f"{path} "
-    return {name.removeprefix(start): "" for name in OPTIONS if name.startswith(start)}
+    return {
+        name.removeprefix(start).partition(" ")[0]: "" for name in OPTIONS if name.startswith(start)
+    }
 
 
 def _zsh(word: str, text: str) -> str:

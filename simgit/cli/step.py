@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.environment_options import ORDERS, REWARDS, VECTORS
+from simgit.cli.environment_options import (
+    ORDERS,
+    REWARDS,
+    VECTORS,
+    cluster_arguments,
+    cluster_options,
+    with_context,
+)
 from simgit.cli.output import Output, clean
 from simgit.cli.params import Choice
 from simgit.cli.trace.files import PIPE, read, write, written
 
 if TYPE_CHECKING:
-    from simgit.kube.embedded import EmbeddedCluster
+    from simgit.kube.cluster import ClusterRows
     from simgit.kube.task.loop import Loop, Step
     from simgit.kube.trace.model import Trace
 
@@ -59,6 +67,7 @@ simgit step --trace cpu-heavy --agent train/cpu-slight-dqn-1""",
     help="Random seed of ties between nodes, and of --agent random (default 0).",
 )
 @click.option("-o", "--output", metavar="FILE", help="File to write the changed trace to.")
+@cluster_options
 def step(
     app: App, source: str, output: str | None, agent: str | None, as_json: bool, **given: Any
 ) -> None:
@@ -77,14 +86,18 @@ def step(
     one_of(action=given["action"], agent=agent)
     trace, named = _trace(app, source), given.pop("action")
     action = action_name(int(named) if named and named.isdecimal() else named or "noop")
-    nodes, seed = given.pop("nodes"), given.pop("seed")
-    loop = Loop(Task(**given), cluster_setup(nodes), trace, seed)
-    loop.warn_of_unmodelled()
-    first = loop.start()
-    before = loop.vector(first)
-    if agent is not None:
-        action = _decided(app, agent, loop, before, seed)
-    taken = loop.step(action)
+    nodes, seed, cluster = given.pop("nodes"), given.pop("seed"), cluster_arguments(given)
+    setup = cluster_setup(nodes, **with_context(cluster))
+    loop = Loop(Task(**given), setup, trace, seed)
+    loop.keeps_rows = True
+    if setup.live is None:
+        loop.warn_of_unmodelled()
+    with closing(setup):
+        first = loop.start()
+        before = loop.vector(first)
+        if agent is not None:
+            action = _decided(app, agent, loop, before, seed)
+        taken = loop.step(action)
     if output is not None:
         write(app, output, loop.trace)
     record = _record(loop, first, taken, {"before": before, "after": loop.vector(taken)})
@@ -92,7 +105,7 @@ def step(
         if as_json:
             out.json(record | ({} if output is None else written(output, loop.trace)))
         else:
-            _write(out, record, loop.cluster)
+            _write(out, record, loop.cluster if taken.observation.valid else None)
 
 
 def _trace(app: App, source: str) -> Trace:
@@ -144,7 +157,7 @@ def _seen(step: Step, vector: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(out: Output, record: dict[str, Any], cluster: EmbeddedCluster) -> None:
+def _write(out: Output, record: dict[str, Any], cluster: ClusterRows | None) -> None:
     info, reward = record["action_info"], record["reward"]
     changes = ", ".join(record["changes"]) or "no changes"
     told = f"blocked: {info['error']}" if info["blocked"] else changes
@@ -179,10 +192,10 @@ def _numbers(seen: dict[str, Any]) -> str:
     return " ".join(f"{each:g}" for each in seen["vector"])
 
 
-def _reasons(cluster: EmbeddedCluster) -> list[str]:
+def _reasons(cluster: ClusterRows | None) -> list[str]:
     """Return each reason to wait with the number of pods that wait for it."""
     counts: dict[str, int] = {}
-    for pod in cluster.pods():
+    for pod in [] if cluster is None else cluster.pods():
         if pod["phase"] == "Pending":
             reason = pod["message"] or "starting"
             counts[reason] = counts.get(reason, 0) + 1

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.environment_options import SIMKUBE, environment, environment_options
+from simgit.cli.environment_options import (
+    SIMKUBE,
+    environment,
+    environment_options,
+    with_context,
+)
 from simgit.cli.learning_report import (
     announce_training,
     bar,
     learning_curve,
     summary,
+    told_steps,
     write,
 )
 from simgit.cli.output import Output, progress, say
@@ -24,7 +30,7 @@ from simgit.cli.params import RUN, Choice, note_new_run, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.cli.train_sb3 import PREFIX, STEPS, check_options, is_sb3
-from simgit.errors import AlreadyExists, NotFound
+from simgit.errors import AlreadyExists, ClusterError, NotFound
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -115,13 +121,15 @@ def train(
 ) -> None:
     """Train an agent, and record every step as a state, with checkpoints attached.
 
-    Without --env the environment is SimKube on the embedded cluster. Training may be interrupted
-    at any time; --resume continues exactly from the newest checkpoint. It also continues a run that
-    was branched off a training, with that run's own settings. Each checkpoint is evaluated, and
-    the best one stands for the run, since the last need not be the best.
+    Without --env the environment is SimKube on the embedded cluster, or on a real one (--cluster
+    live), where nothing but the training runs unless --trials asks for it. Training may be
+    interrupted at any time; --resume continues exactly from the newest checkpoint. It also
+    continues a run that was branched off a training, with that run's own settings. Each checkpoint
+    is evaluated, and the best one stands for the run, since the last need not be the best.
     """
     _check_files(app, curve, out)
     where, arguments = environment(app, given)
+    arguments = with_context(arguments)
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {key.removeprefix("agent."): value for key, value in settings(pairs).items()}
     of_sb3 = {"episodes": episodes, "trials": trials, "out": out}
@@ -196,6 +204,8 @@ def _begin(
     label = _label(where, arguments)
     shown = {key: value for key, value in arguments.items() if key != "trace"}
     about = {"id": where, **({"trace": label} if "trace" in arguments else {}), **shown}
+    if "cluster" in arguments and given["trials"] is None:
+        given["trials"] = 0  # each is whole episodes more on the live cluster
     times = {name: value for name, value in given.items() if value is not None}
     config = Config(agent, chosen, **times, environment=about)
     note_new_run(repo, run)
@@ -256,11 +266,15 @@ def _go(
         with training, bar(training) as tell:
             training.finish(
                 tell if folder is None else folder.telling(tell),
-                None if folder is None else folder.step,
+                told_steps(training, None if folder is None else folder.step),
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ClusterError) as error:
+        if repo.runs[run].oid is None:
+            repo.delete_run(run)  # its first episode did not begin
+            raise
         repo.set_status(run, "paused")
-        say(f"interrupted; resume with: simgit train --resume --run {run}")
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        say(f"{what}; resume with: simgit train --resume --run {run}")
         raise
     if folder is not None:
         folder.finish()

@@ -1,6 +1,6 @@
 """The interface of a cluster: apply objects, let time pass, observe.
 
-The embedded cluster is the first implementation; a live one follows.
+The embedded cluster implements it, and the live ones of ``simgit.kube.live``.
 ``simgit.testing.cluster_contract`` checks what every implementation must do.
 """
 
@@ -23,7 +23,33 @@ class PodSelection:
     label: str = "app"
 
 
-class KubeCluster(Protocol):
+class ClusterRows(Protocol):
+    """What is shown of a cluster."""
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Return a row for each pod, the oldest first."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return a row for each node."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRows:
+    """The rows of a cluster that is changed or emptied afterwards."""
+
+    kept_pods: list[dict[str, Any]]
+    kept_nodes: list[dict[str, Any]]
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Return a row for each pod, the oldest first."""
+        return self.kept_pods
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return a row for each node."""
+        return self.kept_nodes
+
+
+class KubeCluster(ClusterRows, Protocol):
     """A cluster that simulations run on. Times are seconds."""
 
     @property
@@ -41,12 +67,6 @@ class KubeCluster(Protocol):
 
     def observe(self, selection: PodSelection) -> Observation:
         """Count pods; a failure gives an observation without counts, never one of zeros."""
-
-    def pods(self) -> list[dict[str, Any]]:
-        """Return a row for each pod, the oldest first."""
-
-    def nodes(self) -> list[dict[str, Any]]:
-        """Return a row for each node."""
 
     def events(self) -> list[dict[str, Any]]:
         """Return a row for each event, the oldest first."""

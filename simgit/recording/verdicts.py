@@ -18,6 +18,8 @@ BY_PROCESS: Final = "depends on the process"
 DIVERGES: Final = "not deterministic"
 UNKNOWN: Final = "unknown"
 NOT_CHECKED: Final = "not checked"
+LIVE: Final = "live"
+"""Recorded on a live cluster, which need not repeat: nothing is re-executed."""
 REEXECUTE: Final = "reexecute"
 """The key of a run's metadata that is False if its environment must not be re-executed unasked."""
 LEFT_OUT: Final = "wrappers_left_out"
@@ -31,7 +33,7 @@ class Verdict:
 
     Attributes:
         result: "exact" (from snapshots), "exact by replay", "depends on the process",
-            "not deterministic", "unknown", "not checked".
+            "not deterministic", "unknown", "not checked", "live".
         driver: the driver of the snapshots, None if no snapshot was tried.
         details: ``format`` of the snapshots, ``upto`` which step the run was recorded,
             ``snapshots`` (how many were ``checked``, ``of`` how many, up to which ``step``), the
@@ -66,6 +68,7 @@ class Verification:
         divergence: the difference at ``stop``, None if all states agree.
         verdict: the verdict on a whole run and its snapshots; None where only a part was
             re-executed, or snapshots were not asked for.
+        is_live: True if the states were recorded on a live cluster: nothing was re-executed.
     """
 
     start: int
@@ -73,10 +76,13 @@ class Verification:
     seconds: float
     divergence: Divergence | None
     verdict: Verdict | None = None
+    is_live: bool = False
 
     @property
     def is_exact(self) -> bool:
         """True if all states agree, and all snapshots that were tried continue as recorded."""
+        if self.is_live:
+            return False
         wrong = self.verdict is not None and "from" in self.verdict.details
         return self.divergence is None and not wrong
 
@@ -84,9 +90,11 @@ class Verification:
         """Return the result as data for JSON."""
         found: dict[str, Any] = {
             "start": self.start, "stop": self.stop, "seconds": self.seconds,
-            "exact": self.is_exact,
+            "exact": None if self.is_live else self.is_exact,
             "verdict": None if self.verdict is None else self.verdict.to_json(),
         }  # fmt: skip
+        if self.is_live:
+            found["live"] = True
         if self.divergence is not None:
             names = ("step", "field", "recorded", "found")
             found |= {name: getattr(self.divergence, name) for name in names}

@@ -400,6 +400,8 @@ class Runs:
         verdict = self._verdict(txn, self.refs.run(txn, start.run).record)
         if verdict in _EXACT or not self._is_of_environment(txn, origin):
             return None
+        if verdict == "live":
+            return f"run '{start.run}' is live: what follows may be otherwise than recorded"
         if verdict == "not deterministic":
             return f"run '{start.run}' is not deterministic and cannot be resumed exactly"
         if verdict == "depends on the process":

@@ -14,7 +14,9 @@ from typing import BinaryIO, Final
 
 from simgit.errors import StorageError
 
-NAMES: Final = ("data.mdb", "lock.mdb", "reserve", "format", "lease", "origin", "owner")
+NAMES: Final = (
+    "data.mdb", "lock.mdb", "reserve", "format", "lease", "origin", "owner", "live-leftovers",
+)  # fmt: skip
 _SAFE: Final = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)

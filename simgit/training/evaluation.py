@@ -163,7 +163,25 @@ def environment_of(
             origin = RecordedPath(repo, repo.resolve(subject)).origin
             check({"environment": described}, Permit(repo, origin, trust))
     name = described.get("id") or "simgit/SimKube-v0"
-    return name, {**(described.get("kwargs") or {}), **changes}
+    return name, _changed(dict(described.get("kwargs") or {}), dict(changes))
+
+
+def _changed(recorded: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return recorded arguments with changes, also with those from one kind of cluster to another.
+
+    Of ``simulation`` and ``cluster`` the fields that are not named stay as they are.
+    """
+    simulation = dict(recorded.get("simulation") or {})
+    if changes.get("cluster") is not None:
+        kept = recorded.get("cluster") or {"speed": simulation.get("speed", 1.0)}
+        changes["cluster"] = {**kept, **changes["cluster"]}
+        simulation = {k: v for k, v in simulation.items() if k not in ("speed", "prefix")}
+        recorded = {k: v for k, v in recorded.items() if k not in ("nodes", "faults")}
+    if simulation:
+        recorded["simulation"] = simulation
+        if isinstance(changes.get("simulation"), Mapping):
+            changes["simulation"] = {**simulation, **changes["simulation"]}
+    return {**recorded, **changes}
 
 
 # --- the evaluation ---
@@ -201,23 +219,27 @@ def evaluate(
     state = meant(repo, subject)  # before anything is made that it may not fit
     traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
     env: Any = make(environment, **dict(arguments))
-    view = View(env)
-    agent = agent_of(repo, subject, view.size, view.actions, seed)
-    if run is not None and repo is not None:
-        config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
-        env = Recorder(env, repo, run, config=config)
-        run = env.run
+    recorded = None
     try:
+        view = View(env)
+        agent = agent_of(repo, subject, view.size, view.actions, seed)
+        if run is not None and repo is not None:
+            config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
+            env = Recorder(env, repo, run, config=config)
+            recorded = env.run
         results = play(env, agent, view, tasks(traces, episodes), seed, tell)
     finally:
         env.close()
-    fewest = fewest_steps(traces, arguments.get("target", 3))
+        if recorded is not None and repo is not None and repo.runs[recorded].oid is None:
+            repo.delete_run(recorded)  # its first episode did not begin
+    is_live = arguments.get("cluster") is not None  # whose nodes may be others
+    fewest = {} if is_live else fewest_steps(traces, arguments.get("target", 3))
     names = list(traces) or [environment]
     scores = [
         score(name, results[i * episodes : (i + 1) * episodes], fewest)
         for i, name in enumerate(names)
     ]
-    return Evaluation(subject, scores, score("all", results, fewest), run, state)
+    return Evaluation(subject, scores, score("all", results, fewest), recorded, state)
 
 
 def tasks(traces: Iterable[str], episodes: int) -> Iterator[dict[str, Any] | None]:

@@ -138,9 +138,13 @@ def train(
             f"run '{run}' has states already: resume it, or name another run", name=run
         )
     env = make(environment, **dict(arguments or {}))
-    view = View(env)
-    agent = config.make_agent(view.size, view.actions)
-    recorder = Recorder(env, repo, run, config=config.plain(), **options)
+    try:
+        view = View(env)
+        agent = config.make_agent(view.size, view.actions)
+        recorder = Recorder(env, repo, run, config=config.plain(), **options)
+    except BaseException:
+        env.close()
+        raise
     return Training(repo, recorder, agent, lambda: config, view)
 
 

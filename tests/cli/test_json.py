@@ -55,7 +55,10 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("kube", "pods", "t1"), ("kube", "nodes", "t1"), ("kube", "events", "t1"),
     ("kube", "trace", "t1"), ("completion", "bash"),
 )  # fmt: skip
-ELSEWHERE = {"play", "purge", "restore", "trace edit", "trace filter"}
+ELSEWHERE = {
+    "play", "purge", "restore", "trace edit", "trace filter", "kube preflight", "kube allow",
+    "kube cleanup", "kube nodes create", "kube nodes delete",
+}  # fmt: skip
 """Commands that other tests call with --json, and ``play``, which needs a person."""
 
 

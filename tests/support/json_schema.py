@@ -31,9 +31,11 @@ def command_of(words: list[str]) -> str:
     """Return the command that words of the command line name, such as ``trace show``."""
     names: list[str] = []
     group: click.Command | None = cli
-    for word in words:
+    for word, following in zip(words, (*words[1:], ""), strict=True):
         if not isinstance(group, click.Group):
             break
+        both = f"{word} {following}"  # some commands have two words
+        word = both if both in getattr(group, "commands", ()) else word
         found = group.get_command(click.Context(group), word)
         if found is not None:
             names.append(word)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from simgit.kube.cluster import KubeCluster
+from simgit.kube.cluster import ClusterRows
 from simgit.kube.quantity import parse_quantity
 from simgit.plot.bins import NodeBox, Pixels, PodBox, node_bins
 
@@ -14,7 +14,7 @@ _WIDTH: Final = 20
 _NAMES: Final = 6
 
 
-def cluster_image(cluster: KubeCluster, title: str) -> Pixels:
+def cluster_image(cluster: ClusterRows, title: str) -> Pixels:
     """Return an image of nodes and pods; its size depends only on the number of nodes."""
     pods, nodes = cluster.pods(), cluster.nodes()
     placed: dict[str, list[PodBox]] = {node["name"]: [] for node in nodes}
@@ -41,7 +41,7 @@ def _box(pod: Row, node: Row) -> PodBox:
     return PodBox(_share(pod, node, "cpu"), _share(pod, node, "memory"), bool(pod["ready"]))
 
 
-def cluster_text(cluster: KubeCluster) -> str:
+def cluster_text(cluster: ClusterRows) -> str:
     """Return a line for each node and each reason why pods wait."""
     pods, nodes = cluster.pods(), cluster.nodes()
     return "\n".join([*map(_node_line, nodes), *_waiting_lines(pods)])

@@ -21,6 +21,7 @@ from simgit.kube.task.task import Order, Task
 from simgit.kube.task.vectors import Vector, vector_bounds
 from simgit.kube.trace.sktrace import dump_trace, load_trace
 from simgit.plot.bins import NodeBox, Pixels, node_bins
+from simgit.repository import live_clusters
 
 ID: Final = "simgit/SimKube-v0"
 ENTRY_POINT: Final = "simgit.gym.envs.simkube:SimKubeEnv"
@@ -58,6 +59,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         nodes: Nodes = None,
         simulation: Mapping[str, Any] | None = None,
         faults: Mapping[str, Any] | None = None,
+        cluster: Mapping[str, Any] | None = None,
         seed: int = 0,
         render_mode: str | None = None,
     ) -> None:
@@ -79,6 +81,9 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             nodes: the number of nodes, or their fields; None for three of 16 CPU and 32Gi.
             simulation: speed, duration, delays and linger; see ``simgit.kube.simulation``.
             faults: injected faults; see ``simgit.kube.embedded.faults``.
+            cluster: settings of a real cluster (``context``, ``driver``, …; see
+                ``simgit.kube.live.driver.LiveSettings``), which has nodes and faults of its own;
+                None for the embedded one.
             seed: the random seed until reset is given another.
             render_mode: None, 'ansi', or 'rgb_array': nodes as bins filled by pods.
 
@@ -93,7 +98,9 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         self.task = Task(
             target, reward, workload, tuple(actions or ()), vector, order, step_penalty
         )
-        self.setup = cluster_setup(nodes, simulation, faults)
+        self.setup = cluster_setup(nodes, simulation, faults, cluster)
+        if self.is_live:
+            live_clusters.prepare()
         self._traces = catalogue(trace)
         self._seed = seed
         self._np_random, self._np_random_seed = seeding.np_random(seed)
@@ -106,6 +113,22 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         low, high = vector_bounds(vector)
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
         self.action_space = spaces.Discrete(len(self.task.actions))
+
+    @property
+    def is_live(self) -> bool:
+        """True on a real cluster, whose outcomes need not repeat: nothing is re-executed."""
+        return self.setup.live is not None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of a real cluster (versions, nodes), empty for the embedded one.
+
+        Raises ClusterError if it cannot be used; nothing was sent to it before.
+        """
+        return self.setup.facts()
+
+    def close(self) -> None:
+        """Close the connections to a real cluster."""
+        self.setup.close()
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -158,6 +181,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         self._name = names[int(self.np_random.integers(len(names))) if len(names) > 1 else 0]
         trace = traces[self._name]
         self.loop = Loop(task, self.setup, trace, int(self.np_random.integers(2**62)))
+        self.loop.keeps_rows = self.render_mode is not None
         self._steps = 0
         step = self.loop.start()
         return self.loop.vector(step), {**step.info(), **self._beginning()}
@@ -230,6 +254,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             task = evolve(task, target=state["target"])
         loop = Loop(task, self.setup, base)
         loop.restore(state)
+        loop.keeps_rows = self.render_mode is not None
         self.loop, self._name, self._steps = loop, name, state["steps"]
 
     def render(self) -> Any:
@@ -243,7 +268,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         try:
             return cluster_image(self.loop.cluster, title)
         except ClusterError:
-            unseen = [NodeBox(node.name, ()) for node in self.setup.nodes]
+            unseen = [] if self.is_live else [NodeBox(node.name, ()) for node in self.setup.nodes]
             return node_bins(unseen, (), f"{title}: not seen")
 
     def _text(self) -> str:

@@ -16,6 +16,7 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
+from simgit.gym.recording.answers import RecordedAnswers
 from simgit.gym.recording.catch_up import moved, state_of
 from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
@@ -39,9 +40,10 @@ from simgit.gym.recording.volatile import ignored_paths, volatile_paths
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import STEP_SECONDS, restore
-from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE, ignored
+from simgit.gym.restoring.run_notes import LEFT_OUT, LIVE, REEXECUTE, VERDICT, Verdict, ignored
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust
+from simgit.gym.spec.provenance import CLUSTER
 from simgit.gym.spec.values import (
     BOOLS,
     cast_for,
@@ -128,7 +130,10 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
                 of snapshots is malformed.
         """
         episodes, steps = load_trigger(episode_trigger), load_trigger(step_trigger)
-        self._snapshots = Snapshots(snapshots, episodes, steps)
+        is_live = self._is_live = getattr(env.unwrapped, "is_live", False)
+        if is_live:
+            snapshots, episodes, steps = 1, None, None  # nothing is re-executed: each has its own
+        self._snapshots = Snapshots(snapshots, episodes, steps, at_ends=is_live)
         saved = {"run": run, "provenance": provenance, "self_check": self_check, **flush}
         saved |= {} if unencodable == SKIP else {"unencodable": unencodable}
         given = {"ignore": ignored_paths(ignore), "volatile": volatile_paths(volatile)}
@@ -140,6 +145,8 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         RecordConstructorArgs.__init__(self, repo=_path(repo), **saved)
         gymnasium.Wrapper.__init__(self, env)
         self._repo = open_repository(repo)
+        core: Any = env.unwrapped
+        facts = core.facts() if is_live else {}  # before anything is written
         self._session = Session(
             self._repo, run, specs.describe(env), config=config, provenance=provenance,
             unencodable=unencodable, ignore=ignore, volatile=volatile, options=flush,
@@ -151,6 +158,8 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._begin()
         may, missing = may_reexecute(env), specs.left_out(env)
         marks = {**({} if may else {REEXECUTE: False}), **({LEFT_OUT: missing} if missing else {})}
+        if is_live:
+            marks |= {VERDICT: Verdict(LIVE).to_json(), **({CLUSTER: facts} if provenance else {})}
         if marks and self._count < 0:
             self._session.noter()(marks)
         self._check = SelfCheck(self_check and may and self._count < 0)
@@ -185,7 +194,9 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         """Restore a run's newest state, and return a recorder that continues the run.
 
         With ``at`` an earlier state of the run is restored: up to the newest state each step is
-        compared with the recorded one, then steps are appended.
+        compared with the recorded one, then steps are appended. Of a live run, which is not
+        re-executed, the newest state is restored, and the steps up to there are answered from what
+        was recorded.
 
         Args:
             repo: the repository.
@@ -207,13 +218,18 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             start = repo.resolve(run) if at is None else state_of(repo, run, at)
             step = repo.state(start).step
         check_open(repo, run)
+        path = RecordedPath(repo, run)
+        if path.is_live:
+            start = path.oid
         if start is not None:
             reached = (
                 f"{run}@{repo.state(moved(repo, start)).step}"  # the run's own history is meant
             )
             made = restore(repo, reached, env=env, trust=trust, progress=progress)
         else:
-            made = RecordedPath(repo, run).make(trust) if env is None else env
+            made = path.make(trust) if env is None else env
+        if path.is_live and step < path.step:
+            made = RecordedAnswers(made, path.trajectory[step + 1 :])
         try:
             recorder = cls(made, repo, run, **options)
         except BaseException:
@@ -349,6 +365,8 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             target = self._session.recorder
             self._snapshots.after_reset(self.env, self._count, self._episodes, target)
             self._next = self._snapshots.next
+            if self._is_live:
+                self.flush()  # it took minutes, and cannot be had again
         else:
             self._caught_up()
         return result
@@ -459,6 +477,8 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             self._next = self._snapshots.next
             if self._check.is_due(self._count):
                 self._session.check()
+            if self._is_live:
+                self.flush()
         else:
             self._caught_up()
         return result

@@ -26,8 +26,10 @@ PATIENCE: Final = 10.0
 def may_reexecute(env: Any) -> bool:
     """Return True unless an environment's metadata say that it must not be re-executed.
 
-    (``{"simgit": {"reexecute": False}}``: it holds a device, or a connection.)
+    (``{"simgit": {"reexecute": False}}``: it holds a device, or a connection; or it is live.)
     """
+    if getattr(env.unwrapped, "is_live", False):
+        return False
     declared = (getattr(env, "metadata", None) or {}).get("simgit")
     return not (isinstance(declared, dict) and declared.get("reexecute") is False)
 

@@ -49,8 +49,12 @@ class Snapshots:
         episode_trigger: Trigger | None,
         step_trigger: Trigger | None,
         driver: SnapshotTaker | None = None,
+        *,
+        at_ends: bool = False,
     ) -> None:
         """Take the user's choice, see ``Recorder``, and a driver if it is known already.
+
+        ``at_ends`` also takes snapshots of an episode's last state, which is otherwise re-executed.
 
         Raises:
             InvalidInput: the choice is malformed.
@@ -59,6 +63,7 @@ class Snapshots:
         choice = checked_choice(choice)
         self._driver = None if isinstance(choice, (str, int)) else choice
         self._known = driver
+        self._at_ends = at_ends
         self._form = pack if self._driver is None and driver is None else _as_it_is
         self._is_on = choice is not None or triggered
         self._episode_trigger = episode_trigger
@@ -124,7 +129,7 @@ class Snapshots:
         self._schedule.stepped(seconds)
         if self._is_on:
             self._choose(env)
-            if self._is_on and self._where() == "any" and not ended:
+            if self._is_on and self._where() == "any" and (self._at_ends or not ended):
                 self._after_plain_step(env, count, target)
         self._schedule.plan(count)
 

@@ -105,6 +105,11 @@ class RecordedPath:
         return found.fields
 
     @cached_property
+    def is_live(self) -> bool:
+        """True if the states were recorded on a live cluster: they are not re-executed."""
+        return specs.is_live(self.spec)
+
+    @cached_property
     def reseeds(self) -> Seeds:
         """The steps on the way to the state at which random generators were reseeded."""
         return reseeds(self.repo, self.oid, self.run, self.runs)

@@ -68,9 +68,12 @@ class Reexecution:
 
         Raises:
             Divergence: the environment returned something else than recorded, or raised.
-            InvalidInput: a state has neither an action nor a reset.
+            InvalidInput: a state has neither an action nor a reset, or the environment is one on
+                a live cluster.
         """
         for state in recorded_steps(states):
+            if getattr(self._env.unwrapped, "is_live", False):
+                raise InvalidInput("live: not re-executed, since a live cluster need not repeat")
             if _moves(state, states):
                 if state.step - 1 in self._reseeds:
                     drivers.select(self._env).reseed(self._env, self._reseeds[state.step - 1])

@@ -186,6 +186,10 @@ def plans(path: RecordedPath, env: Any, trust: Trust) -> Iterator[RestorePlan]:
     comes out the same again: then they are the last plan, with a warning.
     """
     nearest = from_snapshot(path, trust, path.step)
+    if path.is_live:
+        if nearest is not None and nearest.cost == 0:
+            yield replace(nearest, doubt="")
+        return
     found = nearest
     if found is not None and snapshots_fail(path.recorded_in, found.driver):
         found = None
@@ -432,6 +436,11 @@ def _nothing(path: RecordedPath, trust: Trust) -> InvalidInput:
                 "whoever recorded it: trust what is in this repository with 'simgit trust'",
                 oid=path.oid,
             )
+    if path.is_live:
+        return InvalidInput(
+            f"cannot restore state '{short}': it has no snapshot, and is not re-executed (live)",
+            oid=path.oid,
+        )
     return InvalidInput(
         f"cannot restore state '{short}': no state before it has a snapshot, and its first "
         "reset had no seed",
@@ -488,7 +497,14 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
 
 
 def _warn_of_process(path: RecordedPath) -> None:
-    """Warn if the run of a state is known to depend on the process, or not to be deterministic."""
+    """Warn if the run of a state is live, depends on the process, or is not deterministic."""
+    if path.is_live:
+        warn(
+            f"state '{path.oid.short()}' is of a live run: its trace and counts are restored, and "
+            "what follows may be otherwise than recorded",
+            Unverified,
+        )
+        return
     verdict = verdict_of(path.recorded_in)
     known = {BY_PROCESS: "depends on the process", DIVERGES: "is not deterministic"}
     if verdict is not None and verdict.result in known:

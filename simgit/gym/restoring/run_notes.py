@@ -13,6 +13,7 @@ from simgit.recording.verdicts import (
     EXACT,
     IGNORE,
     LEFT_OUT,
+    LIVE,
     NOT_CHECKED,
     REEXECUTE,
     UNKNOWN,
@@ -85,8 +86,7 @@ def _recorders(repo: Repository, state: Oid, names: Sequence[str]) -> list[str]:
 
 
 __all__ = [
-    "BY_PROCESS", "BY_REPLAY", "DIVERGES", "EXACT", "IGNORE", "LEFT_OUT", "NOT_CHECKED",
-    "REEXECUTE",
-    "UNKNOWN", "VERDICT", "VOLATILE", "Verdict", "ignored", "is_of", "note", "noted", "own",
-    "replay_differs", "runs_of", "snapshots_fail", "verdict_of", "vouches",
+    "BY_PROCESS", "BY_REPLAY", "DIVERGES", "EXACT", "IGNORE", "LEFT_OUT", "LIVE",
+    "NOT_CHECKED", "REEXECUTE", "UNKNOWN", "VERDICT", "VOLATILE", "Verdict", "ignored", "is_of",
+    "note", "noted", "own", "replay_differs", "runs_of", "snapshots_fail", "verdict_of", "vouches",
 ]  # fmt: skip

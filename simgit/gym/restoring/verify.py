@@ -17,6 +17,7 @@ from simgit.gym.restoring.run_notes import (
     BY_REPLAY,
     DIVERGES,
     EXACT,
+    LIVE,
     UNKNOWN,
     Verdict,
     own,
@@ -57,6 +58,9 @@ def verify(
         snapshots: the greatest number of a run's snapshots to continue from, evenly spread, each
             in a new process and up to the next one of them (default 12); 0 for none.
 
+    What was recorded on a live cluster is not re-executed: nothing is compared, see
+    ``Verification.is_live``.
+
     Raises:
         NotFound, InvalidInput, Untrusted: see ``restore``.
     """
@@ -65,6 +69,8 @@ def verify(
     if not len(states):
         raise InvalidInput(f"'{revision}' has no states to re-execute")
     end = path_to_last(repo, states, revision)
+    if end.is_live and make is None:
+        return Verification(states.start, states.start, 0.0, None, is_live=True)
     begun, done = perf_counter(), 0
     failed: Divergence | None = None
     for start, stop in sessions(end, states):
@@ -171,15 +177,18 @@ def judge(repo: Repository, run: str, *, trust: Trust = None, seconds: float = S
         InvalidInput, Untrusted: see ``restore``.
     """
     repo.runs[run]  # raises NotFound
-    verdict = check_run(
-        repo, run, seconds=seconds, trust=_elsewhere(RecordedPath(repo, run), trust)
-    )
+    path = RecordedPath(repo, run)
+    if path.is_live:
+        return Verdict(LIVE)
+    verdict = check_run(repo, run, seconds=seconds, trust=_elsewhere(path, trust))
     note_verdict(repo, run, verdict)
     return verdict
 
 
 def note(repo: Repository, run: str, found: Verification) -> None:
     """Note the verdict of verifying a whole run, unless that says less than the one it has."""
+    if found.is_live:
+        return
     known = verdict_of(own(repo, [repo.runs[run]])) or Verdict(UNKNOWN)
     verdict = found.verdict
     if verdict is None:

@@ -108,6 +108,8 @@ def why_unsafe(data: Mapping[str, Any]) -> str | None:
     name, entry = described.get("id"), described.get("entry_point")
     if not _is_known(name, entry):
         return f"environment '{name or entry}' is not registered here"
+    if name == _SIMKUBE and (described.get("kwargs") or {}).get("cluster") is not None:
+        return f"environment '{name}' runs on a live cluster"
     if not are_plain(described.get("kwargs"), name):
         return f"environment '{name or entry}' was made with arguments that may name files"
     for each in data.get("wrappers", ()):

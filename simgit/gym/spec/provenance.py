@@ -26,6 +26,8 @@ PACKAGES: Final = {
 MAX_DIFF: Final = 256 << 10
 """Bytes of a diff that are recorded at most."""
 MAX_COMMAND: Final = 8 << 10
+CLUSTER: Final = "cluster"
+"""The key of a run's metadata for the facts of its live cluster: versions, nodes, hashes."""
 _PACKAGE: Final = Path(__file__).resolve().parents[2]
 _GIT_SECONDS: Final = 5
 _GIT_SETTINGS: Final = (

@@ -114,6 +114,14 @@ def make(
     return env
 
 
+def is_live(data: Mapping[str, Any]) -> bool:
+    """Return True if a spec is of an environment on a live cluster, which is not re-executed."""
+    described = data["environment"]
+    kwargs = described.get("kwargs")
+    of_cluster = described.get("id") == "simgit/SimKube-v0" and isinstance(kwargs, Mapping)
+    return of_cluster and kwargs.get("cluster") is not None
+
+
 def describe_spaces(env: Any) -> Data:
     """Return the observation space and the action space of an environment as canonical data."""
     return {

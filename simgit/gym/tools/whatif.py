@@ -196,6 +196,8 @@ def execute(
     """Execute rollouts, in worker processes if there are several; return the results in order."""
     tell = progress or (lambda done, total: None)
     paths = [RecordedPath(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
+    if any(path.is_live for path in paths):
+        raise InvalidInput("live: rollouts are not run on a live cluster; branch the run instead")
     trusted = settled(paths, trust, makes=True)
     tell(0, len(jobs))
     for path in paths:

@@ -27,6 +27,8 @@ WATCH_SECONDS: Final = 300
 _LONGEST_WAIT: Final = 30.0
 _PAGE: Final = 500
 _TRANSIENT: Final = frozenset({500, 502, 503, 504})
+UNCERTAIN: Final = frozenset({0, *_TRANSIENT})
+"""Statuses of errors after which nobody knows whether a request had its effect."""
 _READING: Final = frozenset({"GET", "DELETE"})
 _LONGEST_LINE: Final = 64 << 20
 APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
@@ -254,6 +256,10 @@ class Api:
         """Return an object; raises ApiError."""
         return self._call("GET", path, query)
 
+    def text(self, path: str, **query: Any) -> str:
+        """Return what is no object, such as a log; raises ApiError."""
+        return self._request("GET", path, query).decode(errors="replace")
+
     def find(self, path: str) -> Object | None:
         """Return an object, None if it does not exist."""
         try:
@@ -300,13 +306,15 @@ class Api:
         """Merge a patch into an object."""
         return self._call("PATCH", path, query, body, MERGE)
 
-    def apply(self, path: str, body: Object, *, manager: str, force: bool = True) -> Object:
+    def apply(
+        self, path: str, body: Object, *, manager: str, force: bool = True, **query: Any
+    ) -> Object:
         """Apply an object on the server's side; the same again changes nothing: it is retried.
 
         Raises ApiError. A server answers 500 for what it cannot decode here, and 400 where the same
         is created: so that is asked for, without effect.
         """
-        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        query |= {"fieldManager": manager, "force": "true" if force else "false"}
         wait = 0.25
         while True:
             try:
@@ -331,20 +339,24 @@ class Api:
         propagation: str = "Background",
         grace: int | None = None,
         uid: str | None = None,
+        version: str | None = None,
     ) -> bool:
         """Delete an object, or all of a collection; return False if there was none.
 
-        ``uid`` deletes that object only, not another one of its name.
+        ``uid`` deletes that object only, not another one of its name, and ``version`` only as long
+        as nobody has changed it.
         """
         body: Object = {"propagationPolicy": propagation}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
-        if uid is not None:
-            body["preconditions"] = {"uid": uid}
+        wanted = {"uid": uid, "resourceVersion": version}
+        wanted = {key: value for key, value in wanted.items() if value is not None}
+        if wanted:
+            body["preconditions"] = wanted
         try:
             self._call("DELETE", path, {}, body)
         except ApiError as error:
-            if error.status == 404 or (uid is not None and error.status == 409):
+            if error.status == 404 or (wanted and error.status == 409):
                 return False
             raise
         return True
@@ -357,6 +369,16 @@ class Api:
         body: Any = None,
         content: str = "application/json",
     ) -> Object:
+        return _json(self._request(method, path, query, body, content), path)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Any = None,
+        content: str = "application/json",
+    ) -> bytes:
         again = method in _READING or content == APPLY
         transient = _TRANSIENT - {500} if content == APPLY else _TRANSIENT  # see ``apply``
         wait, reloaded = 0.25, False
@@ -370,7 +392,7 @@ class Api:
                 error = broken
             else:
                 if status < 300:
-                    return _json(data, path)
+                    return data
                 error = _refusal(status, data, f"{method} {path}")
                 if status == 401 and not reloaded:
                     reloaded = True

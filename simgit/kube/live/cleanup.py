@@ -10,18 +10,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, TypedDict
 
-from simgit.errors import StorageError, reason
+from simgit.errors import StorageError, reason, warn
 from simgit.kube.live.api import Api, ApiError, Object
 from simgit.kube.simulation import SIMULATION_LABEL
 
 RUN: Final = "simgit.io/run"
 """The label or annotation of what is ours; its value is the run, or who else created it."""
 SECONDS: Final = 60.0
+_PODS_SECONDS: Final = 2.0
+"""How long pods that are being deleted are left to whoever plays their kubelet."""
 _NAME: Final = re.compile(r"simgit-[a-z0-9]{1,8}-\d+-[a-z0-9]{4}")
 _ORDER: Final = (
     "simulations", "mutatingwebhookconfigurations", "jobs", "simulationroots", "", "configmaps",
@@ -40,7 +45,7 @@ _KINDS: Final = (
 """What no other object of ours owns, and so has to be looked for."""
 
 
-class Entry(TypedDict):
+class Noted(TypedDict):
     """An object that a session created, or was about to."""
 
     server: str
@@ -76,7 +81,7 @@ class Created:
         """
         self.file = file
         self.server = server
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Noted] = {}
         if file is not None:
             with suppress(FileNotFoundError):
                 self._entries = {each["path"]: each for each in _read(file) if self._here(each)}
@@ -94,11 +99,11 @@ class Created:
         if self._entries.pop(path, None) is not None:
             self._write(path)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Noted]:
         """Return what may be there still, in the order of creation."""
         return list(self._entries.values())
 
-    def _here(self, entry: Entry) -> bool:
+    def _here(self, entry: Noted) -> bool:
         return entry["server"] == self.server
 
     def _write(self, path: str) -> None:
@@ -117,17 +122,17 @@ class Created:
             ) from None
 
 
-def _read(file: Path) -> list[Entry]:
+def _read(file: Path) -> list[Noted]:
     found = []
     for line in file.read_text("utf-8", "replace").splitlines():
         with suppress(ValueError, KeyError, TypeError):  # a damaged line is of no use to anybody
             raw = json.loads(line)
-            found.append(Entry(server=raw["server"], path=raw["path"], uid=raw["uid"]))
+            found.append(Noted(server=raw["server"], path=raw["path"], uid=raw["uid"]))
     return found
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[list[Entry]]:
+def _locked(file: Path) -> Iterator[list[Noted]]:
     """Lock the file, which another process may replace at any time; give what is in it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -142,7 +147,7 @@ def _locked(file: Path) -> Iterator[list[Entry]]:
                     return
 
 
-def _replace(file: Path, entries: list[Entry]) -> None:
+def _replace(file: Path, entries: list[Noted]) -> None:
     """Write a file at once, or delete it where nothing is left."""
     if not entries:
         file.unlink()
@@ -167,7 +172,61 @@ def run_of(manifest: Mapping[str, Any]) -> str | None:
     if run:
         return str(run)
     simulation = str(labels.get(SIMULATION_LABEL) or "")
-    return simulation if _NAME.fullmatch(simulation) else None
+    return simulation if is_our_name(simulation) else None
+
+
+def is_our_name(simulation: str) -> bool:
+    """Return True if a Simulation's name is one that simgit gives."""
+    return _NAME.fullmatch(simulation) is not None
+
+
+def label_value(text: str) -> str:
+    """Return a text as the value of a label: at most 63 letters, digits, '-', '_' and '.'."""
+    return re.sub("[^A-Za-z0-9_.-]", "-", text)[:63].strip("-_.") or "run"
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does, so that it is cleaned up."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt  # what saves its work at a Ctrl-C does so at a SIGTERM too
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Keep the first Ctrl-C or SIGTERM until the block has ended; a second one ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {}
+    kept: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if kept:
+            raise KeyboardInterrupt
+        kept.append(number)
+        warn("cleaning up; interrupt again to stop, which leaves objects on the cluster")
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+        yield
+    finally:
+        for caught, handler in before.items():
+            signal.signal(caught, handler if handler is not None else signal.SIG_DFL)
+    if kept:
+        signal.raise_signal(kept[0])
 
 
 def remove(
@@ -187,7 +246,7 @@ def remove(
     left: dict[str, str] = {}
     with api.within(seconds, afresh=True):
         end = api.clock.monotonic() + seconds
-        ranks: dict[int, list[Entry]] = {}
+        ranks: dict[int, list[Noted]] = {}
         for entry in reversed(created.entries()):
             ranks.setdefault(_rank(entry["path"]), []).append(entry)
         for number in sorted(ranks):
@@ -206,7 +265,7 @@ def remove(
             now = api.clock.monotonic()  # what hangs must not take the time of what follows
             until = end if number == max(ranks) else now + (end - now) / 2
             for path, uid in waiting.items():
-                why = _wait(api, path, uid, until, force=force)
+                why = _wait(api, created, path, uid, until, force=force)
                 if why is None:
                     _forget(created, path)
                 else:
@@ -224,22 +283,26 @@ def _rank(path: str) -> int:
     return _ORDER.index(plural if plural in _ORDER else "")
 
 
-def _delete(api: Api, entry: Entry) -> str | None:
+def _delete(api: Api, entry: Noted) -> str | None:
     """Delete an object of ours; return its uid, None if there is none of ours at its path."""
     found = api.find(entry["path"])
     if found is None:
         return None
     uid = str(found["metadata"].get("uid") or "")
-    if entry["uid"] not in (None, uid) or (entry["uid"] is None and run_of(found) is None):
-        return None
+    if entry["uid"] not in (None, uid) or run_of(found) is None:
+        return None  # the file may be a stranger's: what it says is not enough
     if not found["metadata"].get("deletionTimestamp"):
         api.delete(entry["path"], propagation="Foreground", uid=uid)
     return uid
 
 
-def _wait(api: Api, path: str, uid: str, end: float, *, force: bool) -> str | None:
+def _wait(
+    api: Api, created: Created, path: str, uid: str, end: float, *, force: bool
+) -> str | None:
     """Wait for the end of an object that is being deleted; return why it is not gone."""
-    pause, half = 0.1, (api.clock.monotonic() + end) / 2
+    clock = api.clock
+    pause, start = 0.1, clock.monotonic()
+    strip, finish = (start + end) / 2, start + _PODS_SECONDS
     while True:
         try:
             found = api.find(path)
@@ -247,27 +310,53 @@ def _wait(api: Api, path: str, uid: str, end: float, *, force: bool) -> str | No
                 return None
             metadata = found["metadata"]
             finalizers = [str(each) for each in metadata.get("finalizers") or ()]
-            if force and finalizers and api.clock.monotonic() >= half:
+            if force and finalizers and clock.monotonic() >= strip:
+                strip = end
                 fresh = {"uid": uid, "resourceVersion": metadata["resourceVersion"]}
-                with suppress(ApiError):
-                    api.patch(path, {"metadata": {**fresh, "finalizers": None}})
-            if api.clock.monotonic() + pause >= end:
+                api.patch(path, {"metadata": {**fresh, "finalizers": None}})
+                continue
+            if clock.monotonic() >= finish:
+                finish += 5 * _PODS_SECONDS
+                _finish_pods(api, created)
+            if clock.monotonic() + pause >= end:
                 what = f" (finalizers: {', '.join(finalizers)})" if finalizers else ""
                 return f"still being deleted{what}"
         except ApiError as error:
             return str(error)
-        api.clock.sleep(pause)
+        clock.sleep(pause)
         pause = min(2 * pause, 1.0)
 
 
+def _finish_pods(api: Api, created: Created) -> None:
+    """Remove pods that are being deleted in namespaces of ours.
+
+    Their nodes are virtual: where neither KWOK nor the replayer runs, nobody else ever does.
+    """
+    for entry in created.entries():
+        head, _, name = entry["path"].rpartition("/")
+        if head != "/api/v1/namespaces":
+            continue
+        namespace = api.find(entry["path"])
+        if namespace is None or run_of(namespace) is None:
+            continue
+        path = api.kind("v1", "Pod").path(name)
+        for pod in api.list(path)[0]:
+            metadata = pod["metadata"]
+            if metadata.get("deletionTimestamp"):
+                api.delete(f"{path}/{metadata['name']}", grace=0, uid=metadata["uid"])
+
+
 def leftovers(api: Api) -> list[Leftover]:
-    """Return what is ours on a cluster, whichever session created it; raises ApiError."""
+    """Return what is ours on a cluster, whichever session created it; raises ApiError.
+
+    Kinds that the user may not list, or that the cluster does not have, are left out.
+    """
     found = []
     for api_version, kind in _KINDS:
         try:
             listed = api.list(api.kind(api_version, kind).path())[0]
         except ApiError as error:
-            if error.status != 404:  # SimKube is not installed
+            if error.status not in (403, 404):
                 raise
             continue
         for each in listed:

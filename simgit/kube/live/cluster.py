@@ -110,6 +110,7 @@ class LiveCluster:
         self._api = api
         self._created = created
         self._run = run
+        self._selector = f"{RUN}={run}"
         self._session = session
         self._prefix = prefix
         self._namespaces = {} if namespaces is None else namespaces
@@ -373,7 +374,7 @@ class LiveCluster:
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod of the replay, the oldest first; raises ClusterError."""
         with self._api.within(_CALL_SECONDS):
-            found = self._api.list(_PODS, labels=f"{RUN}={self._run}")[0]
+            found = self._api.list(_PODS, labels=self._selector)[0]
         return [pod_row(pod) for pod in self._by_age(found)]
 
     def _by_age(self, pods: list[Object]) -> list[Object]:
@@ -397,7 +398,7 @@ class LiveCluster:
 
     def events(self) -> list[dict[str, Any]]:
         """Return a row for each event of the replay, the oldest first; raises ClusterError."""
-        found = [event for namespace in self._owners for event in self._events_of(namespace)]
+        found = [event for namespace in self.namespaces for event in self._events_of(namespace)]
         return sorted(found, key=lambda event: float(event["time"]))
 
     def _events_of(self, namespace: str) -> list[dict[str, Any]]:

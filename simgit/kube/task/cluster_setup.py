@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from dataclasses import replace as evolve
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from simgit.errors import InvalidInput, did_you_mean
+from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, node_spec, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
+from simgit.kube.live import opened
+from simgit.kube.live.driver import LiveSettings
 from simgit.kube.simulation import Simulation, simulate
 from simgit.kube.trace.model import Trace
 
 Nodes = int | Sequence[NodeSpec | Mapping[str, Any]] | None
 T = TypeVar("T")
+_LABEL: Final = f"simgit-{secrets.token_hex(4)}"
+"""What the objects of this process's replays on real clusters are labelled with."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSetup:
     """The cluster that traces are replayed on.
 
-    Equal setups, traces and seeds give equal clusters.
+    Equal setups, traces and seeds give equal clusters, unless it is a real one (``live``), which
+    has nodes and faults of its own.
     """
 
     nodes: tuple[NodeSpec, ...] = field(default_factory=virtual_nodes)
     simulation: Simulation = field(default_factory=Simulation)
     faults: Faults = NO_FAULTS
+    live: LiveSettings | None = None
 
     @property
     def random(self) -> bool:
@@ -36,16 +46,45 @@ class ClusterSetup:
         return jitter or self.faults.in_answers or bool(self.faults.late_pods)
 
     def replay(self, trace: Trace, seed: int, number: int) -> EmbeddedCluster:
-        """Replay a trace from an empty cluster; ``number`` counts the replays with one seed.
+        """Replay a trace from an empty embedded cluster; ``number`` counts replays with one seed.
 
-        Ties between nodes are broken alike in all of them. Raises ClusterError if a fault strikes.
+        Ties between nodes are broken alike in all of them. Raises ClusterError if a fault strikes,
+        and for a real cluster, on which nothing is replayed to be looked at again.
         """
+        if self.live is not None:
+            raise InvalidInput("a live cluster was not kept: it is not re-executed")
         drawn = seed + number if self.random else seed
         return simulate(trace, self.simulation, nodes=self.nodes, seed=drawn, faults=self.faults)
+
+    @contextmanager
+    def settled(
+        self, trace: Trace, seed: int, number: int, selection: PodSelection
+    ) -> Iterator[KubeCluster]:
+        """Replay a trace from an empty cluster, and give the cluster when it has settled.
+
+        A real one is emptied after the block. Raises ClusterError, see ``replay`` and ``Driver``.
+        """
+        if self.live is None:
+            yield self.replay(trace, seed, number)
+            return
+        driver = opened.driver(self.live)
+        with driver.replay(trace, self.simulation, selection, label=_LABEL) as cluster:
+            yield cluster
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of a real cluster, empty for the embedded one; see ``Driver.facts``."""
+        return {} if self.live is None else opened.facts(self.live)
+
+    def close(self) -> None:
+        """Close the connections to a real cluster."""
+        if self.live is not None:
+            opened.close(self.live)
 
     def plain(self) -> dict[str, Any]:
         """Return the setup as data that JSON can hold; ``cluster_setup`` reads it."""
         simulation = asdict(self.simulation)
+        if self.live is not None:
+            return {"simulation": simulation, "cluster": self.live.plain()}
         faults = asdict(self.faults) | {"lost_nodes": dict(self.faults.lost_nodes)}
         nodes = [node.plain() for node in self.nodes]
         return {"nodes": nodes, "simulation": simulation, "faults": faults}
@@ -55,6 +94,7 @@ def cluster_setup(
     nodes: Nodes = None,
     simulation: Mapping[str, Any] | None = None,
     faults: Mapping[str, Any] | None = None,
+    cluster: Mapping[str, Any] | None = None,
 ) -> ClusterSetup:
     """Build a setup from plain data.
 
@@ -63,18 +103,40 @@ def cluster_setup(
             fields as ``node_spec`` takes them.
         simulation: fields of Simulation; ``delays`` with the fields of PodDelays.
         faults: fields of Faults.
+        cluster: fields of LiveSettings, for a real cluster; None for the embedded one.
 
     Raises:
-        InvalidInput: a field is unknown or has a bad value.
+        InvalidInput: a field is unknown or has a bad value, or a real cluster has no such setting.
     """
     fields = dict(simulation or {})
     if isinstance(fields.get("delays"), Mapping):
         fields["delays"] = _build(PodDelays, "pod delays", fields["delays"])
-    return ClusterSetup(
-        _nodes(nodes),
-        _build(Simulation, "simulation", fields),
-        _build(Faults, "faults", faults or {}),
-    )
+    simulated = _build(Simulation, "simulation", fields)
+    if cluster is not None:
+        return _live(cluster, simulated, nodes is not None, bool(faults))
+    return ClusterSetup(_nodes(nodes), simulated, _build(Faults, "faults", faults or {}))
+
+
+def _live(
+    cluster: Mapping[str, Any], simulation: Simulation, has_nodes: bool, has_faults: bool
+) -> ClusterSetup:
+    if not isinstance(cluster, Mapping):
+        raise InvalidInput(f"cluster must be a map of settings, got '{str(cluster)[:40]}'")
+    for name, given in (("nodes", has_nodes), ("faults", has_faults)):
+        if given:
+            raise InvalidInput(f"{name} are of the embedded cluster: a live one has its own")
+    live = LiveSettings.of(dict(cluster))
+    for name, default, value in (
+        ("speed", 1.0, live.speed), ("prefix", "virtual", live.virtual_prefix),
+    ):  # fmt: skip
+        given = getattr(simulation, name)
+        if given not in (default, value):
+            raise InvalidInput(
+                f"simulation.{name} is '{given}', but the live cluster's is '{value}': set the "
+                "cluster's only"
+            )
+    simulation = evolve(simulation, speed=live.speed, prefix=live.virtual_prefix)
+    return ClusterSetup(simulation=simulation, live=live)
 
 
 def _nodes(nodes: Nodes) -> tuple[NodeSpec, ...]:

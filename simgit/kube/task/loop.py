@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from simgit.errors import ClusterError, warn
-from simgit.kube.embedded import EmbeddedCluster
+from simgit.kube.cluster import ClusterRows, KeptRows
 from simgit.kube.observation import Observation, at_goal, failed
 from simgit.kube.task.actions import ActionResult, act
 from simgit.kube.task.cluster_setup import ClusterSetup
@@ -26,6 +26,8 @@ from simgit.kube.unmodelled import unmodelled
 
 FIRST_TRIES: Final = 100
 """The number of tries of an episode's first observation, which must not fail."""
+LIVE_TRIES: Final = 3
+"""The number of observations in a row that may fail on a real cluster, each after minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,12 @@ class Step:
 
 
 class Loop:
-    """One episode of a task on a trace."""
+    """One episode of a task on a trace.
+
+    ``keeps_rows`` keeps what a real cluster showed at the last observation, to be rendered.
+    """
+
+    keeps_rows = False
 
     def __init__(self, task: Task, setup: ClusterSetup, trace: Trace, seed: int = 0) -> None:
         """Start an episode; raises NotFound or InvalidInput if the trace does not suit the task."""
@@ -72,13 +79,16 @@ class Loop:
         self.workload = task.find(trace)
         self.selection = selection(trace, self.workload, setup.simulation)
         self._observed = trace
-        self._cluster: EmbeddedCluster | None = None
+        self._cluster: ClusterRows | None = None
+        self._failures = 0
 
     def check(self) -> None:
-        """Replay the trace once, to find early what a cluster refuses in it.
+        """Replay the trace once, to find early what a cluster refuses in it; not on a real one.
 
         Raises InvalidInput. A fault that strikes is ignored: the trace did not cause it.
         """
+        if self.setup.live is not None:
+            return
         with suppress(ClusterError):
             self.setup.replay(self.trace, self.seed, 0)
         self.warn_of_unmodelled()
@@ -104,12 +114,17 @@ class Loop:
     def step(self, action: str) -> Step:
         """Apply an action and observe, in the task's order.
 
-        A failed observation changes no counts: its reward is that of the last counts.
+        A failed observation changes no counts: its reward is that of the last counts. Raises
+        ClusterError, with the trace as it was, where a real cluster is lost.
         """
-        result = act(self.trace, self.workload, action)
+        before, result = self.trace, act(self.trace, self.workload, action)
         if self.task.order == "after":
             self.trace = result.trace
-        observation = self._observe()
+        try:
+            observation = self._observe()
+        except BaseException:
+            self.trace = before
+            raise
         self.trace = result.trace
         return self._step(observation, action, result)
 
@@ -118,9 +133,14 @@ class Loop:
         return VECTORS.get(self.task.vector)(step.seen, step.resources, self.task.target)
 
     @property
-    def cluster(self) -> EmbeddedCluster:
-        """The cluster of the last observation; raises ClusterError if a fault struck."""
+    def cluster(self) -> ClusterRows:
+        """The cluster of the last observation; raises ClusterError if a fault struck.
+
+        Of a real one, which is empty by then, what was kept of it.
+        """
         if self._cluster is None:
+            if self.setup.live is not None:
+                raise ClusterError("a live cluster is not re-executed")
             number = max(0, self.replays - 1)
             self._cluster = self.setup.replay(self._observed, self.seed, number)
         return self._cluster
@@ -147,11 +167,25 @@ class Loop:
     def _observe(self) -> Observation:
         number, self.replays = self.replays, self.replays + 1
         self._observed, self._cluster = self.trace, None
+        observation = None
         try:
-            self._cluster = self.setup.replay(self.trace, self.seed, number)
+            with self.setup.settled(self.trace, self.seed, number, self.selection) as cluster:
+                observation = cluster.observe(self.selection)
+                if self.setup.live is None:
+                    self._cluster = cluster
+                elif self.keeps_rows:
+                    self._cluster = KeptRows(cluster.pods(), cluster.nodes())
         except ClusterError as error:
-            return failed("timeout" if error.__dict__.get("timeout") else "error", str(error))
-        return self._cluster.observe(self.selection)
+            if observation is None:
+                is_late = error.__dict__.get("timeout")
+                observation = failed("timeout" if is_late else "error", str(error))
+            else:  # the counts are right; the cluster could not be emptied
+                warn(str(error))
+        self._failures = 0 if observation.valid else self._failures + 1
+        if self.setup.live is not None and self._failures >= LIVE_TRIES:
+            self._failures = 0
+            raise ClusterError(f"no observation in {LIVE_TRIES} tries: {observation.error}")
+        return observation
 
     def _step(
         self,

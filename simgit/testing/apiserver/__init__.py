@@ -11,6 +11,7 @@
 - ``server``: the context manager; ``http``: bytes; ``faults``: what goes wrong, and when.
 - ``api``: paths, verbs, watches; ``resources``: what is served; ``access``: who may.
 - ``objects``: the store; ``patches``; ``schema``: CRDs; ``defaults``; ``statuses``: errors.
+- ``simkube``: SimKube's controller and driver.
 - ``controllers``: deletion, and pods as objects; ``engine``: the embedded cluster behind it.
 """
 
@@ -24,6 +25,7 @@ from simgit.testing.apiserver.faults import (
     random_faults,
 )
 from simgit.testing.apiserver.server import TOKEN, ApiServer
+from simgit.testing.apiserver.simkube import SimKubeSettings, simulation_crds
 
 __all__ = [
     "ANSWERS",
@@ -34,5 +36,7 @@ __all__ = [
     "WATCHES",
     "ApiFault",
     "ApiServer",
+    "SimKubeSettings",
     "random_faults",
+    "simulation_crds",
 ]

@@ -231,6 +231,8 @@ class KubeApi:
 
     def create(self, resource: ApiResource, value: Json, *, dry_run: bool = False) -> Json:
         """Store a new object, after admission and validation; controllers settle later."""
+        if resource.has_status and resource is not NODES:
+            value.pop("status", None)
         value = self._admitted(resource, value, None)
         metadata = dict(value["metadata"])
         if not metadata.get("name") and metadata.get("generateName"):
@@ -254,8 +256,6 @@ class KubeApi:
 
     def _reset_status(self, resource: ApiResource, value: Json) -> None:
         """Give a new object the status that it begins with."""
-        if resource.has_status and resource is not NODES:
-            value.pop("status", None)
         if resource is PODS:
             value["status"] = {"phase": "Pending", "qosClass": qos_class(value["spec"])}
         elif resource is NAMESPACES:
@@ -312,6 +312,31 @@ class KubeApi:
             self.store.put(resource, value)
             return self.store.remove(resource, key_of(value))
         return self.store.put(resource, value)
+
+    def apply(
+        self,
+        resource: ApiResource,
+        key: ObjectKey,
+        wanted: Json,
+        manager: FieldManager,
+        part: str = "",
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Json:
+        """Create an object or change it, by server-side apply."""
+        before = self.store.get(resource, key)
+        if before is None:
+            if part:
+                raise statuses.not_found(resource, key[1])
+            wanted["metadata"]["name"] = key[1]
+            value = manager.applied(None, wanted, force=force)
+            return self.create(resource, value, dry_run=dry_run)
+        version = wanted["metadata"].get("resourceVersion")
+        if version and version != before["metadata"]["resourceVersion"]:
+            raise statuses.conflict(resource, key[1])
+        value = manager.applied(before, wanted, force=force)
+        return self.update(resource, before, value, part, dry_run=dry_run)
 
     def _merged(self, resource: ApiResource, before: Json, value: Json, part: str) -> Json:
         """Return the version to store: fields that are not the request's stay as they are."""
@@ -834,18 +859,13 @@ class _Call:
         if wanted["metadata"].get("managedFields"):
             raise statuses.bad_request("metadata.managedFields must be nil")
         force = self.query.get("force") in ("true", "True", "1")
-        before = self.api.store.get(self.resource, self.key)
-        if before is None:
-            if self.part:
-                raise statuses.not_found(self.resource, self.name)
-            wanted["metadata"]["name"] = self.name
-            value = self._manager().applied(None, wanted, force=force)
-            return _json(self.api.create(self.resource, value, dry_run=self.dry_run), 201)
-        version = wanted["metadata"].get("resourceVersion")
-        if version and version != before["metadata"]["resourceVersion"]:
-            raise statuses.conflict(self.resource, self.name)
-        value = self._manager().applied(before, wanted, force=force)
-        return self._stored(before, value)
+        exists = self.api.store.get(self.resource, self.key) is not None
+        part = "status" if self.part == "status" else ""
+        value = self.api.apply(
+            self.resource, self.key, wanted, self._manager(), part, force=force,
+            dry_run=self.dry_run,
+        )  # fmt: skip
+        return _json(value, 200 if exists else 201)
 
     def _applied_body(self) -> Json:
         """Return the object of a body that may be YAML, of which JSON is a part."""

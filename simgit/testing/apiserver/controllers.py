@@ -8,7 +8,8 @@ namespaces happen here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,6 +70,10 @@ class ControllerManager:
         self._shown: dict[int, tuple[Any, ...]] = {}
         self._told = 0
         self._writing = False
+        self.steps: list[Callable[[], None]] = []
+        """Further controllers, called in every round."""
+        self.once: list[Callable[[], None]] = []
+        """Called in the next round, once."""
         self._removed: list[tuple[ApiResource, Json]] = []
         self._dying: dict[str, None] = {}
         """The uids of objects that wait for their deletion."""
@@ -155,7 +160,10 @@ class ControllerManager:
             self._collect()
             self.world.settle()
             self._show()
-            if self.store.version == version and not self._removed:
+            once, self.once = self.once, []
+            for step in (*self.steps, *once):
+                step()
+            if self.store.version == version and not self._removed and not self.once:
                 return
 
     def advance(self, milliseconds: int) -> None:
@@ -216,7 +224,7 @@ class ControllerManager:
             self._delete(resource, value)
         elif len(left) < len(references):
             metadata = {**value["metadata"], "ownerReferences": left}
-            self._put(resource, {**value, "metadata": metadata})
+            self.put(resource, {**value, "metadata": metadata})
 
     def _delete(self, resource: ApiResource, value: Json, policy: str = "Background") -> None:
         if not value["metadata"].get("deletionTimestamp"):
@@ -242,8 +250,12 @@ class ControllerManager:
                 self.cluster.withdraw(value)
             if not self._delete_dependents(metadata["uid"]):
                 self._drop_finalizer(resource, value, "foregroundDeletion")
-        elif not finalizers and resource is PODS and self.cluster.kwok:
+        elif not finalizers and resource is PODS and self._ends_itself(key_of(value)):
             self.store.remove(resource, key_of(value))
+
+    def _ends_itself(self, key: ObjectKey) -> bool:
+        """Return True for a pod of KWOK's, or one that runs elsewhere than on virtual nodes."""
+        return self.cluster.kwok or key not in self.pods
 
     def _let_go(self, resource: ApiResource, value: Json) -> None:
         uid = value["metadata"]["uid"]
@@ -257,7 +269,7 @@ class ControllerManager:
                     if each.get("uid") != uid
                 ]
                 metadata = {**dependent["metadata"], "ownerReferences": left}
-                self._put(place[0], {**dependent, "metadata": metadata})
+                self.put(place[0], {**dependent, "metadata": metadata})
 
     def _delete_dependents(self, uid: str) -> bool:
         """Delete what an object owns; return True while something of it holds the owner up."""
@@ -293,21 +305,26 @@ class ControllerManager:
 
     # what the cluster did, as objects
 
-    def _put(self, resource: ApiResource, value: Json) -> Json:
+    def put(self, resource: ApiResource, value: Json) -> Json:
+        """Store a version that a controller wrote."""
         self._writing = True
         try:
             return self.store.put(resource, value)
         finally:
             self._writing = False
 
-    def _create(self, resource: ApiResource, value: Json) -> Json | None:
+    def create(self, resource: ApiResource, value: Json) -> Json:
+        """Create an object of a controller; the embedded cluster is not asked."""
         self._writing = True
         try:
             return self.api.create(resource, value)
-        except StatusError:  # its namespace ends
-            return None
         finally:
             self._writing = False
+
+    def _create(self, resource: ApiResource, value: Json) -> Json | None:
+        with suppress(StatusError):  # its namespace ends
+            return self.create(resource, value)
+        return None
 
     def _show(self) -> None:
         for pod in self._take_deleted():
@@ -344,7 +361,7 @@ class ControllerManager:
                 metadata = found["metadata"]
                 metadata = {**metadata, "generation": metadata.get("generation", 1) + 1}
                 sized = {**found["spec"], "replicas": replicas}
-                self._put(resource, {**found, "metadata": metadata, "spec": sized})
+                self.put(resource, {**found, "metadata": metadata, "spec": sized})
             return
         owner = self.store.get(_BY_KIND[parent.kind], (parent.namespace, parent.name))
         if owner is None or owner["metadata"].get("deletionTimestamp"):
@@ -394,9 +411,9 @@ class ControllerManager:
         if value is None:
             return
         if shown is None or shown[:3] != bound:
-            value = self._put(PODS, self._scheduled(pod, value, node, nominated))
+            value = self.put(PODS, self._scheduled(pod, value, node, nominated))
         if self.cluster.kwok and pod.phase != PENDING and value["status"].get("phase") != SUCCEEDED:
-            self._put(PODS, {**value, "status": self._started(pod, value)})
+            self.put(PODS, {**value, "status": self._started(pod, value)})
         self._shown[pod.uid] = stage
 
     def _make_pod(self, pod: Pod) -> bool:
@@ -500,7 +517,7 @@ class ControllerManager:
             return
         status = self._status_of(controller, value)
         if status is not None and status != value.get("status"):
-            self._put(resource, {**value, "status": status})
+            self.put(resource, {**value, "status": status})
 
     def _status_of(self, controller: Controller, value: Json) -> Json | None:
         spec = value["spec"]

@@ -84,6 +84,8 @@ class HttpServer:
         """Answer by ``handle``; ``date`` gives the Unix time of the header ``Date``."""
         self.plan = plan
         self.requests: list[RequestRecord] = []
+        self.errors: list[Exception] = []
+        """Mistakes of the server itself."""
         self.busy = 0
         """Requests that are being answered, streams excluded."""
         self._handle, self._date = handle, date
@@ -133,7 +135,7 @@ class HttpServer:
             if fault is not None and kind in ANSWERS:
                 answer = _failure(fault)
             else:
-                answer = await self._handle(request)
+                answer = await self._handled(request)
         finally:
             self.busy -= 1
         record.status = answer.code
@@ -145,6 +147,14 @@ class HttpServer:
         else:
             await self._send(writer, answer, kind)
         return request.headers.get("connection", "").lower() != "close"
+
+    async def _handled(self, request: HttpRequest) -> HttpAnswer:
+        try:
+            return await self._handle(request)
+        except Exception as error:
+            self.errors.append(error)
+            status = StatusError(500, "InternalError", f"Internal error occurred: {error!r}")
+            return HttpAnswer(500, as_bytes(status.status))
 
     def _head(self, answer: HttpAnswer, framing: str) -> bytes:
         phrase = HTTPStatus(answer.code).phrase
@@ -185,12 +195,12 @@ class HttpServer:
         await writer.drain()
         gone = asyncio.ensure_future(reader.read(1))
         lines = answer.lines.__aiter__()
-        if fault is not None and fault.kind == "half-open":
-            await gone
-            raise _Ended
         faulty = _FaultyStream(fault)
         step: asyncio.Future[list[bytes]] | None = None
         try:
+            if fault is not None and fault.kind == "half-open":
+                await gone
+                raise _Ended
             while True:
                 step = asyncio.ensure_future(anext(lines))
                 await asyncio.wait((step, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -212,10 +222,10 @@ class HttpServer:
             writer.write(_chunk(b""))
             await writer.drain()
         finally:
-            for future in (gone, step):
-                if future is not None and not future.done():
-                    future.cancel()
-                    await asyncio.gather(future, return_exceptions=True)
+            ending = [future for future in (gone, step) if future is not None]
+            for future in ending:
+                future.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
             if (close := getattr(lines, "aclose", None)) is not None:
                 await close()
         raise _Ended  # the reader may have taken a byte of a next request

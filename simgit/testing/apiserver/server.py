@@ -21,6 +21,11 @@ from simgit.testing.apiserver.faults import ApiFault, FaultPlan, fault_plan
 from simgit.testing.apiserver.http import HttpAnswer, HttpRequest, HttpServer, RequestRecord
 from simgit.testing.apiserver.objects import Json, ObjectStore
 from simgit.testing.apiserver.resources import NAMESPACES, ApiResource
+from simgit.testing.apiserver.simkube import (
+    SimKubeController,
+    SimKubeSettings,
+    simulation_crds,
+)
 from simgit.testing.apiserver.statuses import not_found
 
 Result = TypeVar("Result")
@@ -49,7 +54,8 @@ class ApiServer:
         *,
         kwok: bool = True,
         nodes: int | Sequence[NodeSpec] = 0,
-        crds: Sequence[Mapping[str, Any]] = (),
+        simkube: bool | SimKubeSettings = False,
+        crds: Sequence[Mapping[str, Any]] | None = None,
         faults: Sequence[ApiFault] | FaultPlan = (),
         time: Literal["virtual", "real", "skip"] = "virtual",
         start: int | None = None,
@@ -68,7 +74,8 @@ class ApiServer:
                 False: whoever plays the kubelet patches their status, and deletes those with a
                 ``deletionTimestamp`` with a grace period of 0.
             nodes: virtual nodes to begin with: how many of 16 CPU and 32Gi, or their specs.
-            crds: CustomResourceDefinitions to begin with.
+            simkube: run the controller of SimKube, as the settings say.
+            crds: CustomResourceDefinitions to begin with (default: none, or SimKube's).
             start: the Unix time at which the clock starts (None: now).
             history: the changes that are kept for watches.
             expired: the answer to a watch from before them: HTTP 410, or an ERROR event.
@@ -78,7 +85,9 @@ class ApiServer:
         self.skew = skew
         self._mode, self._faults = time, fault_plan(faults)
         self._first_nodes = virtual_nodes(nodes) if isinstance(nodes, int) else tuple(nodes)
-        self._crds = crds
+        settings = SimKubeSettings() if simkube is True else simkube or None
+        self._simkube = settings
+        self._crds = crds if crds is not None else simulation_crds() if settings else ()
         began = int(_wall()) if start is None else start
         self._cluster = ServedCluster(
             start=began, seed=seed, delays=delays or PodDelays(), kwok=kwok
@@ -110,9 +119,11 @@ class ApiServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End every connection, and the thread."""
+        """End every connection, and the thread; raise a mistake of the server's that it met."""
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(30)
+        if self._http.errors and error is None:
+            raise self._http.errors[0]
 
     # for tests
 
@@ -125,6 +136,11 @@ class ApiServer:
     def requests(self) -> list[RequestRecord]:
         """The log."""
         return self._http.requests
+
+    @property
+    def clock(self) -> ServerClock:
+        """The server's clock for clients: to wait is to let its time pass."""
+        return ServerClock(self)
 
     @property
     def faults(self) -> FaultPlan:
@@ -250,6 +266,8 @@ class ApiServer:
             self._create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         for value in (*self._crds, *map(node_object, self._first_nodes)):
             self._create(json.loads(json.dumps(value)))
+        if self._simkube is not None:
+            SimKubeController(self._manager, self._simkube)
         server, port = await self._http.listen()
         ticking = asyncio.ensure_future(self._tick())
         self._port.set_result(port)
@@ -279,6 +297,26 @@ class ApiServer:
             ):
                 self._last = time.monotonic()
                 self._manager.advance(max(0, due - self._clock.now))
+
+
+class ServerClock:
+    """The time of a server, in the form in which the live cluster takes a clock."""
+
+    def __init__(self, server: ApiServer) -> None:
+        """Follow a server."""
+        self._server = server
+
+    def time(self) -> float:
+        """Return Unix time."""
+        return self._server.now
+
+    def monotonic(self) -> float:
+        """Return a time that does not run back."""
+        return self._server.now
+
+    def sleep(self, seconds: float, /) -> None:
+        """Let the server's time pass."""
+        self._server.advance(max(0.0, seconds))
 
 
 def _wall() -> float:

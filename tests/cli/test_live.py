@@ -1,0 +1,304 @@
+"""The commands on a live cluster: a real API server on the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simgit import Repository
+from simgit.kube.live import replay
+from simgit.refs.runs import RunInfo
+from simgit.repository import live_clusters
+from simgit.storage.allowed_clusters import AllowedClusters
+from simgit.testing.apiserver import TOKEN, ApiFault, ApiServer
+from tests.cli.conftest import Call
+from tests.kube.live.loopback import left_on
+from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
+
+kube_config = pytest.importorskip("kubernetes.config.kube_config")
+
+LIVE = ("--cluster", "live", "--speed", "1000", "--cluster-set", "settle=0.2")
+TRAIN = ("train", "--trace", "cpu-slight", "--max-steps", "3", "--curve", "c.svg")
+TRAIN += ("--agent", "greedy")
+
+
+def _configure(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process and those it starts find a kubeconfig, and their own list of contexts."""
+    monkeypatch.setenv("SIMGIT_CONFIG_DIR", str(directory / "config"))
+    monkeypatch.setenv("KUBECONFIG", str(directory / "kubeconfig"))
+    # the package reads the variable once, when it is imported
+    place = str(directory / "kubeconfig")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", place)
+
+
+@pytest.fixture
+def server(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """Start a server with three virtual nodes; its context is the current one, and allowed."""
+    _configure(directory, monkeypatch)
+    with ApiServer(kwok=False, nodes=3, time="real") as started:
+        started.kubeconfig(directory / "kubeconfig")
+        AllowedClusters().allow("loopback", started.url)
+        yield started
+        assert left_on(started) == []
+        notes = live_clusters.leftovers()
+        assert notes is None or not notes.exists()
+
+
+def _runs(directory: Path) -> dict[str, RunInfo]:
+    with Repository.open(directory) as opened:
+        return {name: opened.runs[name] for name in opened.runs}
+
+
+@pytest.fixture
+def repo(run: Call, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    _configure(directory, monkeypatch)  # it has the key by which a repository is known as one's own
+    Repository.init(directory).close()
+    return run
+
+
+@pytest.mark.slow
+def test_a_training_is_recorded_branched_resumed_and_evaluated(
+    repo: Call, server: ApiServer
+) -> None:
+    options = ("--agent", "dqn", "--episodes", 3, "--run", "main", "--json")
+    done = repo(*TRAIN, *LIVE, *options).json
+    assert (done["episodes"], done["evaluation"]) == (3, [])
+    states = len(repo("log", "--json", "main").records)
+    lines = repo("log", "--oneline", "main").lines
+    assert len(lines) == states == done["steps"] + 3
+    first = repo("show", "main@0", "--json").json
+    assert first["info"]["pending"] == 3 and first["info"]["validity"] == "ok"
+    facts = repo("provenance", "main", "--json").json["provenance"]["cluster"]
+    assert facts["server"] == "v1.35.0" and len(facts["nodes"]) == 3
+    assert TOKEN not in json.dumps(facts) + json.dumps(repo("config", "main", "--json").json)
+
+    before = len(server.requests)
+    assert repo("verify", "main").out == "live: not re-executed\n"
+    assert repo("verify", "main", "--json").json["exact"] is None
+    failed = repo("kube", "pods", "main@1", code=None)
+    assert failed.code != 0 and "only the counts are recorded: ready 0" in failed.err
+    repo("kube", "trace", "main@2")
+    assert len(server.requests) == before
+
+    said = repo("branch", "other", "main@2", "--set", "agent.lr=0.01").err
+    assert "run 'main' is live" in said
+    resumed = repo("train", "--resume", "--run", "other", "--episodes", 1, "--curve", "d.svg")
+    assert "is of a live run: its trace and counts are restored" in resumed.err
+    assert "episode 1 step 3" in resumed.err and "step 2" not in resumed.err
+
+    embedded = repo("evaluate", "main", "--cluster", "embedded", "--no-record", "--json").records
+    assert embedded[0]["fewest"] == 2
+    live = repo("evaluate", "main", "--run", "eval", "--max-steps", 2, "--json").records
+    assert live[0]["fewest"] is None
+    assert repo("provenance", "eval", "--json").json["provenance"]["cluster"] == facts
+
+
+def test_a_step_is_shown_and_leaves_nothing(run: Call, server: ApiServer) -> None:
+    options = ("--trace", "cpu-slight", "--action", "4", *LIVE)
+    shown = run("step", *options)
+    assert "3 × 0/3 nodes are available: 3 Insufficient cpu" in shown.out
+    assert run("step", *options, "--json").json["after"]["observation"]["pending"] == 3
+
+
+def test_embedded_and_live_are_compared_pod_by_pod(repo: Call, server: ApiServer) -> None:
+    repo(*TRAIN, "--episodes", 1, "--run", "main")
+    options = ("--live", *LIVE[2:])
+    same = repo("kube", "compare", "main@2", *options)
+    assert same.lines[-1] == "agree"
+    assert repo("kube", "compare", "main@2").lines[-1] == "agree"
+    node = server.objects("nodes")[0]
+    server.delete("nodes", node["metadata"]["name"])
+    fewer = repo("kube", "compare", "main@2", *options)
+    assert "recorded with other nodes" in fewer.out and fewer.lines[-1] == "agree"
+
+
+def test_a_comparison_names_the_workload_that_differs(repo: Call, server: ApiServer) -> None:
+    repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "main")
+    for node in server.objects("nodes"):
+        server.delete("nodes", node["metadata"]["name"])
+        taint = {"key": "busy", "value": "", "effect": "NoSchedule"}
+        spec = {"taints": [taint]}
+        plain = {"apiVersion": "v1", "kind": "Node", "status": node["status"], "spec": spec}
+        name = node["metadata"]["name"]
+        server.create({**plain, "metadata": {"name": name, "labels": {"type": "virtual"}}})
+    found = repo("kube", "compare", "main@1", "--live", *LIVE[2:], code=None)
+    assert found.lines[-1] == "agree"  # the embedded cluster has the live one's nodes
+    recorded = repo("kube", "compare", "main@1", "--live", *LIVE[2:], "--json", code=None).json
+    assert recorded["groups"][0]["workload"] == "web"
+
+
+def test_the_present_cluster_is_shown(run: Call, server: ApiServer) -> None:
+    rows = run("kube", "nodes", "--live", "--json").records
+    assert [row["name"] for row in rows] == ["node1", "node2", "node3"]
+    assert run("kube", "pods", "--live", "--json").records == []
+    assert run("kube", "events", "--live").code == 0
+    assert run("kube", "pods", "--live", "--trace", "x", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--driver", "replayer"), "--driver needs --cluster live"),
+        (("--context", "kind"), "--context needs --cluster live"),
+        (("--cluster", "live", "--nodes", "4"), "nodes are of the embedded cluster"),
+        (("--cluster", "live", "--cluster-set", "timeot=3"), "did you mean 'timeout'?"),
+        (("--cluster", "live", "--context", "loopbak"), "did you mean 'loopback'?"),
+        (("--cluster", "live", "--speed", "0"), "speed must be above 0"),
+        (("--cluster", "live", "--env-set", "cluster={}"), "given by --env-set and by options"),
+        (("--cluster", "live", "--driver", "simkube"), "needs cluster.trace_path"),
+        (
+            ("--cluster", "live", "--driver", "simkube", "--cluster-set", "trace_path=/tmp"),
+            "has no simulations.simkube.io",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    repo: Call, server: ApiServer, directory: Path, options: tuple[str, ...], said: str
+) -> None:
+    found = repo(*TRAIN, *options, code=None)
+    assert found.code != 0
+    assert said in found.err
+    assert len(found.err.strip().splitlines()) == 1 or found.code == 2
+    assert _runs(directory) == {}
+
+
+def _no_permission(server: ApiServer) -> None:
+    AllowedClusters().forbid("loopback")
+
+
+def _expired(server: ApiServer) -> None:
+    server.set_tokens({})
+
+
+def _no_nodes(server: ApiServer) -> None:
+    for node in server.objects("nodes"):
+        server.delete("nodes", node["metadata"]["name"])
+
+
+def _others(server: ApiServer) -> None:
+    server.create(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "virtual-default"}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_no_permission, "simgit kube allow loopback"),
+        (_expired, "Unauthorized"),
+        (_no_nodes, "simgit kube nodes create"),
+        (_others, "namespace 'virtual-default' exists and is not of this session"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_says_why_and_no_run_is_left(
+    repo: Call, server: ApiServer, directory: Path, spoil: Any, said: str
+) -> None:
+    spoil(server)
+    found = repo(*TRAIN, *LIVE, code=None)
+    assert found.code == 128
+    assert said in found.err
+    assert len([line for line in found.err.splitlines() if line.startswith("fatal:")]) == 1
+    assert _runs(directory) == {}
+    if spoil is _others:
+        server.delete("namespaces", "virtual-default")
+
+
+def test_an_unreachable_cluster_is_one_line(repo: Call, directory: Path, monkeypatch: Any) -> None:
+    _configure(directory, monkeypatch)
+    with ApiServer() as gone:
+        gone.kubeconfig(directory / "kubeconfig")
+    AllowedClusters().allow("loopback", gone.url)
+    found = repo(*TRAIN, *LIVE, "--cluster-set", "timeout=1", code=128)
+    assert "does not answer" in found.err and len(found.err.strip().splitlines()) == 1
+    assert _runs(directory) == {}
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_lost_on_the_way_stops_the_training_which_is_resumed(
+    repo: Call, server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CLEANUP_SECONDS", "_EMPTY_SECONDS"):
+        monkeypatch.setattr(replay, name, 0.5)
+    repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "whole")
+    last = len(server.requests) + len(server.requests) // 2
+    server.faults = lambda number, method, path: ApiFault("reset") if number > last else None
+    timeout = ("--cluster-set", "timeout=1")
+    found = repo(*TRAIN, *LIVE, *timeout, "--episodes", 1, "--run", "main", code=128)
+    assert "no observation in 3 tries" in found.err
+    assert "stopped; resume with: simgit train --resume --run main" in found.err
+    server.faults = ()
+    assert _runs(directory)["main"].status == "paused"
+    repo("train", "--resume", "--run", "main", "--curve", "d.svg")
+    with Repository.open(directory) as opened:
+        kept = [state.info for state in opened.trajectory("main")]
+    failed = [info for info in kept if info["validity"] != "ok"]
+    assert failed and all("ready" not in info and info["failure"] for info in failed)
+
+
+def _started(directory: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "simgit", *args], cwd=directory, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _until(condition: Any) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pods", [0, 1])
+def test_ctrl_c_in_the_middle_of_a_step_leaves_nothing_and_a_run_to_resume(
+    repo: Call, server: ApiServer, directory: Path, pods: int
+) -> None:
+    child = _started(directory, *TRAIN, *LIVE, "--episodes", "50", "--run", "main")
+
+    def is_there() -> bool:
+        patches = [r for r in server.requests if r.method == "PATCH" and "deployments" in r.path]
+        return len(patches) > 3 and len(server.objects("pods")) >= pods
+
+    _until(is_there)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 130, (out, err)
+    assert "interrupted; resume with: simgit train --resume --run main" in err
+    assert "Traceback" not in err
+    assert left_on(server) == []
+    info = _runs(directory)["main"]
+    assert info.status == "paused"
+    repo("train", "--resume", "--run", "main", "--episodes", info.episodes, "--curve", "d.svg")
+
+
+@pytest.mark.slow
+def test_a_killed_training_is_resumed_and_what_it_left_is_removed_then(
+    repo: Call, server: ApiServer, directory: Path
+) -> None:
+    child = _started(directory, *TRAIN, *LIVE, "--episodes", "50", "--run", "main")
+
+    def has_left() -> bool:
+        patches = [r for r in server.requests if r.method == "PATCH" and "deployments" in r.path]
+        return len(patches) > 3 and len(server.objects("pods")) > 0
+
+    _until(has_left)
+    child.kill()
+    child.communicate(timeout=PATIENCE)
+    notes = live_clusters.leftovers()
+    assert notes is not None
+    assert left_on(server) == [] or notes.exists()
+    info = _runs(directory)["main"]
+    assert info.status == "crashed"
+    repo("train", "--resume", "--run", "main", "--episodes", info.episodes, "--curve", "d.svg")
