@@ -281,8 +281,8 @@ class ControlPlane:
             "apiVersion": "kubescheduler.config.k8s.io/v1beta1",
             "kind": "KubeSchedulerConfiguration",
             "leaderElection": {"leaderElect": False},
-            "healthzBindAddress": "",  # else open to everyone
-            "metricsBindAddress": "",
+            "healthzBindAddress": "127.0.0.1:0",  # none: else open to everyone
+            "metricsBindAddress": "127.0.0.1:0",
             "clientConnection": {"kubeconfig": str(self.kubeconfig), "qps": 1000, "burst": 1000},
             "profiles": [{"schedulerName": "default-scheduler", "plugins": {"score": score}}],
         }
