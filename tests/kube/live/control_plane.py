@@ -277,12 +277,13 @@ class ControlPlane:
             "disabled": [{"name": name} for name in weights],
             "enabled": [{"name": name, "weight": weight} for name, weight in weights.items()],
         }
+        own = f"127.0.0.1:{_free_ports(1)[0]}"  # by default it is open to everyone
         config = {
             "apiVersion": "kubescheduler.config.k8s.io/v1beta1",
             "kind": "KubeSchedulerConfiguration",
             "leaderElection": {"leaderElect": False},
-            "healthzBindAddress": "127.0.0.1:0",  # none: else open to everyone
-            "metricsBindAddress": "127.0.0.1:0",
+            "healthzBindAddress": own,
+            "metricsBindAddress": own,
             "clientConnection": {"kubeconfig": str(self.kubeconfig), "qps": 1000, "burst": 1000},
             "profiles": [{"schedulerName": "default-scheduler", "plugins": {"score": score}}],
         }
