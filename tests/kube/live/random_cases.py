@@ -104,7 +104,7 @@ def _workload(rng: random.Random, kind: str, name: str) -> dict[str, Any]:
         spec["strategy"] = _strategy(rng)
     if kind == "StatefulSet":
         spec["serviceName"] = name
-        spec["podManagementPolicy"] = rng.choice(["OrderedReady", "Parallel"])
+        spec["podManagementPolicy"] = "Parallel" if name == "b" else "OrderedReady"  # for ever
         if rng.random() < 0.4:
             rolling = {"partition": rng.randint(0, 4)}
             spec["updateStrategy"] = {"type": "RollingUpdate", "rollingUpdate": rolling}

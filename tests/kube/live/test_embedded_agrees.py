@@ -17,7 +17,7 @@ from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler import scoring, spread
 from tests.kube.embedded.test_recorded_outcomes import CASES, cluster_of
 from tests.kube.live.arena import Arena, embedded_outcome
-from tests.kube.live.control_plane import ControlPlane
+from tests.kube.live.control_plane import ControlPlane, Refused
 from tests.kube.live.random_cases import Step, random_nodes, random_policies, random_steps
 from tests.kube.live.spellings import normal
 
@@ -99,7 +99,10 @@ def compare(seed: Any, nodes: list[NodeSpec], steps: list[Step], arena: Arena) -
             (cluster.apply if verb == "apply" else cluster.delete)([manifest])
             cluster.advance(10)
             outcomes.append(embedded_outcome(cluster.pods()))
-        (arena.apply if verb == "apply" else arena.delete)([manifest])
+        try:
+            (arena.apply if verb == "apply" else arena.delete)([manifest])
+        except Refused as refused:  # by a quota: here it is an event
+            assert all(refused.message in e.events()[-1]["message"] for e in embedded), refused
         found = arena.outcome(*outcomes)
         counts, words = found["counts"], normal(found["messages"])
         same = [n for n, outcome in enumerate(outcomes) if outcome["counts"] == counts]
