@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from simgit.kube.embedded.nodes import NodeSpec
@@ -198,11 +199,20 @@ class Arena:
         for manifest in manifests:
             path = f"{path_of(manifest)}/{manifest['metadata']['name']}"
             self.api.patch(path, manifest, APPLY, fieldManager="simkube", force="true")
+            if manifest["kind"] == "ResourceQuota":
+                self._until(partial(self._counts, path), "a quota")
+                time.sleep(0.1)  # the admission's cache follows
 
-    def delete(self, manifest: Mapping[str, Any]) -> None:
-        """Delete an object and what it owns."""
-        path = f"{path_of(manifest)}/{manifest['metadata']['name']}"
-        self.api.delete(path, {"propagationPolicy": "Background"})
+    def _counts(self, path: str) -> bool:
+        """Return True for a quota whose controller has looked at its newest form."""
+        quota = self.api.get(path)
+        return bool(quota.get("status", {}).get("hard") == quota["spec"]["hard"])
+
+    def delete(self, manifests: Iterable[Mapping[str, Any]]) -> None:
+        """Delete objects and what they own."""
+        for manifest in manifests:
+            path = f"{path_of(manifest)}/{manifest['metadata']['name']}"
+            self.api.delete(path, {"propagationPolicy": "Background"})
 
     def outcome(self, *expected: Outcome) -> Outcome:
         """Return the outcome once nothing changes any more: soon if it is an expected one."""
@@ -210,8 +220,9 @@ class Arena:
         end = time.monotonic() + PATIENCE
         last, since = None, time.monotonic()
         while time.monotonic() < end:
+            self.plane.check()
             pods = self.api.get(PATHS["v1.Pod"].format("default"))["items"]
-            objects, unseen = [*pods], any(map(_undecided, pods))
+            objects, unseen = [*pods], False
             for kind in WORKLOADS:
                 found = self.api.get(PATHS[kind].format("default"))["items"]
                 objects += found
@@ -221,11 +232,12 @@ class Arena:
             ]
             now = time.monotonic()
             going = any("deletionTimestamp" in each["metadata"] for each in objects)
-            if state != last or unseen or going:
+            if state != last or going or any(map(_undecided, pods)):
                 last, since = state, now
             outcome = outcome_of(pods)
             known = (outcome["counts"], normal(outcome["messages"])) in hoped
-            if now - since >= (QUIET if known else STUCK):
+            # a controller whose pods are refused may never say that it has seen a workload
+            if now - since >= (QUIET if known and not unseen else STUCK):
                 return outcome
             time.sleep(0.05)
         raise RuntimeError("the cluster does not come to rest")

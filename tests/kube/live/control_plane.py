@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -134,6 +135,8 @@ class ControlPlane:
         self.certificate = folder / "server.crt"
         self.kubeconfig = self._write_config("admin", ADMIN)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        # the kernel ends a process with the thread that started it, so that one has to stay
+        self._starter = ThreadPoolExecutor(1)
         begun = time.monotonic()
         try:
             self._start_etcd(peer)
@@ -154,6 +157,13 @@ class ControlPlane:
     def guest_kubeconfig(self) -> Path:
         """Return the kubeconfig of a user without any rights."""
         return self._write_config("guest", GUEST)
+
+    def check(self) -> None:
+        """Raise RuntimeError, with the end of its log, if a process has ended by itself."""
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                log = (self.folder / f"{name}.log").read_text(errors="replace")
+                raise RuntimeError(f"{name} has ended:\n{log[-3000:]}")
 
     def memory(self) -> dict[str, int]:
         """Return the resident memory of the processes, in bytes."""
@@ -190,7 +200,7 @@ class ControlPlane:
             "--allow-privileged=true",
             "--profiling=false",
         )
-        self._wait_for("kube-apiserver", self.ready)
+        self._wait_until_ready()
 
     def ready(self) -> bool:
         """Return True if the API server says that it is ready."""
@@ -211,6 +221,7 @@ class ControlPlane:
         for process in self.processes.values():
             process.wait()
         self.processes.clear()
+        self._starter.shutdown()
 
     def _start_etcd(self, peer: int) -> None:
         client, peers = (f"http://127.0.0.1:{port}" for port in (self._etcd_port, peer))
@@ -266,10 +277,13 @@ class ControlPlane:
             "disabled": [{"name": name} for name in weights],
             "enabled": [{"name": name, "weight": weight} for name, weight in weights.items()],
         }
+        own = f"127.0.0.1:{_free_ports(1)[0]}"  # by default it is open to everyone
         config = {
             "apiVersion": "kubescheduler.config.k8s.io/v1beta1",
             "kind": "KubeSchedulerConfiguration",
             "leaderElection": {"leaderElect": False},
+            "healthzBindAddress": own,
+            "metricsBindAddress": own,
             "clientConnection": {"kubeconfig": str(self.kubeconfig), "qps": 1000, "burst": 1000},
             "profiles": [{"schedulerName": "default-scheduler", "plugins": {"score": score}}],
         }
@@ -278,24 +292,25 @@ class ControlPlane:
         return path
 
     def _start(self, name: str, *arguments: str) -> None:
-        # killed by the kernel when this process ends in whatever way
+        # killed by the kernel when this process ends, in whatever way
         prefix = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
+            self.processes[name] = self._starter.submit(
+                subprocess.Popen,
                 [*prefix, str(self._binaries / name), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 start_new_session=True,  # Ctrl-C is for the tests
-            )
+            ).result()
 
-    def _wait_for(self, name: str, ready: Any) -> None:
+    def _wait_until_ready(self) -> None:
         end = time.monotonic() + PATIENCE
-        while not ready():
-            if self.processes[name].poll() is not None or time.monotonic() > end:
-                log = (self.folder / f"{name}.log").read_text(errors="replace")
-                raise RuntimeError(f"{name} does not start:\n{log[-3000:]}")
+        while not self.ready():
+            self.check()
+            if time.monotonic() > end:
+                raise RuntimeError(f"the API server is not ready in {PATIENCE:g} s")
             time.sleep(0.05)
 
     def _write_config(self, user: str, token: str) -> Path:

@@ -50,6 +50,38 @@ def random_steps(rng: random.Random) -> list[Step]:
     return steps
 
 
+def random_policies(rng: random.Random) -> list[dict[str, Any]]:
+    """Return a ResourceQuota or a LimitRange, or both, for what runs afterwards."""
+    found = []
+    if rng.random() < 0.7:
+        hard = {
+            "pods": str(rng.randint(2, 10)),
+            "requests.cpu": rng.choice(["2", "4500m", "9"]),
+            "limits.memory": rng.choice(["4Gi", "10Gi"]),
+            "memory": rng.choice(["3Gi", "12Gi"]),
+            "count/replicasets.apps": str(rng.randint(1, 3)),
+        }
+        names = rng.sample(sorted(hard), rng.randint(1, 2))
+        found.append(_policy("ResourceQuota", {"hard": {name: hard[name] for name in names}}))
+    if not found or rng.random() < 0.5:
+        limits = {
+            "defaultRequest": {"cpu": rng.choice(["250m", "1"])},
+            "default": {"cpu": rng.choice(["2", "4"]), "memory": "2Gi"},
+            "max": {"cpu": rng.choice(["3", "4"])},
+            "min": {"memory": rng.choice(["512Mi", "1Gi"])},
+        }
+        names = rng.sample(sorted(limits), rng.randint(1, 2))
+        if "max" in names:  # a default above it would be refused
+            limits["default"], limits["defaultRequest"] = {"memory": "2Gi"}, {"cpu": "250m"}
+        limit = {"type": "Container", **{name: limits[name] for name in names}}
+        found.append(_policy("LimitRange", {"limits": [limit]}))
+    return found
+
+
+def _policy(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": "policy"}, "spec": spec}
+
+
 def _resized(rng: random.Random, manifest: dict[str, Any]) -> dict[str, Any]:
     field = {"DaemonSet": None, "Job": "parallelism"}.get(manifest["kind"], "replicas")
     if field is None:
@@ -72,7 +104,7 @@ def _workload(rng: random.Random, kind: str, name: str) -> dict[str, Any]:
         spec["strategy"] = _strategy(rng)
     if kind == "StatefulSet":
         spec["serviceName"] = name
-        spec["podManagementPolicy"] = rng.choice(["OrderedReady", "Parallel"])
+        spec["podManagementPolicy"] = "Parallel" if name == "b" else "OrderedReady"  # for ever
         if rng.random() < 0.4:
             rolling = {"partition": rng.randint(0, 4)}
             spec["updateStrategy"] = {"type": "RollingUpdate", "rollingUpdate": rolling}

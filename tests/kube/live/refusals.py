@@ -252,7 +252,7 @@ def selector_cases() -> Iterator[tuple[Any, ...]]:
     yield "Deployment, In without values", workload(selector=no_values)
     has_values = {"matchExpressions": [{"key": "app", "operator": "Exists", "values": ["x"]}]}
     yield "Deployment, Exists with values", workload(selector=has_values)
-    for name, strategy in {
+    strategies: dict[str, Any] = {
         "maxSurge = maxUnavailable = 0": rolling(maxSurge=0, maxUnavailable=0),
         "maxSurge = maxUnavailable = 0%": rolling(maxSurge="0%", maxUnavailable="0%"),
         "negative maxSurge": rolling(maxSurge=-1),
@@ -266,7 +266,8 @@ def selector_cases() -> Iterator[tuple[Any, ...]]:
         "Recreate with rollingUpdate": {**rolling(maxSurge=1), "type": "Recreate"},
         "strategy without a type": {"rollingUpdate": {"maxSurge": 1}},
         "an empty strategy": {},
-    }.items():
+    }
+    for name, strategy in strategies.items():
         yield f"Deployment, {name}", workload(strategy=strategy)
     yield "Deployment, negative minReadySeconds", workload(minReadySeconds=-1)
     yield (
@@ -300,7 +301,7 @@ def selector_cases() -> Iterator[tuple[Any, ...]]:
 
 def pod_cases() -> Iterator[tuple[Any, ...]]:
     """Yield (name, manifest) of other bad fields of pods."""
-    for name, spec in {
+    specs: dict[str, Any] = {
         "unknown restartPolicy": {"restartPolicy": "Sometimes"},
         "unknown priority class": {"priorityClassName": "nope"},
         "a priority without a class": {"priority": 5},
@@ -402,7 +403,8 @@ def pod_cases() -> Iterator[tuple[Any, ...]]:
         "overhead without a runtime class": {"overhead": {"cpu": "1"}},
         "an unknown field": {"nodeSelectr": {"a": "b"}},
         "nodeName that is no name": {"nodeName": "Node 1"},
-    }.items():
+    }
+    for name, spec in specs.items():
         yield f"pod, {name}", pod(**spec)
         if "priority" not in name and "service account" not in name:
             yield f"Deployment, {name}", workload(pod_spec=spec)

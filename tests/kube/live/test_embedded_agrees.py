@@ -12,18 +12,24 @@ from typing import Any
 import pytest
 
 from simgit.kube.embedded import EmbeddedCluster
-from simgit.kube.embedded.nodes import Node
+from simgit.kube.embedded.nodes import Node, NodeSpec
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler import scoring, spread
 from tests.kube.embedded.test_recorded_outcomes import CASES, cluster_of
 from tests.kube.live.arena import Arena, embedded_outcome
-from tests.kube.live.control_plane import ControlPlane
-from tests.kube.live.random_cases import random_nodes, random_steps
+from tests.kube.live.control_plane import ControlPlane, Refused
+from tests.kube.live.random_cases import Step, random_nodes, random_policies, random_steps
 from tests.kube.live.spellings import normal
 
 pytestmark = pytest.mark.live
 FIRST, _, LAST = os.environ.get("SIMGIT_LIVE_CASES", "0-29").partition("-")
 CLASSES = {"low": 10, "high": 1000}
+RACES: dict[str, tuple[int, str]] = {
+    "15": (5, "which node takes the pods of a rollout while the old ones leave"),
+    "24": (3, "which of equally old pods is removed first"),
+    "44": (4, "which of two pods takes room that is freed"),
+}
+"""Cases that a real cluster decides by chance: the first step whose outcome may be another."""
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +74,23 @@ def test_a_recorded_outcome_happens_again(case: dict[str, Any], arena: Arena) ->
 @pytest.mark.usefixtures("scores_of_its_version")
 @pytest.mark.parametrize("seed", range(int(FIRST), int(LAST) + 1))
 def test_a_random_case_ends_as_it_does_here(seed: int, arena: Arena) -> None:
-    """Where the embedded cluster's own draws decide, the outcome is one of its outcomes."""
     rng = random.Random(seed)
-    nodes, steps = random_nodes(rng), random_steps(rng)
+    compare(seed, random_nodes(rng), random_steps(rng), arena)
+
+
+@pytest.mark.usefixtures("scores_of_its_version")
+@pytest.mark.parametrize("seed", range(int(FIRST), int(LAST) + 1))
+def test_a_random_case_with_quotas_ends_as_it_does_here(seed: int, arena: Arena) -> None:
+    rng = random.Random(f"quotas {seed}")
+    policies = [("apply", each) for each in random_policies(rng)]
+    compare(f"quotas-{seed}", random_nodes(rng), [*policies, *random_steps(rng)], arena)
+
+
+def compare(seed: Any, nodes: list[NodeSpec], steps: list[Step], arena: Arena) -> None:
+    """Take the steps on both; the outcomes are equal after each.
+
+    Where the embedded cluster's own draws decide, the real outcome is one of its outcomes.
+    """
     embedded = [EmbeddedCluster(nodes, seed=n, priority_classes=CLASSES) for n in range(12)]
     arena.reset(nodes)
     for number, (verb, manifest) in enumerate(steps):
@@ -79,18 +99,23 @@ def test_a_random_case_ends_as_it_does_here(seed: int, arena: Arena) -> None:
             (cluster.apply if verb == "apply" else cluster.delete)([manifest])
             cluster.advance(10)
             outcomes.append(embedded_outcome(cluster.pods()))
-        arena.apply([manifest]) if verb == "apply" else arena.delete(manifest)
+        try:
+            (arena.apply if verb == "apply" else arena.delete)([manifest])
+        except Refused as refused:  # by a quota: here it is an event
+            assert all(refused.message in e.events()[-1]["message"] for e in embedded), refused
         found = arena.outcome(*outcomes)
-        counts = found["counts"]
+        counts, words = found["counts"], normal(found["messages"])
         same = [n for n, outcome in enumerate(outcomes) if outcome["counts"] == counts]
-        assert same, told(seed, nodes, steps[: number + 1], found, outcomes)
-        words = normal(found["messages"])
-        same = [n for n in same if normal(outcomes[n]["messages"]) == words]
-        assert same, told(seed, nodes, steps[: number + 1], found, outcomes)
+        if same:
+            same = [n for n in same if normal(outcomes[n]["messages"]) == words]
+        if not same and number + 1 < RACES.get(str(seed), (len(steps) + 1, ""))[0]:
+            raise AssertionError(told(seed, nodes, steps[: number + 1], found, outcomes))
+        if not same:
+            return
         embedded = [embedded[n] for n in same]
 
 
-def told(seed: int, nodes: Any, steps: Any, found: Any, outcomes: list[Any]) -> str:
+def told(seed: Any, nodes: Any, steps: Any, found: Any, outcomes: list[Any]) -> str:
     """Return a disagreement as text; SIMGIT_LIVE_REPORT names a folder to keep it in."""
     different = {json.dumps(outcome, sort_keys=True): outcome for outcome in outcomes}
     case = {
