@@ -36,7 +36,7 @@ from simgit.errors import AlreadyExists, ClusterError, NotFound
 if TYPE_CHECKING:
     from simgit.repository import Repository
     from simgit.training import Training
-    from simgit.training.loading import Source
+    from simgit.training.loading import AgentSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 AGENT: Final = {
@@ -226,7 +226,7 @@ def _begin(
     agent: str,
     chosen: dict[str, Any],
     given: dict[str, Any],
-    source: Source | None,
+    source: AgentSource | None,
     transfer: bool,
 ) -> Training:
     from simgit.training import Config
@@ -249,7 +249,7 @@ def _begin(
     return begin(repo, name, config, where, arguments, load=source, transfer=transfer)
 
 
-def _source(app: App, repo: Repository, loaded: str, agent: str | None) -> Source:
+def _source(app: App, repo: Repository, loaded: str, agent: str | None) -> AgentSource:
     """Return the agent to begin with."""
     from simgit.training.loading import source
 
@@ -261,7 +261,7 @@ def _source(app: App, repo: Repository, loaded: str, agent: str | None) -> Sourc
     return found
 
 
-def _whence(repo: Repository, source: Source, transfer: bool) -> str:
+def _whence(repo: Repository, source: AgentSource, transfer: bool) -> str:
     """Return which agent a training begins with, since a run may have many."""
     at = ""
     if source.state is not None:
@@ -273,7 +273,7 @@ def _whence(repo: Repository, source: Source, transfer: bool) -> str:
 
 
 def _environment_of(
-    repo: Repository, source: Source, changes: dict[str, Any], shown: dict[str, Any]
+    repo: Repository, source: AgentSource, changes: dict[str, Any], shown: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Return id, arguments and description of a loaded agent's environment, as changed."""
     from simgit.training.evaluation import environment_of

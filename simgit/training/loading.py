@@ -42,7 +42,7 @@ def described(env: Any, view: View) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AgentSource:
     """An agent's checkpoint, and where it comes from.
 
     ``state`` is the state that it is attached to (None for a file), ``trained_in`` the description
@@ -144,7 +144,7 @@ def meant(repo: Repository | None, subject: str) -> Checkpoint | None:
     raise NotFound(f"policy, run or checkpoint file '{subject}' not found", name=subject)
 
 
-def source(repo: Repository | None, subject: str) -> Source:
+def source(repo: Repository | None, subject: str) -> AgentSource:
     """Return the agent of a checkpoint file, of a run (its best), or up to a state (the newest).
 
     Raises:
@@ -159,9 +159,9 @@ def source(repo: Repository | None, subject: str) -> Source:
         )
     if found is None or repo is None:
         data = agents.recognised(agents.read_checkpoint(Path(subject)))
-        return Source(subject, data, None, data.get(TRAINED_IN) or {})
+        return AgentSource(subject, data, None, data.get(TRAINED_IN) or {})
     data = agents.recognised(checkpoints.read(repo, found))
-    return Source(subject, data, found.state, _trained_in(repo, found.state))
+    return AgentSource(subject, data, found.state, _trained_in(repo, found.state))
 
 
 def _trained_in(repo: Repository, state: Oid) -> dict[str, Any]:

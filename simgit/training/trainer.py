@@ -19,7 +19,7 @@ from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 from simgit.training.checkpoints import AGENT, Checkpoint, StagedAgent, Stages, newest, read
 from simgit.training.config import Config
-from simgit.training.loading import TRAINED_IN, Source, described, source
+from simgit.training.loading import TRAINED_IN, AgentSource, described, source
 from simgit.training.loop import Tell, TrainingEpisode, Transition, Watch, episode
 from simgit.training.trials import Trials
 
@@ -168,7 +168,7 @@ def train(
     environment: str = SIMKUBE,
     arguments: Mapping[str, Any] | None = None,
     *,
-    load: Source | str | None = None,
+    load: AgentSource | str | None = None,
     transfer: bool = False,
     **options: Any,
 ) -> Training:

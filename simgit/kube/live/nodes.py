@@ -226,7 +226,7 @@ def seconds_of(text: object) -> float:
     try:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
     except ValueError:
-        raise ClusterError(f"the API server sent a time that is none: '{text}'") from None
+        raise ClusterError(f"the API server sent a time that cannot be read: '{text}'") from None
 
 
 def _node(spec: NodeSpec, run: str) -> Object:

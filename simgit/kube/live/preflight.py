@@ -62,7 +62,7 @@ _OF: Final[dict[str, _Rights]] = {
         ("coordination.k8s.io", "leases"): ("patch",),
     },
 }
-"""Driver -> (API group, resource) -> verbs that it needs, besides those of both."""
+"""ClusterDriver -> (API group, resource) -> verbs that it needs, besides those of both."""
 
 
 @dataclass(frozen=True, slots=True)

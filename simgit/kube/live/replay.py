@@ -313,7 +313,7 @@ class ReplayDriver:
             self._remove(CLEANUP_SECONDS - (time.monotonic() - start))
 
     def _empty(self) -> bool:
-        """Delete the roots and wait for the end of all that they own; return True if all is gone.
+        """Delete the roots and wait for the end of all that they own; return True if that came.
 
         A namespace is deleted afterwards: while it has pods it waits for their grace period.
         """

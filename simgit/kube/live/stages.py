@@ -32,7 +32,7 @@ _SHORTEST_LIFE: Final = 1.0
 
 
 class Timing(Protocol):
-    """How long pods of the replay that is running stay in a stage."""
+    """The times that pods of the replay that is running are in a stage."""
 
     def created(self, pod: Object) -> None:
         """Take note of a new pod."""
@@ -55,7 +55,7 @@ class Timing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What happens to pods in a state: after a delay in seconds, their next status, or deletion.
+    """A stage of pods in a state: after a delay in seconds, their next status, or deletion.
 
     ``delay`` returns None for pods that stay as they are; ``status`` None deletes the pod.
     """
@@ -336,7 +336,7 @@ class StageController:
         self._api.patch(f"{path}/status", {"metadata": {"uid": metadata["uid"]}, "status": status})
 
     def _failed(self, pod: Object, stage: Stage, error: ApiError) -> None:
-        """Plan a stage again, except for a pod that is gone or another one by now."""
+        """Plan a stage again, except for a pod that was deleted or is another one by now."""
         if error.status == 404:
             return
         uid = pod["metadata"]["uid"]
@@ -466,7 +466,7 @@ class _Facts:
 
 @dataclass(frozen=True, slots=True)
 class _RecordedPod:
-    """What RecordedLifetimes asks of a pod."""
+    """The part of a pod that RecordedLifetimes asks for."""
 
     uid: str
     name: str

@@ -26,7 +26,7 @@ _GONE: Final = 4096
 
 
 class Changes:
-    """What threads wait on for any change of the copies that share it."""
+    """A condition on which threads wait for any change of the copies that share it."""
 
     def __init__(self) -> None:
         """Start without waiters."""

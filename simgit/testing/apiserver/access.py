@@ -1,4 +1,4 @@
-"""Who may do what: tokens, and rules as in a ClusterRole."""
+"""Permissions: tokens, and rules as in a ClusterRole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests do: paths, verbs, admission, deletion, and watches."""
+"""Requests: paths, verbs, admission, deletion, and watches."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _BOOKMARK_MS = 60_000
 
 
 class ControlPlane(Protocol):
-    """What acts on the objects: a ``controllers.ControllerManager``."""
+    """The actor on the objects: a ``controllers.ControllerManager``."""
 
     def admit(
         self, resource: ApiResource, value: Json, before: Json | None, *, dry_run: bool
@@ -466,7 +466,7 @@ class KubeApi:
         policy: str | None = None,
         grace: int | None = None,
     ) -> Json | None:
-        """Delete an object; return it if it stays for now, None if it is gone."""
+        """Delete an object; return it if it still exists, None if not."""
         if policy is None:
             policy = "Orphan" if resource is JOBS else "Background"
         metadata = dict(before["metadata"])

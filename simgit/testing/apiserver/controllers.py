@@ -207,7 +207,7 @@ class ControllerManager:
             self._empty(name)
 
     def _forget(self, resource: ApiResource, value: Json) -> None:
-        """Let the cluster forget an object that is gone."""
+        """Let the cluster forget an object that was deleted."""
         key = key_of(value)
         if resource is PODS:
             pod = self.pods.pop(key, None)
@@ -224,7 +224,7 @@ class ControllerManager:
                     self._delete(each, instance)
 
     def _lose_owner(self, resource: ApiResource, value: Json | None) -> None:
-        """Delete a dependent whose last owner is gone, else drop the references that are void."""
+        """Delete a dependent whose last owner was deleted, else drop void references."""
         if value is None:
             return
         references = value["metadata"].get("ownerReferences") or []

@@ -1,4 +1,4 @@
-"""What the API server fills in when it stores an object, and how it writes quantities."""
+"""The API server's defaults, which it stores with an object, and its form of quantities."""
 
 from __future__ import annotations
 

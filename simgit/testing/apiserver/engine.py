@@ -58,7 +58,7 @@ class ServedWorld(World):
             super().admit(pod)
 
     def _free(self, pod: Pod) -> None:
-        """Let the next pod of the same name follow one that is gone."""
+        """Let the next pod of the same name follow one that was deleted."""
         key = (pod.namespace, pod.name)
         first, *rest = self._holders[key]
         if first is not pod:
@@ -83,7 +83,7 @@ class ServedWorld(World):
             self.lingering[pod.uid] = pod
 
     def release(self, pod: Pod) -> None:
-        """Let go of a pod whose object is gone."""
+        """Forget a pod whose object was deleted."""
         self.delete_pod(pod, "Killing", "deleted")
         if self.lingering.pop(pod.uid, None) is None:
             return
@@ -196,7 +196,7 @@ class ServedCluster(EmbeddedCluster):
         return None
 
     def withdraw(self, manifest: Manifest, *, orphan: bool = False) -> None:
-        """Take back an object; orphans of it stay."""
+        """Forget an object; its orphans remain."""
         key = _key(manifest)
         controller = self._objects.get(key)
         if isinstance(controller, Deployment):

@@ -1,4 +1,4 @@
-"""Faults of the API server: what goes wrong, and at which requests.
+"""Faults of the API server, and the requests that they strike.
 
 Of every request the first fault in the list that strikes is used. ``at`` counts requests from 1.
 """

@@ -232,7 +232,7 @@ class HttpServer:
 
 
 class _FaultyStream:
-    """What a fault makes of the lines of a watch."""
+    """The lines of a watch, as a fault changes them."""
 
     def __init__(self, fault: ApiFault | None) -> None:
         self._kind = None if fault is None else fault.kind

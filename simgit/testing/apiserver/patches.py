@@ -283,7 +283,7 @@ def _entry(
 
 
 class FieldManager:
-    """Who writes: the name, the operation's part of the object, and the time as text."""
+    """The writer: its name, the operation's part of the object, and the time as text."""
 
     def __init__(self, name: str, api_version: str, now: str, part: str, *, custom: bool) -> None:
         self.name, self.api_version, self.now, self.part = name, api_version, now, part

@@ -44,7 +44,7 @@ _START_S, _RETRY_S, _ERROR_S, _PAUSED_S = 5, 5, 30, 10
 
 @dataclass(frozen=True)
 class SimKubeSettings:
-    """How the emulated SimKube behaves.
+    """The behaviour of the emulated SimKube.
 
     Attributes:
         namespace: of the controller and of its lease.
@@ -408,7 +408,7 @@ class _Driver:
         return resource
 
     def _clean_up(self, root: Json) -> Iterator[float]:
-        """Delete the root in the foreground, and wait until it is gone."""
+        """Delete the root in the foreground, and wait for its end."""
         resource = self.controller.resource("simulationroots")
         while resource is not None:
             found = self.api.store.get(resource, ("", root["metadata"]["name"]))
