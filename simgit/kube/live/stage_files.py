@@ -70,7 +70,7 @@ class _Refusal:
 
 def _stage(document: Any, file: Path, load: Callable[[str], Any]) -> Stage:
     if not isinstance(document, Mapping) or document.get("kind") != "Stage":
-        raise InvalidInput(f"'{file}' has something else than a Stage", path=file)
+        raise InvalidInput(f"'{file}' has an object that is no Stage", path=file)
     bad = _Refusal(str(lookup(document, ("metadata", "name")) or file.name))
     spec = bad.only(document.get("spec"), "spec", "resourceRef", "selector", "delay", "next")
     about = bad.only(spec.get("resourceRef"), "resourceRef", "apiGroup", "kind")
