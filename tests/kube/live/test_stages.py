@@ -137,7 +137,7 @@ spec:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        (("kind",), "Deployment", "something else than a Stage"),
+        (("kind",), "Deployment", "an object that is no Stage"),
         (("spec", "weight"), 3, "spec.weight is not understood"),
         (("spec", "resourceRef", "kind"), "Node", "only stages of Pods"),
         (("spec", "selector", "matchLabels"), {"a": "b"}, "selector.matchLabels is not understood"),
