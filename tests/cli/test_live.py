@@ -250,6 +250,17 @@ def test_a_cluster_that_is_lost_on_the_way_stops_the_training_which_is_resumed(
     assert failed and all("ready" not in info and info["failure"] for info in failed)
 
 
+def test_without_the_package_a_live_cluster_says_what_to_install(
+    repo: Call, server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    found = repo(*TRAIN, *LIVE, code=128)
+    assert found.err == (
+        "fatal: a live cluster needs the package kubernetes: pip install 'simgit[live]'\n"
+    )
+    assert _runs(directory) == {}
+
+
 SIMKUBE = ("--cluster", "live", "--driver", "simkube", "--speed", "60")
 
 

@@ -8,12 +8,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from simgit.errors import ClusterError, InvalidInput, Unverified
+from simgit.errors import ClusterError, InvalidInput, Untrusted, Unverified
 from simgit.gym import Recorder, restore
 from simgit.gym.envs.agent_view import make
 from simgit.gym.envs.simkube import SimKubeEnv
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.verify import judge, verify
+from simgit.gym.spec.permit import check
 from simgit.gym.tools.drift import drift
+from simgit.gym.tools.whatif import what_if
 from simgit.kube.live import opened
 from simgit.kube.live.driver import LiveSettings
 from simgit.repository import Repository
@@ -221,3 +224,24 @@ def test_a_branch_goes_on_live_from_the_edited_trace(
         again.finish()
     assert driver.replays - before == len(repo.trajectory("other")) - 3
     assert repo.state("other@2").oid == repo.state("main@2").oid
+
+
+def test_a_stranger_does_not_choose_what_is_applied_to_a_cluster(
+    driver: EmbeddedDriver, repo: Repository
+) -> None:
+    with _train(repo) as training:
+        training.finish()
+    spec = RecordedPath(repo, "main").spec
+    with pytest.raises(Untrusted, match="runs on a live cluster"):
+        check(spec, False)
+    with pytest.raises(Untrusted), pytest.warns(Unverified, match="live run"):
+        restore(repo, "main", trust=False)
+
+
+def test_rollouts_are_not_run_on_a_live_cluster(driver: EmbeddedDriver, repo: Repository) -> None:
+    with _train(repo) as training:
+        training.finish()
+    before = driver.replays
+    with pytest.raises(InvalidInput, match="live: rollouts are not run"):
+        what_if(repo, "main@1", [np.int64(0)], horizon=1)
+    assert driver.replays == before
