@@ -58,7 +58,7 @@ def objects(api: Api) -> dict[str, list[str]]:
 
 
 class TestReplayer(ClusterContract):
-    settle = 0.3
+    settle = 3.0
 
     @pytest.fixture
     def cluster(self, api: Api) -> Iterator[KubeCluster]:
@@ -69,12 +69,18 @@ class TestReplayer(ClusterContract):
             yield cluster
 
     def counts(self, cluster: KubeCluster) -> tuple[int, int, int]:
-        """Count the pods when nothing changed for a second, as nothing says that all is done."""
+        """Count the pods when nothing has changed for a while, as nothing says that all is done.
+
+        Pods that wait may be tried again only seconds after room was freed.
+        """
         end, since, before = time.monotonic() + PATIENCE, time.monotonic(), None
-        while time.monotonic() - since < 1.0 and time.monotonic() < end:
+        while time.monotonic() < end:
             now = cluster.pods()
-            if now != before or any(not pod["ready"] and not pod["message"] for pod in now):
+            open_ = any(not pod["ready"] and (pod["node"] or not pod["message"]) for pod in now)
+            if now != before or open_:
                 since, before = time.monotonic(), now
+            if time.monotonic() - since > (1.5 if all(pod["ready"] for pod in now) else 6.0):
+                break
             cluster.advance(0.05)
         return cluster.observe(WEB).counts()
 
@@ -103,22 +109,28 @@ def tallied(cluster: KubeCluster) -> Counter[Any]:
     )
 
 
-@pytest.mark.filterwarnings("ignore:left on the cluster")  # a server may take long to start
+@pytest.mark.filterwarnings("ignore:left on the cluster")
 def test_a_server_that_is_killed_in_a_step(
     api: Api, control_plane: ControlPlane, tmp_path: Path
 ) -> None:
-    """The step ends well or says why not, the next one is a new one, and nothing stays."""
+    """The step ends well or says why not, the steps go on, and nothing stays.
+
+    The controllers of 1.20 look for a server that was away only after half a minute and more.
+    """
     before = objects(api)
     left = tmp_path / "left"
-    ended = []
-    with replayer(api, settings=settings(), leftovers=left) as driver:
-        for delay in (0.0, 0.05, 0.15):
+    with replayer(api, settings=settings(timeout=30), leftovers=left) as driver:
+        for delay in (0.05, 0.3):
             crash = threading.Thread(target=restart_after, args=(control_plane, delay))
             crash.start()
-            ended.append(step(driver))
+            ended = [step(driver)]
             crash.join()
-            assert step(driver) == "ok"
-    assert set(ended) <= {"ok", "error", "timeout"}, ended
+            end = time.monotonic() + PATIENCE
+            while ended[-1] != "ok" or len(ended) == 1:
+                assert time.monotonic() < end, ended
+                ended.append(step(driver))
+            print(f"killed after {delay} s: {ended}")
+            assert set(ended) <= {"ok", "error", "timeout"}, ended
     assert objects(api) == before
     assert not left.exists()
 
