@@ -14,9 +14,7 @@ from typing import BinaryIO, Final
 
 from simgit.errors import StorageError
 
-NAMES: Final = (
-    "data.mdb", "lock.mdb", "reserve", "format", "lease", "origin", "owner", "live-leftovers",
-)  # fmt: skip
+NAMES: Final = ("data.mdb", "lock.mdb", "reserve", "format", "lease", "origin", "owner")
 _SAFE: Final = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)

@@ -202,6 +202,7 @@ def test_the_replayer_needs_no_simkube(run: Call, serve: Serve) -> None:
     assert "warning  virtual nodes: 3 × 16 CPU, 32Gi, 110 pods\n" in found
 
 
+@pytest.mark.slow
 def test_kwok_that_does_not_run_is_found(
     run: Call, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,16 +308,15 @@ def test_nodes_are_created_and_deleted(run: Call, serve: Serve) -> None:
 # Cleanup
 
 
-def test_cleanup_removes_what_this_repositorys_sessions_left(
+def test_cleanup_removes_what_the_users_sessions_left(
     run: Call, serve: Serve, directory: Path
 ) -> None:
     server = serve()
-    run("init")
     run("kube", "allow", "kind-sim")
     assert run("kube", "cleanup").out == "nothing to remove\n"
     server.create(ours("mine"), ours("others"))
     path = "/api/v1/namespaces/default/configmaps/mine"
-    Created(directory / ".simgit" / "live-leftovers", server.url).note(path)
+    Created(directory / "config" / "live-leftovers", server.url).note(path)
     assert run("kube", "cleanup", "--dry-run").out == f"would remove {path}\n"
     assert "mine" in names(server, "configmaps")
     assert run("kube", "cleanup", "--json").records == [{"path": path, "removed": True}]
@@ -324,9 +324,9 @@ def test_cleanup_removes_what_this_repositorys_sessions_left(
     assert "others" in names(server, "configmaps")
     assert run("kube", "cleanup", "--all").lines == [f"removed {path.replace('mine', 'others')}"]
     assert names(server, "leases.coordination.k8s.io") == []
-    run("fsck")
 
 
+@pytest.mark.slow
 def test_cleanup_waits_for_no_session_that_lives(run: Call, serve: Serve) -> None:
     server = serve()
     run("kube", "allow", "kind-sim")
@@ -339,6 +339,7 @@ def test_cleanup_waits_for_no_session_that_lives(run: Call, serve: Serve) -> Non
     assert "busy" in names(server, "configmaps")
 
 
+@pytest.mark.slow
 def test_what_does_not_go_is_said_and_forced_on_request(
     run: Call, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -353,11 +353,14 @@ class SimkubeDriver:
             while (found := self._api.find(path)) is not None:
                 self._doing = f"namespace '{namespace}' is still being deleted"
                 if not found["metadata"].get("deletionTimestamp"):
+                    command = f"kubectl delete namespace {namespace}"
+                    if run_of(found) is not None:  # of a session that noted it elsewhere
+                        command = f"simgit kube cleanup --all --context {self._settings.context}"
                     raise AlreadyExists(
                         f"namespace '{namespace}' exists already, and pods in it would be counted: "
-                        f"delete it (kubectl delete namespace {namespace}), or choose another "
-                        "cluster.virtual_prefix", namespace=namespace,
-                    )  # fmt: skip
+                        f"delete it ({command}), or choose another cluster.virtual_prefix",
+                        namespace=namespace,
+                    )
                 self._pause()
         return self._schema
 

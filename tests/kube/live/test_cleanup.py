@@ -94,6 +94,7 @@ def _note_many(file: Path, first: int) -> None:
             created.gone(f"/a/b/{number}")
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     file = tmp_path / "left"
     context = multiprocessing.get_context("fork")

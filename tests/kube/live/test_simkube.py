@@ -124,7 +124,15 @@ def failure(found: Bench, **changes: Any) -> ClusterError:
 # What is counted
 
 
-@pytest.mark.parametrize("name", sorted(SCENARIOS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("cpu-slight", "mem-replicas")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(SCENARIOS)
+    ],
+)
 def test_a_scenario_counts_as_on_the_embedded_cluster(simkube: Bench, name: str) -> None:
     trace = generate(name).trace
     expected = embedded(trace)
@@ -464,6 +472,16 @@ def test_a_namespace_that_is_not_ours_is_refused(simkube: Bench) -> None:
         "(kubectl delete namespace virtual-default), or choose another cluster.virtual_prefix"
     )
     assert simkube.left() == ["virtual-default"]
+    simkube.server.delete("namespaces", "virtual-default")
+
+
+def test_a_namespace_that_another_session_left_is_refused_with_the_command(
+    simkube: Bench,
+) -> None:
+    metadata = {"name": "virtual-default", "labels": {"simgit.io/run": "main"}}
+    simkube.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    with pytest.raises(AlreadyExists, match="simgit kube cleanup --all --context loopback"):
+        simkube.step()
     simkube.server.delete("namespaces", "virtual-default")
 
 
