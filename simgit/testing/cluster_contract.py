@@ -92,7 +92,7 @@ class ClusterContract:
 
     def test_freed_room_is_used_by_what_waits(self, cluster: KubeCluster) -> None:
         cluster.apply([deployment("other", cpu="16")])
-        cluster.advance(self.settle)
+        self.counts(cluster)
         cluster.apply([deployment(cpu="10")])
         assert self.counts(cluster) == (0, 3, 3)
         cluster.delete([deployment("other")])
@@ -166,7 +166,7 @@ class ClusterContract:
 
     def test_pods_of_another_label_can_be_selected(self, cluster: KubeCluster) -> None:
         cluster.apply([deployment(), deployment("other")])
-        cluster.advance(self.settle)
+        self.counts(cluster)
         every = PodSelection(WEB.namespace, SIMULATION.name, "simkube.io/simulation")
         assert cluster.observe(every).counts() == (6, 0, 6)
 

@@ -340,9 +340,8 @@ class Api:
         grace: int | None = None,
         uid: str | None = None,
         version: str | None = None,
-        labels: str = "",
     ) -> bool:
-        """Delete an object, or those of a collection with labels; return False if there was none.
+        """Delete an object, or all of a collection; return False if there was none.
 
         ``uid`` deletes that object only, not another one of its name, and ``version`` only as long
         as nobody has changed it.
@@ -355,7 +354,7 @@ class Api:
         if wanted:
             body["preconditions"] = wanted
         try:
-            self._call("DELETE", path, {"labelSelector": labels}, body)
+            self._call("DELETE", path, {}, body)
         except ApiError as error:
             if error.status == 404 or (wanted and error.status == 409):
                 return False

@@ -77,7 +77,8 @@ class ClusterDriver(Protocol):
         """Replay a trace from an empty cluster, and give the cluster when it has settled.
 
         It is observed within the block; leaving the block removes all that the replay created,
-        also after an error or Ctrl-C.
+        also after an error or Ctrl-C. Empty namespaces may stay for the next replay, until
+        ``close``.
 
         Args:
             trace: the trace.
@@ -93,4 +94,4 @@ class ClusterDriver(Protocol):
         """Return what is recorded of the cluster: versions, nodes, hashes; no credentials."""
 
     def close(self) -> None:
-        """End watches and connections."""
+        """Remove what is still there, and end watches and connections."""

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import ClusterError, InvalidInput, plural, warn
+from simgit.errors import ClusterError, InvalidInput, SimgitError, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.live.api import Api, Object
 from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
@@ -258,8 +258,10 @@ class ReplayDriver:
             foreign = frozenset(name_of(node) for node in nodes if played_by_kwok(node))
             controller.keep_alive(own, foreign)
             late = [node for node in own.values() if not ready(node)]
-            if not late or time.monotonic() > end:
+            if not late:
                 break
+            if time.monotonic() > end:  # with less room the same trace ends otherwise
+                raise ClusterError(f"node '{name_of(late[0])}' does not become ready")
             for node in late:
                 beat(self._api, node)
             self._api.clock.sleep(_LOOK_SECONDS)
@@ -305,7 +307,7 @@ class ReplayDriver:
             return  # nothing was created; what is noted may be of the session that runs
         start = time.monotonic()
         empty = False
-        with suppress(ClusterError), self._api.within(_EMPTY_SECONDS, afresh=True):
+        with suppress(SimgitError), self._api.within(_EMPTY_SECONDS, afresh=True):
             empty = self._empty()
         if not (keep and empty):
             self._remove(CLEANUP_SECONDS - (time.monotonic() - start))

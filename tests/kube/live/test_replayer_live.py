@@ -103,6 +103,7 @@ def tallied(cluster: KubeCluster) -> Counter[Any]:
     )
 
 
+@pytest.mark.filterwarnings("ignore:left on the cluster")  # a server may take long to start
 def test_a_server_that_is_killed_in_a_step(
     api: Api, control_plane: ControlPlane, tmp_path: Path
 ) -> None:
