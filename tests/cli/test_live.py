@@ -234,7 +234,7 @@ def test_a_cluster_that_is_lost_on_the_way_stops_the_training_which_is_resumed(
     repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "whole")
     last = len(server.requests) + len(server.requests) // 2
     server.faults = lambda number, method, path: ApiFault("reset") if number > last else None
-    timeout = ("--cluster-set", "timeout=1")
+    timeout = ("--cluster-set", "timeout=5")
     with monkeypatch.context() as patched:
         for name in ("CLEANUP_SECONDS", "_EMPTY_SECONDS"):
             patched.setattr(replay, name, 0.5)
@@ -242,6 +242,7 @@ def test_a_cluster_that_is_lost_on_the_way_stops_the_training_which_is_resumed(
     assert "no observation in 3 tries" in found.err
     assert "stopped; resume with: simgit train --resume --run main" in found.err
     server.faults = ()
+    server.delete("leases.coordination.k8s.io", "simgit", "default")  # it could not be given back
     assert _runs(directory)["main"].status == "paused"
     repo("train", "--resume", "--run", "main", "--curve", "d.svg")
     with Repository.open(directory) as reopened:

@@ -141,7 +141,7 @@ def check_agreement(server: ApiServer, call: Client, *, kwok: bool) -> None:
 
 @pytest.mark.parametrize("kwok", [True, False])
 @pytest.mark.parametrize(
-    "seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 30))]
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))]
 )
 def test_watches_lists_and_the_cluster_agree(seed: int, kwok: bool) -> None:
     draw = random.Random(seed)

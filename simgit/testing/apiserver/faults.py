@@ -1,6 +1,8 @@
 """Faults of the API server, and the requests that they strike.
 
 Of every request the first fault in the list that strikes is used. ``at`` counts requests from 1.
+What a list cannot say a plan can: ``lambda n, method, path: ApiFault("401") if n > 9 else None``
+lets a token expire after nine requests.
 """
 
 from __future__ import annotations
