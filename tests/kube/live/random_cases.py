@@ -59,7 +59,7 @@ def random_policies(rng: random.Random) -> list[dict[str, Any]]:
             "requests.cpu": rng.choice(["2", "4500m", "9"]),
             "limits.memory": rng.choice(["4Gi", "10Gi"]),
             "memory": rng.choice(["3Gi", "12Gi"]),
-            "count/replicasets.apps": str(rng.randint(1, 3)),
+            "count/deployments.apps": str(rng.randint(1, 3)),
         }
         names = rng.sample(sorted(hard), rng.randint(1, 2))
         found.append(_policy("ResourceQuota", {"hard": {name: hard[name] for name in names}}))
