@@ -227,10 +227,14 @@ class Arena:
         return bool(quota.get("status", {}).get("hard") == quota["spec"]["hard"])
 
     def delete(self, manifests: Iterable[Mapping[str, Any]]) -> None:
-        """Delete objects and what they own."""
+        """Delete objects and what they own; the absence of one is no error."""
         for manifest in manifests:
             path = f"{path_of(manifest)}/{manifest['metadata']['name']}"
-            self.api.delete(path, {"propagationPolicy": "Background"})
+            try:
+                self.api.delete(path, {"propagationPolicy": "Background"})
+            except Refused as error:
+                if error.code != 404:
+                    raise
 
     def outcome(self, *expected: Outcome) -> Outcome:
         """Return the outcome once nothing changes any more: soon if it is an expected one."""
