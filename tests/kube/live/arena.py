@@ -76,9 +76,12 @@ class Kubelet:
         self._api.close()
 
     def _run(self) -> None:
-        version = None
+        version, next_beat = None, 0.0
         while not self._ended.is_set():
             try:
+                if time.monotonic() > next_beat:
+                    self._beat()
+                    next_beat = time.monotonic() + 10
                 if version is None:
                     listed = self._watch.get("/api/v1/pods")
                     for pod in listed["items"]:
@@ -97,6 +100,17 @@ class Kubelet:
                 if not self._ended.wait(0.2):
                     self.errors.append(str(error))
 
+    def _beat(self) -> None:
+        """Say that the nodes are alive; after 40 seconds without it they count as lost."""
+        for node in self._api.get(PATHS["v1.Node"])["items"]:
+            ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": _now()}
+            path = f"{PATHS['v1.Node']}/{node['metadata']['name']}/status"
+            try:
+                self._api.patch(path, {"status": {"conditions": [ready]}}, STRATEGIC)
+            except Refused as error:
+                if error.code != 404:
+                    raise
+
     def _handle(self, pod: dict[str, Any]) -> None:
         meta = pod["metadata"]
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
@@ -112,8 +126,12 @@ class Kubelet:
                 self.errors.append(str(error))
 
 
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def _running(pod: dict[str, Any]) -> dict[str, Any]:
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    now = _now()
     conditions = [
         {"type": kind, "status": "True", "lastTransitionTime": now}
         for kind in ("Initialized", "Ready", "ContainersReady")
@@ -131,7 +149,7 @@ def node_object(spec: NodeSpec) -> dict[str, Any]:
         **({"ephemeral-storage": from_bytes(spec.storage)} if spec.storage else {}),
         **{name: str(amount) for name, amount in spec.extra.items()},
     }
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    now = _now()
     ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": now, "lastTransitionTime": now}
     return {
         "apiVersion": "v1",
@@ -209,10 +227,14 @@ class Arena:
         return bool(quota.get("status", {}).get("hard") == quota["spec"]["hard"])
 
     def delete(self, manifests: Iterable[Mapping[str, Any]]) -> None:
-        """Delete objects and what they own."""
+        """Delete objects and what they own; the absence of one is no error."""
         for manifest in manifests:
             path = f"{path_of(manifest)}/{manifest['metadata']['name']}"
-            self.api.delete(path, {"propagationPolicy": "Background"})
+            try:
+                self.api.delete(path, {"propagationPolicy": "Background"})
+            except Refused as error:
+                if error.code != 404:
+                    raise
 
     def outcome(self, *expected: Outcome) -> Outcome:
         """Return the outcome once nothing changes any more: soon if it is an expected one."""

@@ -206,8 +206,10 @@ class ControlPlane:
         """Return True if the API server says that it is ready."""
         api = self.connect()
         try:
-            return api.open("GET", "/readyz").status == 200
-        except OSError:
+            answer = api.open("GET", "/readyz")
+            answer.read()
+            return answer.status == 200
+        except (OSError, http.client.HTTPException):
             return False
         finally:
             api.close()

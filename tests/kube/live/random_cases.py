@@ -59,7 +59,7 @@ def random_policies(rng: random.Random) -> list[dict[str, Any]]:
             "requests.cpu": rng.choice(["2", "4500m", "9"]),
             "limits.memory": rng.choice(["4Gi", "10Gi"]),
             "memory": rng.choice(["3Gi", "12Gi"]),
-            "count/replicasets.apps": str(rng.randint(1, 3)),
+            "count/deployments.apps": str(rng.randint(1, 3)),
         }
         names = rng.sample(sorted(hard), rng.randint(1, 2))
         found.append(_policy("ResourceQuota", {"hard": {name: hard[name] for name in names}}))
@@ -100,8 +100,9 @@ def _workload(rng: random.Random, kind: str, name: str) -> dict[str, Any]:
         spec["selector"] = {"matchLabels": labels}
     if kind in ("Deployment", "StatefulSet", "ReplicaSet"):
         spec["replicas"] = rng.randint(0, 7)
-    if kind == "Deployment" and rng.random() < 0.7:
-        spec["strategy"] = _strategy(rng)
+    if kind == "Deployment":
+        # one that was rolling cannot become another: the server keeps the defaults of before
+        spec["strategy"] = {"type": "Recreate"} if name == "c" else _strategy(rng)
     if kind == "StatefulSet":
         spec["serviceName"] = name
         spec["podManagementPolicy"] = "Parallel" if name == "b" else "OrderedReady"  # for ever
@@ -113,8 +114,6 @@ def _workload(rng: random.Random, kind: str, name: str) -> dict[str, Any]:
 
 
 def _strategy(rng: random.Random) -> dict[str, Any]:
-    if rng.random() < 0.2:
-        return {"type": "Recreate"}
     surge, unavailable = rng.choice(
         [(0, 1), (1, 0), (1, 1), (2, 0), (3, 2), ("25%", "25%"), ("50%", 0), (0, "50%"), (0, 5)]
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+AFFINITY = "node(s) didn't match Pod's node affinity/selector"
 SPELLINGS = {
     # as 1.20 says it: as current releases do
-    "node(s) didn't match node selector": "node(s) didn't match Pod's node affinity/selector",
-    "node(s) didn't match Pod's node affinity": "node(s) didn't match Pod's node affinity/selector",
-    "node(s) didn't satisfy plugin(s) [NodeAffinity]": "node(s) didn't match Pod's node affinity/selector",
+    "node(s) didn't match node selector": AFFINITY,
+    "node(s) didn't match Pod's node affinity": AFFINITY,
+    "node(s) didn't satisfy plugin(s) [NodeAffinity]": AFFINITY,
     "node(s) didn't match pod affinity/anti-affinity": None,
     "node(s) didn't match pod affinity/anti-affinity rules": None,
 }
@@ -40,6 +41,9 @@ def reasons(message: str) -> dict[str, int]:
         now = SPELLINGS.get(reason, reason)
         if now is not None:
             found[now] = found.get(now, 0) + int(count)
+    # before 1.22 a DaemonSet's pod is tried on all nodes, and a taint is found before the affinity
+    if AFFINITY in found:
+        found[AFFINITY] += found.pop("node(s) had untolerated taint(s)", 0)
     return found
 
 
