@@ -157,7 +157,6 @@ OPTIONS: Final = {
         (f"{each} --policy" for each in _TASKS), "--agent NAME takes a policy or a run"
     ),
     "train --Naction": """--env-set 'actions=["noop","scale_up_replicas"]' names the actions""",
-    "train --duration": """time is simulated; --env-set 'simulation={"duration":9}' sets it""",
     "train --log-level": "--out DIR writes train.log",
 }
 """``COMMAND OPTION``, or an option of any command, to the way to do it.

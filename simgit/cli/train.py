@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -153,10 +154,18 @@ def train(
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {key.removeprefix("agent."): value for key, value in settings(pairs).items()}
     of_sb3 = {"load": loaded, "episodes": episodes, "trials": trials, "out": out, "save": save}
-    with app.repository() as repo, hooks.around():
+    with app.repository() as repo, ExitStack() as around:
         if resume:
             _check_kept(arguments, chosen, agent, seed)
         name = run or newest_training(repo) if resume else ""
+        former = name if resume else (loaded or "").partition("@")[0]
+        known = repo.config(former).get("environment") if former in repo.runs else None
+        if {**(known or {}), **arguments}.get("cluster"):
+            from simgit.kube.live import opened
+
+            around.enter_context(opened.hooked(hooks))
+        else:
+            around.enter_context(hooks.around())
         if (agent or "").startswith(PREFIX) or (resume and is_sb3(repo, name)):
             from simgit.cli import train_sb3
 

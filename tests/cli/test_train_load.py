@@ -138,7 +138,6 @@ def test_its_names_of_options_work_and_no_help_shows_them(repo: Call) -> None:
         ("train", ("--ns", "virtual-default"), "the namespace is the trace's; --workload"),
         ("evaluate", ("--namespace", "x"), "the namespace is the trace's; --workload"),
         ("train", ("--Naction", "4"), "names the actions"),
-        ("train", ("--duration", "90"), "time is simulated"),
         ("train", ("--log-level", "DEBUG"), "--out DIR writes train.log"),
         ("train", ("--policy", "noop"), "--agent NAME takes a policy"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from simgit.gym.restoring.verify import judge, verify
 from simgit.gym.spec.permit import check
 from simgit.gym.tools.drift import drift
 from simgit.gym.tools.whatif import what_if
+from simgit.kube.hooks import Hooks
 from simgit.kube.live import opened
 from simgit.kube.live.driver import LiveSettings
 from simgit.repository import Repository
@@ -95,6 +97,27 @@ def test_settings_that_a_live_cluster_does_not_have_are_refused(
 ) -> None:
     with pytest.raises(InvalidInput, match=said):
         SimKubeEnv(**given)
+
+
+def test_hooks_run_around_each_replay(
+    driver: EmbeddedDriver, repo: Repository, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    told = Hooks(*(("sh", "-c", f"echo {word} $SIMGIT_STEP >> {log}") for word in ("pre", "post")))
+    env = Recorder(make("simgit/SimKube-v0", cluster=LIVE), repo)
+    with opened.hooked(told):
+        env.reset(seed=1)
+        assert [line.split()[0] for line in log.read_text().splitlines()] == ["pre", "post"]
+        driver.errors = {1: ClusterError("it broke")}
+        assert env.step(np.int64(0))[-1]["failure"] == "it broke"
+    assert len(log.read_text().splitlines()) == 4, "after an error too"
+    with opened.hooked(Hooks(pre=("false",))):
+        info = env.step(np.int64(0))[-1]
+    assert info["failure"] == "pre-hook 'false' exited with 1"
+    assert driver.replays == 2, "nothing is replayed then"
+    env.step(np.int64(0))
+    assert len(log.read_text().splitlines()) == 4
+    env.close()
 
 
 def test_a_failed_observation_has_a_reason_and_no_counts(

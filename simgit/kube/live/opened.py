@@ -9,12 +9,13 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from simgit.errors import ClusterError
+from simgit.kube.hooks import Hooks
 from simgit.kube.live.api import Api
 from simgit.kube.live.driver import ClusterDriver, LiveSettings
 
@@ -33,6 +34,7 @@ _drivers: Final[dict[tuple[int, LiveSettings], _Opened]] = {}
 _lock: Final = threading.Lock()
 _permit: Permit | None = None
 _leftovers: Path | None = None
+_hooks = Hooks()
 
 
 def prepare(permit: Permit, leftovers: Path | None) -> None:
@@ -44,6 +46,22 @@ def prepare(permit: Permit, leftovers: Path | None) -> None:
     """
     global _permit, _leftovers
     _permit, _leftovers = permit, leftovers
+
+
+@contextmanager
+def hooked(hooks: Hooks) -> Iterator[None]:
+    """Run hooks before and after each replay that begins in the block, on any cluster."""
+    global _hooks
+    before, _hooks = _hooks, hooks
+    try:
+        yield
+    finally:
+        _hooks = before
+
+
+def hooks() -> Hooks:
+    """Return the hooks of replays."""
+    return _hooks
 
 
 def permitted(context: str | None) -> Api:

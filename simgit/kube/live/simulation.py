@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import AlreadyExists, ClusterError, InvalidInput, warn
-from simgit.kube import hooks
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import PodDelays
 from simgit.kube.live.api import UNCERTAIN, Api, ApiError, Object
@@ -235,8 +234,6 @@ class SimkubeDriver:
         settings: LiveSettings,
         *,
         leftovers: Path | None = None,
-        before: Sequence[Sequence[str]] = (),
-        after: Sequence[Sequence[str]] = (),
     ) -> None:
         """Write nothing yet.
 
@@ -244,13 +241,10 @@ class SimkubeDriver:
             api: the API server; the driver does not close it.
             settings: of the cluster.
             leftovers: the file in which what is created is noted until it is removed.
-            before: hooks that run before each simulation.
-            after: hooks that run after each simulation, whatever came of it.
         """
         self._api = api
         self._settings = settings
         self._place = TracePlace.of(settings.trace_path)
-        self._before, self._after = before, after
         self._created = Created(leftovers, api.url)
         self._lease: ClusterLease | None = None
         self._schema: SimulationSchema | None = None
@@ -303,18 +297,15 @@ class SimkubeDriver:
         with terminable():
             with self._timed("preparing the cluster"):
                 schema = self._prepare(trace, simulation)
-            failed = True
             try:
-                self._run_hooks(self._before, "pre-hook", run, name)
                 with self._place.delivered(trace) as url, self._timed("creating the Simulation"):
                     hold = trace.seconds + math.ceil((timeout + SECONDS) * simulation.speed)
                     spec = schema.build(self._settings, simulation, url, hold)
                     manifest = simulation_manifest(name, run, spec, self._place.annotations())
                     yield self._observed(manifest, trace, simulation, selection)
                     self._check_lease()
-                failed = False
             finally:
-                self._clean_up(run, name, failed)
+                self._clean_up()
 
     # Before
 
@@ -367,11 +358,6 @@ class SimkubeDriver:
     def _check_lease(self) -> None:
         if self._lease is not None:
             self._lease.check()
-
-    def _run_hooks(self, wanted: Sequence[Sequence[str]], kind: str, run: str, name: str) -> None:
-        variables = {"SIMGIT_LABEL": run, "SIMGIT_SIMULATION": name}
-        for argv in wanted:
-            hooks.run(argv, kind, variables=variables)
 
     # While it runs
 
@@ -601,18 +587,12 @@ class SimkubeDriver:
 
     # After
 
-    def _clean_up(self, run: str, name: str, failed: bool) -> None:
-        """Remove what the replay created and run the hooks after it; warn of what is left."""
+    def _clean_up(self) -> None:
+        """Remove what the replay created; warn of what is left."""
         with shielded():
             left = remove(self._api, self._created)
         if left:
             warn(f"{left[0]} ({len(left)} left in all: 'simgit kube cleanup' removes them)")
-        try:
-            self._run_hooks(self._after, "post-hook", run, name)
-        except ClusterError as error:
-            if not failed:
-                raise
-            warn(str(error))  # it must not hide what went wrong first
 
 
 def _short(run: str) -> str:

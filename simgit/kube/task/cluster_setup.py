@@ -84,14 +84,15 @@ class ClusterSetup:
     ) -> Iterator[KubeCluster]:
         """Replay a trace from an empty cluster, and give the cluster when it has settled.
 
-        A real one is emptied after the block. Raises ClusterError, see ``replay`` and
-        ``ClusterDriver.replay``.
+        A real one is emptied after the block; hooks are run around both. Raises ClusterError, see
+        ``replay`` and ``ClusterDriver.replay``.
         """
         if self.live is None:
             yield self.replay(trace, seed, number)
             return
         driver = opened.driver(self.live)
-        with driver.replay(trace, self.simulation, selection, label=_LABEL) as cluster:
+        around = opened.hooks().around({"SIMGIT_LABEL": _LABEL, "SIMGIT_STEP": str(number)})
+        with around, driver.replay(trace, self.simulation, selection, label=_LABEL) as cluster:
             yield cluster
 
     def facts(self) -> dict[str, Any]:

@@ -65,10 +65,7 @@ class Bench:
 
     @contextmanager
     def driver(self, *, api: Api | None = None, **changes: Any) -> Iterator[SimkubeDriver]:
-        hooks = {key: changes.pop(key) for key in ("before", "after") if key in changes}
-        driver = SimkubeDriver(
-            api or self.api, self.settings(**changes), leftovers=self.file, **hooks
-        )
+        driver = SimkubeDriver(api or self.api, self.settings(**changes), leftovers=self.file)
         try:
             yield driver
         finally:
@@ -280,24 +277,6 @@ def test_the_permissions_of_preflight_suffice(tmp_path: Path) -> None:
         )  # fmt: skip
         assert "is blocked by 'theirs'" in str(failure(found))
         assert {r.status for r in found.server.requests} <= {200, 201, 404}
-
-
-def test_hooks_run_around_each_simulation(simkube: Bench, tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    script = ["sh", "-c", f'echo "$0 $SIMGIT_LABEL ${{SIMGIT_SIMULATION%-*}}" >> {told}']
-    simkube.step(before=[[*script, "one"], [*script, "two"]], after=[[*script, "three"]])
-    assert told.read_text().splitlines() == [
-        f"{word} main simgit-main-1" for word in ("one", "two", "three")
-    ]
-
-
-def test_a_hook_that_fails_ends_the_step(simkube: Bench, tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    error = failure(simkube, before=[["false"]], after=[["touch", str(told)]])
-    assert str(error) == "pre-hook 'false' exited with 1"
-    assert told.exists()
-    assert not [r for r in simkube.server.requests if "simulations/" in r.path]
-    assert str(failure(simkube, after=[["false"]])) == "post-hook 'false' exited with 1"
 
 
 # The installed definition
