@@ -176,7 +176,7 @@ CALLS: Final[dict[str, list[list[str]]]] = {
              ["step", "--trace", "web.json", "--workload", EVIL]],
     "kube": [["kube", "pods", "--trace", "web.json"], ["kube", "nodes", "--trace", "web.json"],
              ["kube", "events", "--trace", "web.json"], ["kube", "pods", "main"],
-             ["kube", "trace", "main"], ["kube", "preflight", "--context", EVIL],
+             ["kube", "trace", "main"], ["kube", "compare", "main"], ["kube", "preflight", "--context", EVIL],
              ["kube", "preflight", "--set", EVIL], ["kube", "allow", EVIL],
              ["kube", "cleanup", "--context", EVIL], ["kube", "nodes", "create", EVIL],
              ["kube", "nodes", "create", "1", "--context", EVIL],
