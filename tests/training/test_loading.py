@@ -45,7 +45,10 @@ def trained(
 ) -> Repository:
     repo = Repository.init(":memory:") if repo is None else repo
     arguments = SHORT if agent == "dqn" else TRACE
-    with train(repo, name, config(agent, **given), arguments=arguments) as training:
+    # checks are switched off for each test, and this is called by a fixture of the module too
+    with train(
+        repo, name, config(agent, **given), arguments=arguments, self_check=False
+    ) as training:
         training.finish()
     return repo
 
@@ -396,7 +399,7 @@ def several() -> Repository:
     repo = trained("greedy", episodes=1)
     trained("noop", repo, "n", episodes=1)
     two = {**TRACE, "actions": ["noop", "bump_cpu_small"]}
-    with train(repo, "b", config("greedy", 1), arguments=two) as training:
+    with train(repo, "b", config("greedy", 1), arguments=two, self_check=False) as training:
         training.finish()
     return repo
 
