@@ -20,7 +20,7 @@ from simgit.kube.embedded.requests import (
     pod_quantities,
     stored,
 )
-from simgit.kube.embedded.validation import NEGATIVE, check_object, invalid
+from simgit.kube.embedded.validation import NEGATIVE, NOT_WHOLE, Cause, check_object, invalid
 from simgit.kube.manifest import Manifest, lookup
 from simgit.kube.quantity import NANO, Quantity
 from simgit.kube.unmodelled import COUNTED, NATIVE, covers, is_of_pods
@@ -29,6 +29,12 @@ _ONE = Quantity(NANO)
 _NONE = Quantity(0)
 _DEMANDED = frozenset(p + n for p in ("", "requests.", "limits.") for n in ("cpu", "memory"))
 """Where a quota limits these, every container has to say its amount."""
+_AMOUNTS = ("requests.storage",)
+_WHOLE = frozenset(
+    ("configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas",
+     "secrets", "services", "services.loadbalancers", "services.nodeports")
+)  # fmt: skip
+"""What a quota may limit by these names beside what pods ask for; the second are numbers."""
 
 
 class _Quota:
@@ -82,12 +88,7 @@ class Quotas:
     def put(self, manifest: Manifest, namespace: str, name: str) -> None:
         """Add or replace one, and count what is used; raises InvalidInput."""
         quota = _Quota(name, manifest)
-        negative = [
-            invalid(f"spec.hard[{resource}]", str(amount), NEGATIVE)
-            for resource, amount in quota.hard.items()
-            if amount.nano < 0
-        ]
-        check_object(manifest, negative)
+        check_object(manifest, [*_causes(map_of(manifest.get("spec")).get("hard"))])
         for pod in self._pods.values():
             if pod.namespace == namespace and quota.applies_to(pod.facts.spec):
                 quota.add(self._usage(pod))
@@ -160,6 +161,18 @@ class Quotas:
             self._objects[namespace, COUNTED[kind]] += sign
             for quota in self._quotas.get(namespace, {}).values():
                 quota.add({f"count/{COUNTED[kind]}": _ONE}, sign)
+
+
+def _causes(hard: Any) -> Iterator[Cause]:
+    for name, text in items_of(hard):
+        path, amount, is_counted = f"spec.hard[{name}]", stored(text), name in _WHOLE
+        if "/" not in name and not (is_counted or name in _AMOUNTS or is_of_pods(name)):
+            yield invalid(path, name, "must be a standard resource type or fully qualified")
+            yield invalid(path, name, "must be a standard resource for quota")
+        if amount.nano < 0:
+            yield invalid(path, str(amount), NEGATIVE)
+        if (is_counted or name.startswith("count/")) and amount.nano % NANO:
+            yield invalid(path, str(amount), NOT_WHOLE)
 
 
 def _usage_of(spec: Mapping[str, Any]) -> Iterator[tuple[str, Quantity]]:

@@ -299,6 +299,14 @@ def selector_cases() -> Iterator[tuple[Any, ...]]:
     yield "DaemonSet, unknown strategy", workload("DaemonSet", updateStrategy={"type": "X"})
 
 
+def node_affinity(term: Manifest) -> Manifest:
+    """Return a part of a pod's spec with a term of node affinity."""
+    required = {"nodeSelectorTerms": [term]}
+    return {
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    }
+
+
 def pod_cases() -> Iterator[tuple[Any, ...]]:
     """Yield (name, manifest) of other bad fields of pods."""
     specs: dict[str, Any] = {
@@ -403,6 +411,57 @@ def pod_cases() -> Iterator[tuple[Any, ...]]:
         "overhead without a runtime class": {"overhead": {"cpu": "1"}},
         "an unknown field": {"nodeSelectr": {"a": "b"}},
         "nodeName that is no name": {"nodeName": "Node 1"},
+        "spread: neither skew nor action": {"topologySpreadConstraints": [{"topologyKey": "z"}]},
+        "spread: In without values": {
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "z",
+                    "whenUnsatisfiable": "DoNotSchedule",
+                    "labelSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]},
+                }
+            ]
+        },
+        "affinity: Gt of two numbers": node_affinity(
+            {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1", "2"]}]}
+        ),
+        "affinity: a key that is none": node_affinity(
+            {"matchExpressions": [{"key": "a/b/c", "operator": "Exists"}]}
+        ),
+        "affinity: another field": node_affinity(
+            {"matchFields": [{"key": "spec.podCIDR", "operator": "In", "values": ["x"]}]}
+        ),
+        "affinity: a field of two values": node_affinity(
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["x", "y"]}]}
+        ),
+        "affinity: pods by a number": {
+            "affinity": {
+                "podAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "weight": 101,
+                            "podAffinityTerm": {
+                                "topologyKey": "z",
+                                "labelSelector": {
+                                    "matchExpressions": [
+                                        {"key": "a", "operator": "Gt", "values": ["1"]}
+                                    ]
+                                },
+                            },
+                        }
+                    ]
+                }
+            }
+        },
+        "two mounts at one place": {
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "containers": [container(volumeMounts=[{"name": "v", "mountPath": "/v"}] * 2)],
+        },
+        "a mount without a name and a place": {"containers": [container(volumeMounts=[{}])]},
+        "host network, one port of two containers": {
+            "hostNetwork": True,
+            "containers": [container(each, ports=[{"containerPort": 80}]) for each in "ab"],
+        },
     }
     for name, spec in specs.items():
         yield f"pod, {name}", pod(**spec)
@@ -415,6 +474,8 @@ def pod_cases() -> Iterator[tuple[Any, ...]]:
         "hostPort of 65536": {"containerPort": 80, "hostPort": 65536},
         "unknown protocol": {"containerPort": 80, "protocol": "FTP"},
         "bad port name": {"containerPort": 80, "name": "Not_A_Port"},
+        "port name of digits and hyphens": {"containerPort": 80, "name": "-1--2-"},
+        "port name that is too long": {"containerPort": 80, "name": "a" * 16},
     }.items():
         yield f"pod, {name}", pod(container(ports=[port]))
     twice = [{"containerPort": 80, "hostPort": 80}] * 2
@@ -472,6 +533,41 @@ def update_cases() -> Iterator[tuple[Any, ...]]:
     yield "pod, container renamed", pod(container("d")), [pod()], True
     yield "pod, node selector changed", pod(nodeSelector={"a": "b"}), [pod()], True
     yield "Deployment, exists already", workload(), [workload()]
+    tolerant = pod(tolerations=[{"key": "a", "operator": "Exists"}])
+    yield "pod, a toleration added", tolerant, [pod()], True
+    yield "pod, a toleration taken away", pod(), [tolerant], True
+    yield "pod, grace period changed", pod(terminationGracePeriodSeconds=5), [pod()], True
+    rolled = {
+        "defaults": {},
+        "RollingUpdate": {"type": "RollingUpdate"},
+        "half of it": rolling(maxSurge=1),
+        "all of it": rolling(maxSurge=1, maxUnavailable=1),
+    }
+    for name, strategy in rolled.items():
+        first = workload(**({"strategy": strategy} if strategy else {}))
+        yield (
+            f"Deployment, Recreate over {name}",
+            workload(strategy={"type": "Recreate"}),
+            [first],
+            True,
+        )
+    rolled |= {"half of it": rolling(), "all of it": rolling(partition=1)}
+    for name, strategy in rolled.items():
+        first = workload(sts, **({"updateStrategy": strategy} if strategy else {}))
+        yield (
+            f"StatefulSet, OnDelete over {name}",
+            workload(sts, updateStrategy={"type": "OnDelete"}),
+            [first],
+            True,
+        )
+    for name, before, after in (
+        ("completions left out", {"completions": 2}, {}),
+        ("completions of a queue", {"parallelism": 2}, {"parallelism": 2, "completions": 2}),
+        ("a queue made of one", {}, {"parallelism": 2}),
+        ("parallelism left out", {"parallelism": 2}, {}),
+        ("all left out", {"parallelism": 2, "completions": 1}, {}),
+    ):
+        yield f"Job, {name}", workload("Job", **after), [workload("Job", **before)], True
 
 
 def admission_cases() -> Iterator[tuple[Any, ...]]:

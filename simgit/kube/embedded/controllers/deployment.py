@@ -7,13 +7,12 @@ from typing import Any
 
 from simgit.kube.embedded.controllers.controller import PodOwner
 from simgit.kube.embedded.controllers.replicaset import ReplicaSet
-from simgit.kube.embedded.fields import bad, pod_template, share, text, whole
+from simgit.kube.embedded.fields import pod_template, share, text, whole
 from simgit.kube.embedded.template_equality import same_template
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, lookup
 
 _ROLLING = ("spec", "strategy", "rollingUpdate")
-_STRATEGIES = ("RollingUpdate", "Recreate")
 
 
 class Deployment(PodOwner):
@@ -55,12 +54,6 @@ class Deployment(PodOwner):
 
     def _set_strategy(self, manifest: Manifest, replicas: int) -> None:
         kind = text(manifest, "spec", "strategy", "type", default="RollingUpdate")
-        if kind not in _STRATEGIES:
-            raise bad(
-                manifest,
-                ("spec", "strategy", "type"),
-                f"unknown strategy '{kind[:40]}', expected {' or '.join(_STRATEGIES)}",
-            )
         surge = share(manifest, (*_ROLLING, "maxSurge"), replicas, up=True, default="25%")
         limit = (*_ROLLING, "maxUnavailable")
         unavailable = share(manifest, limit, replicas, up=False, default="25%")
