@@ -167,7 +167,7 @@ def _unsupported(path: str, value: Any, *supported: str) -> Cause:
 def choice_causes(
     path: str, holder: Mapping[str, Any], choices: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Cause]:
-    """Yield the fields of a map that are set to something else than their choices."""
+    """Yield the fields of a map that are set to none of their choices."""
     for field, supported in choices.items():
         if holder.get(field) not in (None, "", *supported):
             yield _unsupported(f"{path}.{field}", holder[field], *supported)
@@ -278,8 +278,8 @@ def _causes_of(manifest: Manifest) -> Iterator[Cause]:
     if template is not None and kind != "v1.Pod":
         place = ".".join((*map(str, TEMPLATE_PATHS[kind]), "annotations"))
         yield from _annotation_causes(place, template.get("metadata"))
-    if kind == "batch/v1.Job" and spec.get("selector") and not spec.get("manualSelector"):
-        yield invalid("spec.selector", spec["selector"], "`selector` not auto-generated")
+    if kind == "batch/v1.Job" and not spec.get("manualSelector"):
+        yield from _generated_causes(manifest)
     if kind == "apps/v1.StatefulSet":  # all that is validated of its template
         policy = spec.get("podManagementPolicy")
         if policy not in (None, "", "OrderedReady", "Parallel"):
@@ -288,6 +288,19 @@ def _causes_of(manifest: Manifest) -> Iterator[Cause]:
         yield from _label_causes(
             "spec.template.labels", lookup(spec, ("template", "metadata", "labels"))
         )
+
+
+def _generated_causes(manifest: Manifest) -> Iterator[Cause]:
+    """Yield what a Job says of itself that only the API server can know, such as its UID."""
+    labels = _map(lookup(manifest, ("spec", "template", "metadata", "labels")))
+    for prefix in ("", "batch.kubernetes.io/"):
+        path, name = "spec.template.metadata.labels", manifest["metadata"]["name"]
+        if f"{prefix}controller-uid" in labels:
+            yield invalid(f"{path}[{prefix}controller-uid]", labels, "must be the UID of the Job")
+        if labels.get(f"{prefix}job-name", name) != name:
+            yield invalid(f"{path}[{prefix}job-name]", labels, f"must be '{name}'")
+    if (selector := lookup(manifest, ("spec", "selector"))) is not None:
+        yield invalid("spec.selector", selector, "`selector` not auto-generated")
 
 
 def _metadata_causes(manifest: Manifest) -> Iterator[Cause]:

@@ -40,6 +40,7 @@ OTHER_WORDS = {
     "Deployment named ''": NAMED,
     "no name": NAMED,
     "no metadata": NAMED,
+    "Job, the selector of another": "the UID that it has to be is made there",
     "Job with a long name": "the label that a Job's pods get is said, that of the Job is not",
     "Deployment, no template": READ,
     "ReplicaSet, no template": READ,
@@ -88,8 +89,7 @@ def answer(case: dict[str, Any]) -> str | None:
     told = {(each["kind"], each["name"]): each["message"] for each in cluster.events()[before:]
             if each["reason"] == "FailedCreate"}  # fmt: skip
     found = told.get((objects[-1]["kind"], objects[-1]["metadata"]["name"]), "")
-    of_pods = found.startswith(("Pod ", "pods ")) and objects[-1]["kind"] != "Pod"
-    return None if of_pods else found or None
+    return found if found.lower().startswith(objects[-1]["kind"].lower()) else None
 
 
 def normal(message: str, spellings: tuple[tuple[str, str], ...]) -> list[str]:

@@ -246,6 +246,13 @@ def selector_cases() -> Iterator[tuple[Any, ...]]:
     yield "Job, negative completions", workload("Job", completions=-1)
     yield "Job, negative backoffLimit", workload("Job", backoffLimit=-1)
     yield "Job, a selector of its own", workload("Job", selector={"matchLabels": LABELS})
+    own = {"controller-uid": "1", "job-name": "web"}
+    recorded = {"labels": {**LABELS, **own}, "selector": {"matchLabels": {"controller-uid": "1"}}}
+    yield "Job, the selector of another", workload("Job", **recorded)
+    yield (
+        "Job, a selector that is meant",
+        workload("Job", selector={"matchLabels": LABELS}, manualSelector=True),
+    )
     unknown = {"matchExpressions": [{"key": "app", "operator": "Is", "values": ["web"]}]}
     yield "Deployment, unknown operator", workload(selector=unknown)
     no_values = {"matchExpressions": [{"key": "app", "operator": "In"}]}
@@ -613,6 +620,8 @@ def admission_cases() -> Iterator[tuple[Any, ...]]:
         ("gpu not asked for", {"requests.nvidia.com/gpu": "1"}, pod()),
         ("count of deployments", {"count/deployments.apps": "0"}, workload()),
         ("count of jobs", {"count/jobs.batch": "0"}, workload("Job")),
+        ("count of replica sets", {"count/replicasets.apps": "0"}, workload("ReplicaSet")),
+        ("count of replica sets, a Deployment", {"count/replicasets.apps": "0"}, workload()),
         ("a limit alone counts as a request", {"cpu": "500m"}, pod(container(resources=requests(limit_cpu="1")))),
     ):  # fmt: skip
         head = quota()

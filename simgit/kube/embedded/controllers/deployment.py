@@ -31,6 +31,7 @@ class Deployment(PodOwner):
         self.recreate = False
         self.paused = False
         self._revision = 0
+        self._kept = 10
         self._new: ReplicaSet | None = None
 
     def update(self, manifest: Manifest) -> None:
@@ -42,6 +43,7 @@ class Deployment(PodOwner):
         min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
         self._set_strategy(manifest, replicas)
         self.min_ready = min_ready
+        self._kept = whole(manifest, "spec", "revisionHistoryLimit", default=10)
         self.paused = bool(lookup(manifest, ("spec", "paused")))
         self.replicas = replicas
         if template is not self.template:
@@ -71,7 +73,10 @@ class Deployment(PodOwner):
         elif self.recreate:
             self._recreate(new, old)
         else:
-            self._roll(new or self._create_set(), old)
+            new = new or self._create_set()
+            if new is not None:
+                self._roll(new, old)
+                self._forget(old)
 
     def delete(self) -> None:
         """Delete the object and its revisions."""
@@ -79,10 +84,25 @@ class Deployment(PodOwner):
         for found in self.sets:
             found.delete()
 
-    def _create_set(self) -> ReplicaSet:
-        self._revision += 1
-        name = f"{self.name}-{self._revision}"
+    def _forget(self, old: Sequence[ReplicaSet]) -> None:
+        """Delete the oldest revisions without pods beyond the limit, once a rollout is complete."""
+        new = self._new
+        if new is None or not self._is_saturated(new) or any(found.pods for found in old):
+            return
+        for found in old[: max(0, len(old) - self._kept)]:
+            self.sets.remove(found)
+            found.delete()
+
+    def _create_set(self) -> ReplicaSet | None:
+        """Create the ReplicaSet of the newest revision; return None if a quota refuses it."""
+        name = f"{self.name}-{self._revision + 1}"
         created = ReplicaSet(self.world, self.namespace, name)
+        if (why := created.refusal()) is not None:
+            self.fail(why)
+            return None
+        self.failure = ""
+        self._revision += 1
+        created.enter()
         created.deployment = created.owner = self
         created.template, created.min_ready = self.template, self.min_ready
         created.revision = self._revision
@@ -207,7 +227,10 @@ class Deployment(PodOwner):
             self._resize(found, 0)
         if active or any(found.pods for found in old):
             return
-        self._resize(new or self._create_set(), self.replicas)
+        new = new or self._create_set()
+        if new is not None:
+            self._resize(new, self.replicas)
+            self._forget(old)
 
 
 def _age(total: int, pair: tuple[int, ReplicaSet]) -> int:
