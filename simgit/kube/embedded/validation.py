@@ -1,7 +1,7 @@
 """Validation of objects, in the words of the API server of Kubernetes 1.35.
 
 Checked is what decides whether and how pods run: names, selectors, strategies, amounts, ports,
-affinity. Fields of a wrong type are passed over here where somebody reads them, and refuses them.
+affinity. Fields of a wrong type are passed over here: who reads them refuses them.
 """
 
 from __future__ import annotations
@@ -522,16 +522,11 @@ def _update_causes(kind: str, new: Mapping[str, Any], old: Mapping[str, Any]) ->
         field, plain, defaulted = _LEFT_BEHIND[kind]
         strategy, before = _map(new.get(field)), _map(old.get(field))
         # An apply takes back what the one before set, but not what the API server had added.
-        own, rolls = before.get("rollingUpdate"), before.get("type") or ""
+        own, type_ = before.get("rollingUpdate"), before.get("type") or ""
         left = {key: value for key, value in defaulted.items() if _map(own).get(key) is None}
-        # With a type of its own and no 'rollingUpdate', a StatefulSet gets no defaults of it.
-        rolled = rolls == "RollingUpdate" and (plain == "Recreate" or own is not None)
-        if (
-            left
-            and (rolled or not rolls)
-            and strategy.get("type") == plain
-            and "rollingUpdate" not in strategy
-        ):
+        if type_ == plain or (type_ and own is None and kind == "apps/v1.StatefulSet"):
+            left = {}  # with a type and no 'rollingUpdate', a StatefulSet gets no defaults of it
+        if left and strategy.get("type") == plain and "rollingUpdate" not in strategy:
             yield _rolling_cause(field, left)
     for field in fixed:
         if changed(field):
@@ -545,11 +540,11 @@ def _completions(spec: Mapping[str, Any], old: Mapping[str, Any]) -> Any:
 
     Without completions and parallelism both are 1. What was not applied before is not taken back.
     """
-    found, count = spec.get("completions"), spec.get("parallelism")
-    was_count = old.get("parallelism")
-    kept = was_count is old.get("completions") is None
-    stays = old and not kept and was_count is None
-    return 1 if found is None and ((old and kept) or (count is None and not stays)) else found
+    if spec.get("completions") is not None:
+        return spec["completions"]
+    if old and old.get("parallelism") is None:
+        return 1 if old.get("completions") is None else None
+    return 1 if spec.get("parallelism") is None else None
 
 
 def _lasting(toleration: Mapping[str, Any]) -> dict[str, Any]:
@@ -720,10 +715,8 @@ def _node_term_causes(path: str, term: Mapping[str, Any]) -> Iterator[Cause]:
         if operator not in ("In", "NotIn"):
             yield invalid(f"{at}.operator", operator, "not a valid selector operator")
         elif len(item.get("values") or ()) != 1:
-            why = (
-                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
-            )
-            yield _required(f"{at}.values", why)
+            why = "must be only one value when `operator` is 'In' or 'NotIn'"
+            yield _required(f"{at}.values", f"{why} for node field selector")
         if key != "metadata.name":
             yield invalid(f"{at}.key", key, "not a valid field selector key")
 

@@ -226,6 +226,45 @@ def test_the_pods_of_a_statefulset_are_validated_when_they_are_created() -> None
     assert [row["ready"] for row in cluster.pods()] == [True]
 
 
+def test_the_claims_of_a_statefulset_are_volumes_of_its_pods() -> None:
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("data", "logs")]
+    made = replace(valid("StatefulSet"), (*FIRST, "volumeMounts"), mounts)
+    claims = [{"metadata": {"name": "data"}}]
+    for others, told in (
+        (
+            [],
+            ['Pod "web-0" is invalid: spec.containers[0].volumeMounts[1].name: Not found: "logs"'],
+        ),
+        ([{"name": "logs", "emptyDir": {}}], []),
+    ):
+        cluster = EmbeddedCluster()
+        with_volumes = replace(made, (*SPEC, "volumes"), others)
+        cluster.apply([replace(with_volumes, ("spec", "volumeClaimTemplates"), claims)])
+        events = cluster.events()
+        assert [row["message"] for row in events if row["reason"] == "FailedCreate"] == told
+        assert len(cluster.pods()) == (not told)
+
+
+def test_a_job_keeps_the_completions_that_it_was_created_with() -> None:
+    cluster = EmbeddedCluster()
+    cluster.apply([valid("Job"), replace(valid("Job"), ("spec", "parallelism"), 3)])
+    assert len(cluster.pods()) == 1
+
+
+def test_a_pod_that_is_not_there_is_created_whatever_was_applied_before() -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"},
+             "spec": {"hard": {"pods": "0"}}}  # fmt: skip
+    other = replace(valid("Pod"), ("spec", "containers"), [{"name": "d", "image": "x"}])
+    cluster = EmbeddedCluster()
+    cluster.apply([quota, valid("Pod")])
+    assert cluster.pods() == []
+    cluster.delete([quota])
+    cluster.apply([other])
+    assert len(cluster.pods()) == 1
+    with pytest.raises(InvalidInput, match="pod updates may not change fields other than"):
+        cluster.apply([valid("Pod")])
+
+
 def test_the_place_in_a_trace_is_that_of_the_first_cause() -> None:
     bad = replace(valid(), RESOURCES, {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}})
     (error,) = refused_objects(Trace((Event(0, (valid("Pod"), bad)),)))
