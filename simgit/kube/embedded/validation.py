@@ -96,6 +96,8 @@ _CONTAINER_CHOICES = {
     "imagePullPolicy": ("Always", "IfNotPresent", "Never"),
     "terminationMessagePolicy": ("FallbackToLogsOnError", "File"),
 }
+_SPREAD_CHOICES = dict.fromkeys(("nodeAffinityPolicy", "nodeTaintsPolicy"), ("Honor", "Ignore"))
+_JOB_CHOICES = {"completionMode": ("Indexed", "NonIndexed")}
 _PORT_CHOICES = {"protocol": ("SCTP", "TCP", "UDP")}
 _PORT_NAMES = (
     (r".{0,15}", "must be no more than 15 bytes"),
@@ -278,8 +280,10 @@ def _causes_of(manifest: Manifest) -> Iterator[Cause]:
     if template is not None and kind != "v1.Pod":
         place = ".".join((*map(str, TEMPLATE_PATHS[kind]), "annotations"))
         yield from _annotation_causes(place, template.get("metadata"))
-    if kind == "batch/v1.Job" and not spec.get("manualSelector"):
-        yield from _generated_causes(manifest)
+    if kind == "batch/v1.Job":
+        yield from choice_causes("spec", spec, _JOB_CHOICES)
+        if not spec.get("manualSelector"):
+            yield from _generated_causes(manifest)
     if kind == "apps/v1.StatefulSet":  # all that is validated of its template
         policy = spec.get("podManagementPolicy")
         if policy not in (None, "", "OrderedReady", "Parallel"):
@@ -809,6 +813,13 @@ def _toleration_causes(path: str, toleration: Mapping[str, Any]) -> Iterator[Cau
 def _spread_causes(path: str, spread: Mapping[str, Any]) -> Iterator[Cause]:
     skew, when = spread.get("maxSkew") or 0, spread.get("whenUnsatisfiable") or ""
     yield from selector_causes(f"{path}.labelSelector", spread.get("labelSelector"))
+    yield from choice_causes(path, spread, _SPREAD_CHOICES)
+    domains = spread.get("minDomains")
+    if type(domains) is int and domains <= 0:
+        yield invalid(f"{path}.minDomains", domains, "must be greater than zero")
+    elif domains is not None and when == "ScheduleAnyway":
+        why = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"
+        yield invalid(f"{path}.minDomains", domains, why)
     if type(skew) is int and skew <= 0:
         yield invalid(f"{path}.maxSkew", skew, "must be greater than zero")
     if spread.get("topologyKey") in (None, ""):

@@ -11,6 +11,7 @@ import pytest
 
 from simgit.errors import InvalidInput
 from simgit.kube.embedded import EmbeddedCluster
+from simgit.kube.embedded.quota import _ONLY_EXISTS
 from simgit.kube.embedded.validation import _POD_WORDS, _STATEFUL_WORDS
 
 TABLE = json.loads((Path(__file__).parents[1] / "data" / "refusals.json").read_text())
@@ -60,6 +61,7 @@ SPELLINGS = (
     (r"must be no more than (\d+) characters", r"must be no more than \1 bytes"),
     (r"at least one letter or number \(a-z, 0-9\)", "at least one letter (a-z)"),
     ("podAffinityTerm.matchExpressions.matchExp", "podAffinityTerm.labelSelector.matchExp"),
+    (r"must be 'Exist' only operator .*", _ONLY_EXISTS),
     (r"updates to statefulset spec for .*", _STATEFUL_WORDS),
     (r"pod updates may not change .*", _POD_WORDS),
 )

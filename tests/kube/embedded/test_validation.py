@@ -162,6 +162,16 @@ def test_a_valid_object_is_taken_twice(kind: str) -> None:
         ("Deployment", (*SPEC, "tolerations"), [{"key": "k", "tolerationSeconds": 5}],
          'spec.template.spec.tolerations[0].effect: Invalid value: "": effect must be \'NoExecute\' '
          "when `tolerationSeconds` is set"),
+        # what 1.20 did not have: no answer of a real server is recorded
+        ("Job", ("spec", "completionMode"), "Sorted",
+         'spec.completionMode: Unsupported value: "Sorted": supported values: "Indexed", "NonIndexed"'),
+        ("Deployment", (*SPEC, "topologySpreadConstraints"),
+         [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2,
+           "nodeTaintsPolicy": "Obey"}],
+         "[spec.template.spec.topologySpreadConstraints[0].nodeTaintsPolicy: Unsupported value: "
+         '"Obey": supported values: "Honor", "Ignore", '
+         "spec.template.spec.topologySpreadConstraints[0].minDomains: Invalid value: 2: can only use "
+         "minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway]"),
         ("Deployment", (*SPEC, "topologySpreadConstraints"),
          [{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}],
          "spec.template.spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater "

@@ -639,6 +639,24 @@ def admission_cases() -> Iterator[tuple[Any, ...]]:
     yield "quota, negative", quota(pods="-1"), []
     yield "quota, fractional pods", quota(pods="500m"), []
     yield "quota, unknown resource", quota(nonsense="1"), []
+    classes = [{"scopeName": "PriorityClass", "operator": "In", "values": []}]
+    nowhere = [{"scopeName": "Nowhere", "operator": "Exists"}]
+    likely = [{"scopeName": "PriorityClass", "operator": "Like", "values": ["high"]}]
+    valued = [{"scopeName": "BestEffort", "operator": "Exists", "values": ["high"]}]
+    named = [{"scopeName": "BestEffort", "operator": "In", "values": ["high"]}]
+    for name, hard, more in (
+        ("unknown scope", {"pods": "1"}, {"scopes": ["Nowhere"]}),
+        ("two scopes that exclude each other", {"pods": "1"},
+         {"scopes": ["BestEffort", "NotBestEffort"]}),
+        ("a scope that does not limit services", {"services": "1"}, {"scopes": ["Terminating"]}),
+        ("a scope that does not limit cpu", {"cpu": "1"}, {"scopes": ["BestEffort"]}),
+        ("unknown scope of a selector", {"pods": "1"}, {"scopeSelector": {"matchExpressions": nowhere}}),
+        ("no classes", {"pods": "1"}, {"scopeSelector": {"matchExpressions": classes}}),
+        ("unknown operator", {"pods": "1"}, {"scopeSelector": {"matchExpressions": likely}}),
+        ("Exists with values", {"pods": "1"}, {"scopeSelector": {"matchExpressions": valued}}),
+        ("a scope with values", {"pods": "1"}, {"scopeSelector": {"matchExpressions": named}}),
+    ):  # fmt: skip
+        yield f"quota, {name}", {**quota(), "spec": {"hard": hard, **more}}, []
     yield (
         "quota, second pod",
         {**pod(one), "metadata": {"name": "second"}},
