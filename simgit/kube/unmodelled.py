@@ -24,6 +24,7 @@ COUNTED = {
     "DaemonSet": "daemonsets.apps",
     "Deployment": "deployments.apps",
     "Job": "jobs.batch",
+    "ReplicaSet": "replicasets.apps",
     "StatefulSet": "statefulsets.apps",
 }
 """Kinds whose objects a quota may count: the resource of each."""

@@ -10,6 +10,7 @@ from simgit.kube.embedded.priority import Priorities, read_priority
 from simgit.kube.embedded.quota import Quotas
 from simgit.kube.embedded.validation import listed, template_causes
 
+_NO_CLASS = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
 _POD = {"apiVersion": "v1", "kind": "Pod"}
 
 
@@ -59,5 +60,7 @@ class Admission:
             facts = with_resources(facts, spec)
         if facts.error is None and facts.causes:
             return facts, f'Pod "\0" is invalid: {listed(template_causes(_POD, facts.causes))}'
+        if spec.get("overhead") and not spec.get("runtimeClassName"):
+            return facts, f'pods "\0" is forbidden: {_NO_CLASS}'
         why = facts.error or self._limits.refusal(spec, namespace)
         return facts, f'pods "\0" is forbidden: {why}' if why else ""

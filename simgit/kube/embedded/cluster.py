@@ -13,7 +13,7 @@ from typing import Any
 from simgit.errors import ClusterError, InvalidInput, did_you_mean
 from simgit.kube.cluster import PodSelection
 from simgit.kube.embedded.controllers.barepod import BarePod
-from simgit.kube.embedded.controllers.controller import Controller
+from simgit.kube.embedded.controllers.controller import Controller, PodOwner
 from simgit.kube.embedded.controllers.cronjob import CronJob
 from simgit.kube.embedded.controllers.daemonset import DaemonSet
 from simgit.kube.embedded.controllers.deployment import Deployment
@@ -298,9 +298,11 @@ def _key(manifest: Manifest) -> _Key:
 
 def _update(controller: Controller, manifest: Manifest) -> None:
     """Pass a manifest on; raises InvalidInput for one that the API server refuses."""
-    causes = object_causes(manifest, controller.original)
+    there = not isinstance(controller, BarePod) or controller.pods
+    causes = object_causes(manifest, controller.original if there else {})
+    late = isinstance(controller, PodOwner) and controller.late
     try:
-        if causes and (template := template_of(manifest)) is not None:
+        if causes and not late and (template := template_of(manifest)) is not None:
             facts = read_pod(template, controller.namespace, controller.world.priorities)
             causes += template_causes(manifest, facts.causes)
         check_object(manifest, causes)

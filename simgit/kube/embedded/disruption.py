@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from simgit.kube.embedded.fields import share, text
+from simgit.kube.embedded.fields import map_of, share, text
 from simgit.kube.embedded.labels import Selector, parse_selector
 from simgit.kube.embedded.nodes import PENDING, Owned, Pod
-from simgit.kube.embedded.validation import Cause, check_object
+from simgit.kube.embedded.validation import (
+    check_object,
+    choice_causes,
+    invalid,
+    selector_causes,
+    share_causes,
+)
 from simgit.kube.manifest import Manifest, lookup
 
 _LEAST, _MOST = ("spec", "minAvailable"), ("spec", "maxUnavailable")
+_CHOICES = {"unhealthyPodEvictionPolicy": ("AlwaysAllow", "IfHealthyBudget")}
 _TOO_MANY = (
     "This pod has more than one PodDisruptionBudget, which the eviction subresource does not "
     "support."
@@ -48,9 +55,15 @@ class Disruptions:
 
     def put(self, manifest: Manifest, namespace: str, name: str) -> None:
         """Add or replace one; raises InvalidInput."""
+        spec = map_of(manifest.get("spec"))
+        causes = [*selector_causes("spec.selector", spec.get("selector"))]
+        for path in (_LEAST, _MOST):
+            causes += share_causes(".".join(path), lookup(manifest, path), limited=True)
         if all(lookup(manifest, path) is not None for path in (_LEAST, _MOST)):
             why = "minAvailable and maxUnavailable cannot be both set"
-            check_object(manifest, [Cause("spec", f"Invalid value: {why}")])
+            causes.append(invalid("spec", spec, why))
+        causes += choice_causes("spec", spec, _CHOICES)
+        check_object(manifest, causes)
         text(manifest, "spec", "unhealthyPodEvictionPolicy")
         for path in (_LEAST, _MOST):
             share(manifest, path, 1, up=True, default=0)

@@ -118,6 +118,16 @@ def items_of(value: Any) -> list[tuple[str, Any]]:
     return items
 
 
+def texts_of(value: Any) -> dict[str, str]:
+    """Return a map of strings, with '' for None; raises InvalidInput for another type."""
+    found = {}
+    for key, item in items_of(value):
+        if item is not None and not isinstance(item, str):
+            raise InvalidInput(f"expected a string at '{key[:40]}', got '{str(item)[:40]}'")
+        found[key] = item or ""
+    return found
+
+
 def int_of(value: Any, default: int = 0) -> int:
     """Return a whole number, the default for None; raises InvalidInput for another type."""
     if value is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgit.errors import InvalidInput, did_you_mean
-from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of
+from simgit.kube.embedded.fields import int_of, list_of, map_of, maps_of, texts_of
 
 Labels = Mapping[str, str]
 Requirement = tuple[str, str, tuple[str, ...]]
@@ -103,8 +103,8 @@ def parse_selector(value: Any) -> Selector | None:
     """Compile a LabelSelector; None, which matches nothing, if there is none."""
     if value is None:
         return None
-    pairs = items_of(map_of(value).get("matchLabels"))
-    equal = tuple((key, "In", (str(wanted),)) for key, wanted in pairs)
+    pairs = texts_of(map_of(value).get("matchLabels"))
+    equal = tuple((key, "In", (wanted,)) for key, wanted in pairs.items())
     return Selector(equal + parse_requirements(value.get("matchExpressions")))
 
 

@@ -13,7 +13,7 @@ from simgit.kube.embedded.fields import items_of, map_of, maps_of
 from simgit.kube.embedded.requests import Quantities, container_quantities, pod_quantities, stored
 from simgit.kube.embedded.validation import NEGATIVE, Cause, check_object, invalid
 from simgit.kube.manifest import Manifest, lookup
-from simgit.kube.quantity import Quantity
+from simgit.kube.quantity import NANO, Quantity
 
 _PARTS = ("min", "max", "default", "defaultRequest", "maxLimitRequestRatio")
 _CALLED = {
@@ -53,17 +53,16 @@ class LimitRanges:
     def put(self, manifest: Manifest, namespace: str, name: str) -> None:
         """Add or replace one; raises InvalidInput."""
         items = maps_of(lookup(manifest, ("spec", "limits")))
-        parts = [
-            {part: {k: stored(v) for k, v in items_of(item.get(part))} for part in _PARTS}
+        limits = tuple(
+            _limit(
+                str(item.get("type") or ""),
+                {part: {k: stored(v) for k, v in items_of(item.get(part))} for part in _PARTS},
+            )
             for item in items
-        ]
-        check_object(
-            manifest,
-            [each for i, part in enumerate(parts) for each in _causes(f"spec.limits[{i}]", part)],
         )
-        self._ranges[namespace, name] = tuple(
-            _limit(str(item.get("type", "")), part) for item, part in zip(items, parts, strict=True)
-        )
+        causes = (_causes(f"spec.limits[{i}]", limit) for i, limit in enumerate(limits))
+        check_object(manifest, [each for found in causes for each in found])
+        self._ranges[namespace, name] = limits
         self.version += 1
 
     def drop(self, namespace: str, name: str) -> None:
@@ -96,7 +95,18 @@ class LimitRanges:
         return None
 
 
-def _causes(place: str, parts: Mapping[str, Quantities]) -> Iterator[Cause]:
+def _causes(place: str, limit: _Limit) -> Iterator[Cause]:
+    values = (limit.min, limit.max, limit.default, limit.request, limit.ratio)
+    kind, parts = limit.type, dict(zip(_PARTS, values, strict=True))
+    if "/" not in kind and kind not in ("Container", "PersistentVolumeClaim", "Pod"):
+        yield invalid(f"{place}.type", kind, "must be a standard limit type or fully qualified")
+    for part in ("default", "defaultRequest"):
+        if kind == "Pod" and parts[part]:
+            yield Cause(f"{place}.{part}", "Forbidden: may not be specified when `type` is 'Pod'")
+    for name, ratio in parts["maxLimitRequestRatio"].items():
+        if ratio.nano < NANO:
+            why = f"ratio {ratio} is less than 1"
+            yield invalid(f"{place}.maxLimitRequestRatio[{name}]", str(ratio), why)
     for part, amounts in parts.items():
         for name, amount in amounts.items():
             if amount.nano < 0:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from simgit.errors import InvalidInput
-from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of, packed, unpacked
+from simgit.kube.embedded.fields import int_of, list_of, map_of, maps_of, packed, texts_of, unpacked
 from simgit.kube.embedded.labels import (
     Labels,
     NodeTerm,
@@ -117,7 +117,7 @@ def read_pod(
     if not isinstance(spec, Mapping):
         raise InvalidInput("pod template has no spec")
     if labels is None:
-        labels = {k: str(v) for k, v in items_of(map_of(template.get("metadata")).get("labels"))}
+        labels = texts_of(map_of(template.get("metadata")).get("labels"))
     priority = read_priority(spec, classes)
     key = packed((labels, spec))
     if key is None:
@@ -149,7 +149,7 @@ def _facts(
         priority=value,
         preempts=preempts,
         node_name=str(spec.get("nodeName") or ""),
-        node_selector=tuple((k, str(v)) for k, v in items_of(spec.get("nodeSelector"))),
+        node_selector=tuple(texts_of(spec.get("nodeSelector")).items()),
         node_terms=_node_terms(affinity.get("nodeAffinity")),
         node_preferences=_node_preferences(affinity.get("nodeAffinity")),
         tolerations=with_default_tolerations(parse_tolerations(spec.get("tolerations"))),

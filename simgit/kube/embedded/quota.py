@@ -20,7 +20,7 @@ from simgit.kube.embedded.requests import (
     pod_quantities,
     stored,
 )
-from simgit.kube.embedded.validation import NEGATIVE, check_object, invalid
+from simgit.kube.embedded.validation import NEGATIVE, NOT_WHOLE, Cause, check_object, invalid
 from simgit.kube.manifest import Manifest, lookup
 from simgit.kube.quantity import NANO, Quantity
 from simgit.kube.unmodelled import COUNTED, NATIVE, covers, is_of_pods
@@ -29,6 +29,27 @@ _ONE = Quantity(NANO)
 _NONE = Quantity(0)
 _DEMANDED = frozenset(p + n for p in ("", "requests.", "limits.") for n in ("cpu", "memory"))
 """Where a quota limits these, every container has to say its amount."""
+_SCOPES: Mapping[Any, frozenset[str]] = {
+    "BestEffort": frozenset({"pods"}),
+    "VolumeAttributesClass": frozenset(),
+    **dict.fromkeys(
+        ("CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass",
+         "Terminating"),
+        _DEMANDED | {"pods"},
+    ),
+}  # fmt: skip
+"""The scopes, and what a quota of each may limit; nothing stands for what is not of pods."""
+_ONLY_EXISTS = (
+    "must be 'Exist' only operator when scope is any of ResourceQuotaScopeTerminating, "
+    "ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, "
+    "ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"
+)
+_AMOUNTS = ("requests.storage",)
+_WHOLE = frozenset(
+    ("configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas",
+     "secrets", "services", "services.loadbalancers", "services.nodeports")
+)  # fmt: skip
+"""What a quota may limit by these names beside what pods ask for; the second are numbers."""
 
 
 class _Quota:
@@ -82,12 +103,8 @@ class Quotas:
     def put(self, manifest: Manifest, namespace: str, name: str) -> None:
         """Add or replace one, and count what is used; raises InvalidInput."""
         quota = _Quota(name, manifest)
-        negative = [
-            invalid(f"spec.hard[{resource}]", str(amount), NEGATIVE)
-            for resource, amount in quota.hard.items()
-            if amount.nano < 0
-        ]
-        check_object(manifest, negative)
+        spec = map_of(manifest.get("spec"))
+        check_object(manifest, [*_causes(spec.get("hard")), *_scope_causes(spec)])
         for pod in self._pods.values():
             if pod.namespace == namespace and quota.applies_to(pod.facts.spec):
                 quota.add(self._usage(pod))
@@ -160,6 +177,48 @@ class Quotas:
             self._objects[namespace, COUNTED[kind]] += sign
             for quota in self._quotas.get(namespace, {}).values():
                 quota.add({f"count/{COUNTED[kind]}": _ONE}, sign)
+
+
+def _causes(hard: Any) -> Iterator[Cause]:
+    for name, text in items_of(hard):
+        path, amount, is_counted = f"spec.hard[{name}]", stored(text), name in _WHOLE
+        if "/" not in name and not (is_counted or name in _AMOUNTS or is_of_pods(name)):
+            yield invalid(path, name, "must be a standard resource type or fully qualified")
+            yield invalid(path, name, "must be a standard resource for quota")
+        if amount.nano < 0:
+            yield invalid(path, str(amount), NEGATIVE)
+        if (is_counted or name.startswith("count/")) and amount.nano % NANO:
+            yield invalid(path, str(amount), NOT_WHOLE)
+
+
+def _scope_causes(spec: Mapping[str, Any]) -> Iterator[Cause]:
+    scopes, hard = list_of(spec.get("scopes")), {name for name, _ in items_of(spec.get("hard"))}
+    items = maps_of(lookup(spec, ("scopeSelector", "matchExpressions")))
+    path = "spec.scopeSelector.matchExpressions"
+    for scope in scopes:
+        if scope not in _SCOPES:
+            yield invalid("spec.scopes", scopes, "unsupported scope")
+    for item in items:
+        scope, operator, values = item.get("scopeName"), item.get("operator"), item.get("values")
+        if scope not in _SCOPES:
+            yield invalid(f"{path}.scopeName", scope, "unsupported scope")
+        elif scope not in ("PriorityClass", "VolumeAttributesClass") and operator != "Exists":
+            yield invalid(f"{path}.operator", operator, _ONLY_EXISTS)
+        if operator in ("In", "NotIn") and not values:
+            why = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+            yield Cause(f"{path}.values", f"Required value: {why}")
+        elif operator in ("Exists", "DoesNotExist") and values:
+            why = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+            yield invalid(f"{path}.values", values, why)
+        elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
+            yield invalid(f"{path}.operator", operator, "not a valid selector operator")
+    of_items = [item.get("scopeName") for item in items]
+    for at, value, names in (("spec.scopes", scopes, scopes), (path, items, of_items)):
+        if any(not hard <= (_SCOPES.get(name) or hard) for name in names):
+            yield invalid(at, value, "unsupported scope applied to resource")
+        for name in ("BestEffort", "Terminating"):
+            if name in names and f"Not{name}" in names:
+                yield invalid(at, value, "conflicting scopes")
 
 
 def _usage_of(spec: Mapping[str, Any]) -> Iterator[tuple[str, Quantity]]:

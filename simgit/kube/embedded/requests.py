@@ -76,7 +76,9 @@ def _container_requests(container: Any, place: str) -> Amounts:
     if not isinstance(container, Mapping):
         raise InvalidInput("a container must be a map", pod_path=place)
     place += ".resources"
-    resources = container.get("resources") or {}
+    resources = container.get("resources")
+    if resources is None:
+        return {}
     if not isinstance(resources, Mapping):
         raise InvalidInput("resources of a container must be a map", pod_path=place)
     limits = _amounts(resources.get("limits"), f"{place}.limits", validated=True)

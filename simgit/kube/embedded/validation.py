@@ -1,7 +1,7 @@
 """Validation of objects, in the words of the API server of Kubernetes 1.35.
 
-Checked is what decides whether and how pods run: names, selectors, strategies, amounts. Fields of
-a wrong type are passed over here: who reads them refuses them.
+Checked is what decides whether and how pods run: names, selectors, strategies, amounts, ports,
+affinity. Fields of a wrong type are passed over here: who reads them refuses them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from simgit.kube.manifest import (
 from simgit.kube.quantity import Quantity, canonical, parse_quantity
 
 NEGATIVE = "must be greater than or equal to 0"
+NOT_WHOLE = "must be an integer"
 _MOST_SHOWN = 100
 _MOST_CAUSES = 8
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -54,9 +55,23 @@ _NOT_VALUE = (
     "'.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  "
     f"or '12345', regex used for validation is '{_VALUE}')"
 )
-_ALWAYS_ON = frozenset(
-    {"apps/v1.DaemonSet", "apps/v1.Deployment", "apps/v1.ReplicaSet", "apps/v1.StatefulSet"}
+_NOT_KEY = (
+    "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used "
+    f"for validation is '{_QUALIFIED}') with an optional DNS subdomain prefix and '/' (e.g. "
+    "'example.com/MyName')"
 )
+_NOT_PERCENT = (
+    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or "
+    "'93%', regex used for validation is '[0-9]+%')"
+)
+_ALWAYS_ON: Mapping[str, str] = {
+    "apps/v1.DaemonSet": "DaemonSet",
+    "apps/v1.Deployment": "ReplicaSet",
+    "apps/v1.ReplicaSet": "ReplicaSet",
+    "apps/v1.StatefulSet": "StatefulSet",
+}
+"""The kinds whose pods are replaced when they end, and what the API server calls each then."""
 _COUNTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "apps/v1.DaemonSet": (("minReadySeconds",), ("revisionHistoryLimit",)),
     "apps/v1.Deployment": (("replicas",), ("minReadySeconds",), ("revisionHistoryLimit",)),
@@ -73,6 +88,39 @@ _COUNTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     ),
 }  # fmt: skip
 """The fields of a spec that hold a number of 0 or more."""
+_POD_CHOICES = {
+    "restartPolicy": ("Always", "Never", "OnFailure"),
+    "dnsPolicy": ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
+}
+_CONTAINER_CHOICES = {
+    "imagePullPolicy": ("Always", "IfNotPresent", "Never"),
+    "terminationMessagePolicy": ("FallbackToLogsOnError", "File"),
+}
+_SPREAD_CHOICES = dict.fromkeys(("nodeAffinityPolicy", "nodeTaintsPolicy"), ("Honor", "Ignore"))
+_JOB_CHOICES = {"completionMode": ("Indexed", "NonIndexed")}
+_PORT_CHOICES = {"protocol": ("SCTP", "TCP", "UDP")}
+_PORT_NAMES = (
+    (r".{0,15}", "must be no more than 15 bytes"),
+    (r"[-a-z0-9]+", "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"),
+    (r".*[a-z].*", "must contain at least one letter (a-z)"),
+    (r"(?!.*--).*", "must not contain consecutive hyphens"),
+    (r"[^-](.*[^-])?", "must not begin or end with a hyphen"),
+)
+"""What a port's name has to match, and what is said of one that does not."""
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_LEFT_BEHIND: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "apps/v1.Deployment": ("strategy", "Recreate", {"maxSurge": "25%", "maxUnavailable": "25%"}),
+    "apps/v1.StatefulSet": ("updateStrategy", "OnDelete", {"partition": 0}),
+}
+"""The strategy that takes no 'rollingUpdate', and the defaults of those that do."""
+_POD_CHANGES = ("activeDeadlineSeconds", "schedulingGates", "tolerations")
+_POD_WORDS = (
+    "pod updates may not change fields other than `spec.containers[*].image`,"
+    "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only "
+    "additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be "
+    "set to 1 if it was previously negative)"
+)
 _STATEFUL_FIXED = ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates")
 _STATEFUL_WORDS = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "
@@ -116,6 +164,15 @@ def _duplicate(path: str, value: str) -> Cause:
 def _unsupported(path: str, value: Any, *supported: str) -> Cause:
     listed = ", ".join(f'"{each}"' for each in supported)
     return Cause(path, f"Unsupported value: {_shown(value)}: supported values: {listed}")
+
+
+def choice_causes(
+    path: str, holder: Mapping[str, Any], choices: Mapping[str, tuple[str, ...]]
+) -> Iterator[Cause]:
+    """Yield the fields of a map that are set to none of their choices."""
+    for field, supported in choices.items():
+        if holder.get(field) not in (None, "", *supported):
+            yield _unsupported(f"{path}.{field}", holder[field], *supported)
 
 
 def listed(causes: Iterable[Cause]) -> str:
@@ -179,15 +236,26 @@ def object_causes(manifest: Manifest, old: Manifest) -> list[Cause]:
     small = {k: v for k, v in spec.items() if k not in ("template", "jobTemplate")}
     if template is not None and kind != "v1.Pod":
         policy = _map(template.get("spec")).get("restartPolicy")
-        labels = _map(template.get("metadata")).get("labels")
-        outline = {"metadata": {"labels": labels}, "spec": {"restartPolicy": policy}}
+        deadline = _map(template.get("spec")).get("activeDeadlineSeconds")
+        labels, notes = _labels_of(template.get("metadata"))
+        outline = {
+            "metadata": {"labels": labels, "annotations": notes},
+            "spec": {"restartPolicy": policy, "activeDeadlineSeconds": deadline},
+        }
         small = replace({"spec": small}, TEMPLATE_PATHS[kind], outline)["spec"]
-    metadata = {k: manifest["metadata"].get(k) for k in ("name", "namespace", "labels")}
+    labels, notes = _labels_of(manifest["metadata"])
+    metadata = {k: manifest["metadata"].get(k) for k in ("name", "namespace")}
+    metadata |= {"labels": labels, "annotations": notes}
     part = {k: manifest.get(k) for k in ("apiVersion", "kind")}
     part |= {"metadata": metadata, "spec": small}
     key = packed(part) if kind != "v1.Pod" else None
     found = list(_causes_of(part)) if key is None else [*_known_causes(key)]
     return [*found, *_update_causes(kind, spec, _map(old.get("spec")))] if old else found
+
+
+def _labels_of(metadata: Any) -> tuple[Any, dict[Any, str]]:
+    """Return labels, and annotations without their values, which may be large."""
+    return _map(metadata).get("labels"), dict.fromkeys(_map(_map(metadata).get("annotations")), "")
 
 
 @lru_cache(maxsize=1024)
@@ -208,10 +276,35 @@ def _causes_of(manifest: Manifest) -> Iterator[Cause]:
         yield from _strategy_causes(kind, spec)
     if kind == "apps/v1.Deployment":
         yield from _progress_causes(spec)
+    template = template_of(manifest)
+    if template is not None and kind != "v1.Pod":
+        place = ".".join((*map(str, TEMPLATE_PATHS[kind]), "annotations"))
+        yield from _annotation_causes(place, template.get("metadata"))
+    if kind == "batch/v1.Job":
+        yield from choice_causes("spec", spec, _JOB_CHOICES)
+        if not spec.get("manualSelector"):
+            yield from _generated_causes(manifest)
     if kind == "apps/v1.StatefulSet":  # all that is validated of its template
+        policy = spec.get("podManagementPolicy")
+        if policy not in (None, "", "OrderedReady", "Parallel"):
+            why = "must be 'OrderedReady' or 'Parallel'"
+            yield invalid("spec.podManagementPolicy", policy, why)
         yield from _label_causes(
             "spec.template.labels", lookup(spec, ("template", "metadata", "labels"))
         )
+
+
+def _generated_causes(manifest: Manifest) -> Iterator[Cause]:
+    """Yield what a Job says of itself that only the API server can know, such as its UID."""
+    labels = _map(lookup(manifest, ("spec", "template", "metadata", "labels")))
+    for prefix in ("", "batch.kubernetes.io/"):
+        path, name = "spec.template.metadata.labels", manifest["metadata"]["name"]
+        if f"{prefix}controller-uid" in labels:
+            yield invalid(f"{path}[{prefix}controller-uid]", labels, "must be the UID of the Job")
+        if labels.get(f"{prefix}job-name", name) != name:
+            yield invalid(f"{path}[{prefix}job-name]", labels, f"must be '{name}'")
+    if (selector := lookup(manifest, ("spec", "selector"))) is not None:
+        yield invalid("spec.selector", selector, "`selector` not auto-generated")
 
 
 def _metadata_causes(manifest: Manifest) -> Iterator[Cause]:
@@ -219,13 +312,19 @@ def _metadata_causes(manifest: Manifest) -> Iterator[Cause]:
     name, namespace = metadata["name"], metadata.get("namespace")
     if not _fits(_SUBDOMAIN, name):
         yield invalid("metadata.name", name, _NOT_SUBDOMAIN)
-    most = 52 if kind == "batch/v1.CronJob" else 253
+    most, of_what = (52, "characters") if kind == "batch/v1.CronJob" else (253, "bytes")
     if len(name) > most:
-        yield invalid("metadata.name", name, f"must be no more than {most} characters")
+        yield invalid("metadata.name", name, f"must be no more than {most} {of_what}")
     if isinstance(namespace, str) and namespace:
         yield from _dns_label("metadata.namespace", namespace)
     if kind != "v1.Pod":  # the labels of a pod are those of its template
         yield from _label_causes("metadata.labels", metadata.get("labels"))
+    yield from _annotation_causes("metadata.annotations", metadata)
+
+
+def _annotation_causes(path: str, metadata: Any) -> Iterator[Cause]:
+    for key in _map(_map(metadata).get("annotations")):
+        yield from _key_causes(path, str(key).lower())
 
 
 def _fits(pattern: str, text: str) -> bool:
@@ -242,6 +341,8 @@ def _dns_label(path: str, text: str) -> Iterator[Cause]:
 def _label_causes(path: str, labels: Any) -> Iterator[Cause]:
     for key, value in _map(labels).items():
         yield from _key_causes(path, str(key))
+        if value is not None and not isinstance(value, str):
+            yield invalid(path, value, "must be a string")
         if isinstance(value, str) and not _fits(_VALUE, value):
             yield invalid(path, value, _NOT_VALUE)
         if isinstance(value, str) and len(value) > 63:
@@ -250,12 +351,41 @@ def _label_causes(path: str, labels: Any) -> Iterator[Cause]:
 
 def _key_causes(path: str, key: str) -> Iterator[Cause]:
     prefix, slash, name = key.rpartition("/")
-    if slash and not _fits(_SUBDOMAIN, prefix):
+    if "/" in prefix:
+        yield invalid(path, key, _NOT_KEY)
+        return
+    if slash and not prefix:
+        yield invalid(path, key, "prefix part must be non-empty")
+    elif slash and not _fits(_SUBDOMAIN, prefix):
         yield invalid(path, key, f"prefix part {_NOT_SUBDOMAIN}")
+    if not name:
+        yield invalid(path, key, "name part must be non-empty")
     if not _fits(_QUALIFIED, name):
         yield invalid(path, key, _NOT_NAME_PART)
     if len(name) > 63:
         yield invalid(path, key, "name part must be no more than 63 bytes")
+
+
+def selector_causes(path: str, selector: Any) -> Iterator[Cause]:
+    """Yield what is wrong with a label selector but for unknown operators."""
+    yield from _label_causes(f"{path}.matchLabels", _map(selector).get("matchLabels"))
+    yield from _expression_causes(f"{path}.matchExpressions", selector)
+
+
+def _expression_causes(path: str, holder: Any, *, of_nodes: bool = False) -> Iterator[Cause]:
+    for i, item in _maps(_map(holder).get("matchExpressions")):
+        at, operator, values = f"{path}[{i}]", item.get("operator"), item.get("values") or ()
+        if operator in ("In", "NotIn") and not values:
+            yield _required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+        elif operator in ("Exists", "DoesNotExist") and values:
+            why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            yield Cause(f"{at}.values", f"Forbidden: {why}")
+        elif operator in ("Gt", "Lt") and not of_nodes:
+            yield invalid(f"{at}.operator", operator, "not a valid selector operator")
+        elif operator in ("Gt", "Lt") and len(values) != 1:
+            why = "must be specified single value when `operator` is 'Lt' or 'Gt'"
+            yield _required(f"{at}.values", why)
+        yield from _key_causes(f"{at}.key", str(item.get("key") or ""))
 
 
 def _restart_causes(manifest: Manifest) -> Iterator[Cause]:
@@ -263,6 +393,9 @@ def _restart_causes(manifest: Manifest) -> Iterator[Cause]:
     if template is None or kind == "v1.Pod":
         return
     path = ".".join((*map(str, TEMPLATE_PATHS[kind]), "spec.restartPolicy"))
+    if kind in _ALWAYS_ON and _map(template.get("spec")).get("activeDeadlineSeconds") is not None:
+        why = f"activeDeadlineSeconds in {_ALWAYS_ON[kind]} is not Supported"
+        yield Cause("spec.template.spec.activeDeadlineSeconds", f"Forbidden: {why}")
     policy = _map(template.get("spec")).get("restartPolicy") or "Always"
     if kind in _ALWAYS_ON and policy in ("Never", "OnFailure"):
         yield _unsupported(path, policy, "Always")
@@ -277,12 +410,19 @@ def _selector_causes(manifest: Manifest) -> Iterator[Cause]:
         return
     labels = _map(_map(template.get("metadata")).get("labels"))
     selector = parse_selector(found)
+    always = manifest.get("kind") == "DaemonSet"
     if selector is None:
-        yield _required("spec.selector")
+        if not always:
+            yield _required("spec.selector")
     elif not selector.requirements:
         kind = {"DaemonSet": "daemonset", "StatefulSet": "statefulset"}
         told = kind.get(str(manifest.get("kind")), "deployment")
         yield invalid("spec.selector", found, f"empty selector is invalid for {told}")
+        return
+    elif causes := [*selector_causes("spec.selector", found)]:
+        yield from causes
+        if not always:
+            yield invalid("spec.selector", found, "invalid label selector")
         return
     if selector is None or not selector.matches({k: str(v) for k, v in labels.items()}):
         why = "`selector` does not match template `labels`"
@@ -301,16 +441,25 @@ def _strategy_causes(kind: str, spec: Mapping[str, Any]) -> Iterator[Cause]:
     strategy = _map(spec.get(field))
     path, rolling = f"spec.{field}.rollingUpdate", strategy.get("rollingUpdate")
     type_ = strategy.get("type") or "RollingUpdate"
-    if type_ == "Recreate" and rolling is not None:
-        why = "may not be specified when strategy `type` is 'Recreate'"
-        yield Cause(path, f"Forbidden: {why}")
+    if kind == "apps/v1.Deployment":
+        if type_ not in ("Recreate", "RollingUpdate"):
+            yield _unsupported(f"spec.{field}", strategy, "Recreate", "RollingUpdate")
+        if type_ == "Recreate" and rolling is not None:
+            yield _rolling_cause(field, rolling)
+    elif kind != "apps/v1.ReplicaSet" and type_ not in ("RollingUpdate", "OnDelete"):
+        if kind == "apps/v1.DaemonSet":
+            yield _unsupported(f"spec.{field}", strategy, "RollingUpdate", "OnDelete")
+        else:
+            yield invalid(f"spec.{field}", strategy, "must be 'RollingUpdate' or 'OnDelete'")
+    elif kind == "apps/v1.StatefulSet" and type_ == "OnDelete" and rolling is not None:
+        yield _rolling_cause(field, rolling)
     if kind == "apps/v1.ReplicaSet" or type_ != "RollingUpdate":
         return
     defaults = ("25%", "25%") if kind == "apps/v1.Deployment" else (1, 0)
     given = [_map(rolling).get(name) for name in ("maxUnavailable", "maxSurge")]
     low, high = (d if g is None else g for d, g in zip(defaults, given, strict=True))
-    yield from _share_causes(f"{path}.maxUnavailable", low, limited=True)
-    yield from _share_causes(f"{path}.maxSurge", high, limited=kind == "apps/v1.DaemonSet")
+    yield from share_causes(f"{path}.maxUnavailable", low, limited=True)
+    yield from share_causes(f"{path}.maxSurge", high, limited=kind == "apps/v1.DaemonSet")
     down, up = _percent(low), _percent(high)
     if down is None or up is None:
         return
@@ -324,9 +473,20 @@ def _strategy_causes(kind: str, spec: Mapping[str, Any]) -> Iterator[Cause]:
         yield _required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0")
 
 
-def _share_causes(path: str, value: Any, *, limited: bool) -> Iterator[Cause]:
+def _rolling_cause(field: str, rolling: Any) -> Cause:
+    """Return the cause for a 'rollingUpdate' beside a strategy that does not roll."""
+    path = f"spec.{field}.rollingUpdate"
+    if field == "strategy":
+        return Cause(path, "Forbidden: may not be specified when strategy `type` is 'Recreate'")
+    return invalid(path, rolling, "only allowed for updateStrategy 'RollingUpdate'")
+
+
+def share_causes(path: str, value: Any, *, limited: bool) -> Iterator[Cause]:
+    """Yield what is wrong with a number or a percentage, which may be limited to 100 %."""
     number = _percent(value)
-    if number is not None and number < 0:
+    if isinstance(value, str) and number is None:
+        yield invalid(path, value, _NOT_PERCENT)
+    elif number is not None and number < 0:
         yield invalid(path, value, NEGATIVE)
     elif isinstance(value, str) and number is not None and number > 100 and limited:
         yield invalid(path, value, "must not be greater than 100%")
@@ -351,14 +511,57 @@ def _update_causes(kind: str, new: Mapping[str, Any], old: Mapping[str, Any]) ->
         "apps/v1.ReplicaSet": ["selector"],
         "batch/v1.Job": ["completionMode", "template"],
     }.get(kind, [])
-    counts = (new.get("completions"), old.get("completions"))
-    if kind == "batch/v1.Job" and new.get("completionMode") != "Indexed" and None not in counts:
-        fixed.insert(0, "completions")
+    if kind == "batch/v1.Job" and new.get("completionMode") != "Indexed":
+        before, after = _completions(old, {}), _completions(new, old)
+        if before != after:
+            yield invalid("spec.completions", after, "field is immutable")
+    if kind == "v1.Pod" and not same_template(*map(_kept_of_pod, (new, old))):
+        yield Cause("spec", f"Forbidden: {_POD_WORDS}")
+    if kind == "v1.Pod":
+        after = [_lasting(each) for _, each in _maps(new.get("tolerations"))]
+        if any(_lasting(each) not in after for _, each in _maps(old.get("tolerations"))):
+            why = "existing toleration can not be modified except its tolerationSeconds"
+            yield Cause("spec.tolerations", f"Forbidden: {why}")
+    if kind in _LEFT_BEHIND:
+        field, plain, defaulted = _LEFT_BEHIND[kind]
+        strategy, before = _map(new.get(field)), _map(old.get(field))
+        # An apply takes back what the one before set, but not what the API server had added.
+        own, type_ = before.get("rollingUpdate"), before.get("type") or ""
+        left = {key: value for key, value in defaulted.items() if _map(own).get(key) is None}
+        if type_ == plain or (type_ and own is None and kind == "apps/v1.StatefulSet"):
+            left = {}  # with a type and no 'rollingUpdate', a StatefulSet gets no defaults of it
+        if left and strategy.get("type") == plain and "rollingUpdate" not in strategy:
+            yield _rolling_cause(field, left)
     for field in fixed:
         if changed(field):
             yield invalid(f"spec.{field}", new.get(field), "field is immutable")
     if kind == "apps/v1.StatefulSet" and any(map(changed, _STATEFUL_FIXED)):
         yield Cause("spec", f"Forbidden: {_STATEFUL_WORDS}")
+
+
+def _completions(spec: Mapping[str, Any], old: Mapping[str, Any]) -> Any:
+    """Return the completions of a Job that is applied over an old one.
+
+    Without completions and parallelism both are 1. What was not applied before is not taken back.
+    """
+    if spec.get("completions") is not None:
+        return spec["completions"]
+    if old and old.get("parallelism") is None:
+        return 1 if old.get("completions") is None else None
+    return 1 if spec.get("parallelism") is None else None
+
+
+def _lasting(toleration: Mapping[str, Any]) -> dict[str, Any]:
+    return {**toleration, "tolerationSeconds": None}
+
+
+def _kept_of_pod(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a pod's spec cannot change."""
+    kept = {key: value for key, value in spec.items() if key not in _POD_CHANGES}
+    for field in ("containers", "initContainers"):
+        images = [{**each, "image": ""} for _, each in _maps(spec.get(field))]
+        kept[field] = images or None
+    return kept
 
 
 def pod_causes(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Cause]:
@@ -371,17 +574,33 @@ def pod_causes(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[C
     if spec.get("containers") in (None, [], ()):
         yield _required("spec.containers")
     taken: set[str] = set()
+    on_host, host_ports = bool(spec.get("hostNetwork")), set[str]()
     for field in ("containers", "initContainers"):
         for i, container in _maps(spec.get(field)):
-            yield from _container_causes(f"spec.{field}[{i}]", container, taken)
-    policy = spec.get("restartPolicy")
-    if isinstance(policy, str) and policy not in ("", "Always", "Never", "OnFailure"):
-        yield _unsupported("spec.restartPolicy", policy, "Always", "Never", "OnFailure")
+            path = f"spec.{field}[{i}]"
+            yield from _container_causes(path, container, taken)
+            yield from _mount_causes(path, container, names)
+            shared = host_ports if field == "containers" else set()
+            yield from _port_causes(path, container, shared, on_host=on_host)
+    yield from choice_causes("spec", spec, _POD_CHOICES)
+    deadline, node = spec.get("activeDeadlineSeconds"), spec.get("nodeName")
+    if type(deadline) is int and not 0 < deadline < 2**31:
+        why = "must be between 1 and 2147483647, inclusive"
+        yield invalid("spec.activeDeadlineSeconds", deadline, why)
+    if isinstance(node, str) and node and not _fits(_SUBDOMAIN, node):
+        yield invalid("spec.nodeName", node, _NOT_SUBDOMAIN)
     yield from _label_causes("spec.nodeSelector", spec.get("nodeSelector"))
     for i, toleration in _maps(spec.get("tolerations")):
         yield from _toleration_causes(f"spec.tolerations[{i}]", toleration)
-    for i, spread in _maps(spec.get("topologySpreadConstraints")):
-        yield from _spread_causes(f"spec.topologySpreadConstraints[{i}]", spread)
+    yield from _affinity_causes("spec.affinity", _map(spec.get("affinity")))
+    pairs: set[str] = set()
+    for i, spread in reversed(_maps(spec.get("topologySpreadConstraints"))):
+        path = f"spec.topologySpreadConstraints[{i}]"
+        yield from _spread_causes(path, spread)
+        pair = f"{{{spread.get('topologyKey')}, {spread.get('whenUnsatisfiable')}}}"
+        if pair in pairs:
+            yield _duplicate(f"{path}.{{topologyKey, whenUnsatisfiable}}", pair)
+        pairs.add(pair)
 
 
 def _name_causes(path: str, name: Any, taken: set[str]) -> Iterator[Cause]:
@@ -398,19 +617,112 @@ def _container_causes(path: str, container: Mapping[str, Any], taken: set[str]) 
     yield from _name_causes(f"{path}.name", container.get("name"), taken)
     if container.get("image") in (None, ""):
         yield _required(f"{path}.image")
-    ports: set[str] = set()
-    for i, port in _maps(container.get("ports")):
-        number, name = port.get("containerPort"), port.get("name")
-        if number in (None, 0):
-            yield _required(f"{path}.ports[{i}].containerPort")
-        elif type(number) is int and not 0 < number < 65536:
-            why = "must be between 1 and 65535, inclusive"
-            yield invalid(f"{path}.ports[{i}].containerPort", number, why)
-        if isinstance(name, str) and name:
-            if name in ports:
-                yield _duplicate(f"{path}.ports[{i}].name", name)
-            ports.add(name)
+    for i, variable in _maps(container.get("env")):
+        if variable.get("name") in (None, ""):
+            yield _required(f"{path}.env[{i}].name")
+    yield from choice_causes(path, container, _CONTAINER_CHOICES)
     yield from _resource_causes(f"{path}.resources", container.get("resources"))
+
+
+def _mount_causes(path: str, container: Mapping[str, Any], volumes: set[str]) -> Iterator[Cause]:
+    places: set[str] = set()
+    for i, mount in _maps(container.get("volumeMounts")):
+        at, name, place = f"{path}.volumeMounts[{i}]", mount.get("name"), mount.get("mountPath")
+        if name in (None, ""):
+            yield _required(f"{at}.name")
+        if name not in volumes:
+            yield Cause(f"{at}.name", f"Not found: {_shown(name or '')}")
+        if place in (None, ""):
+            yield _required(f"{at}.mountPath")
+        elif str(place) in places:
+            yield invalid(f"{at}.mountPath", place, "must be unique")
+        places.add(str(place))
+
+
+def _port_causes(
+    path: str, container: Mapping[str, Any], taken: set[str], *, on_host: bool
+) -> Iterator[Cause]:
+    """Yield what is wrong with ports; ``taken`` are host ports, as the API server writes them."""
+    names: set[str] = set()
+    for i, port in _maps(container.get("ports")):
+        at, number, name = f"{path}.ports[{i}]", port.get("containerPort"), port.get("name")
+        if isinstance(name, str) and name:
+            for pattern, why in _PORT_NAMES:
+                if not _fits(pattern, name):
+                    yield invalid(f"{at}.name", name, why)
+            if name in names:
+                yield _duplicate(f"{at}.name", name)
+            names.add(name)
+        if number in (None, 0):
+            yield _required(f"{at}.containerPort")
+        for field in ("containerPort", "hostPort"):
+            given = port.get(field) or 1
+            if type(given) is not int or not 0 < given < 65536:
+                why = "must be between 1 and 65535, inclusive"
+                yield invalid(f"{at}.{field}", given, why)
+        yield from choice_causes(at, port, _PORT_CHOICES)
+        host = port.get("hostPort") or (number if on_host else None)
+        if on_host and host != number:
+            why = "must match `hostPort` when `hostNetwork` is true"
+            yield invalid(f"{at}.containerPort", number, why)
+        if host:
+            place = f"{port.get('protocol') or 'TCP'}/{port.get('hostIP') or ''}/{host}"
+            if place in taken:
+                yield _duplicate(f"{at}.hostPort", place)
+            taken.add(place)
+
+
+def _affinity_causes(path: str, affinity: Mapping[str, Any]) -> Iterator[Cause]:
+    at, rules = f"{path}.nodeAffinity", _map(affinity.get("nodeAffinity"))
+    if rules.get(_REQUIRED) is not None:
+        place, terms = f"{at}.{_REQUIRED}.nodeSelectorTerms", _map(rules[_REQUIRED])
+        if not terms.get("nodeSelectorTerms"):
+            yield _required(place, "must have at least one node selector term")
+        for i, term in _maps(terms.get("nodeSelectorTerms")):
+            yield from _node_term_causes(f"{place}[{i}]", term)
+    for place, item in _weighted(f"{at}.{_PREFERRED}", rules):
+        yield from _weight_causes(place, item)
+        yield from _node_term_causes(f"{place}.preference", _map(item.get("preference")))
+    for kind in ("podAffinity", "podAntiAffinity"):
+        at, rules = f"{path}.{kind}", _map(affinity.get(kind))
+        for i, term in _maps(rules.get(_REQUIRED)):
+            yield from _pod_term_causes(f"{at}.{_REQUIRED}[{i}]", term)
+        for place, item in _weighted(f"{at}.{_PREFERRED}", rules):
+            yield from _weight_causes(place, item)
+            yield from _pod_term_causes(
+                f"{place}.podAffinityTerm", _map(item.get("podAffinityTerm"))
+            )
+
+
+def _weighted(path: str, rules: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(f"{path}[{i}]", item) for i, item in _maps(rules.get(_PREFERRED))]
+
+
+def _weight_causes(path: str, item: Mapping[str, Any]) -> Iterator[Cause]:
+    weight = item.get("weight") or 0
+    if type(weight) is int and not 0 < weight <= 100:
+        yield invalid(f"{path}.weight", weight, "must be in the range 1-100")
+
+
+def _pod_term_causes(path: str, term: Mapping[str, Any]) -> Iterator[Cause]:
+    for field in ("labelSelector", "namespaceSelector"):
+        yield from selector_causes(f"{path}.{field}", term.get(field))
+    if not term.get("topologyKey"):
+        yield _required(f"{path}.topologyKey", "can not be empty")
+    yield from _key_causes(f"{path}.topologyKey", str(term.get("topologyKey") or ""))
+
+
+def _node_term_causes(path: str, term: Mapping[str, Any]) -> Iterator[Cause]:
+    yield from _expression_causes(f"{path}.matchExpressions", term, of_nodes=True)
+    for i, item in _maps(term.get("matchFields")):
+        at, operator, key = f"{path}.matchFields[{i}]", item.get("operator"), item.get("key")
+        if operator not in ("In", "NotIn"):
+            yield invalid(f"{at}.operator", operator, "not a valid selector operator")
+        elif len(item.get("values") or ()) != 1:
+            why = "must be only one value when `operator` is 'In' or 'NotIn'"
+            yield _required(f"{at}.values", f"{why} for node field selector")
+        if key != "metadata.name":
+            yield invalid(f"{at}.key", key, "not a valid field selector key")
 
 
 def resource_causes(spec: Mapping[str, Any]) -> Iterator[Cause]:
@@ -499,7 +811,15 @@ def _toleration_causes(path: str, toleration: Mapping[str, Any]) -> Iterator[Cau
 
 
 def _spread_causes(path: str, spread: Mapping[str, Any]) -> Iterator[Cause]:
-    skew, when = spread.get("maxSkew"), spread.get("whenUnsatisfiable")
+    skew, when = spread.get("maxSkew") or 0, spread.get("whenUnsatisfiable") or ""
+    yield from selector_causes(f"{path}.labelSelector", spread.get("labelSelector"))
+    yield from choice_causes(path, spread, _SPREAD_CHOICES)
+    domains = spread.get("minDomains")
+    if type(domains) is int and domains <= 0:
+        yield invalid(f"{path}.minDomains", domains, "must be greater than zero")
+    elif domains is not None and when == "ScheduleAnyway":
+        why = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"
+        yield invalid(f"{path}.minDomains", domains, why)
     if type(skew) is int and skew <= 0:
         yield invalid(f"{path}.maxSkew", skew, "must be greater than zero")
     if spread.get("topologyKey") in (None, ""):

@@ -223,7 +223,8 @@ def test_a_partition_keeps_the_lower_ones() -> None:
 
 def test_on_delete_updates_nothing_by_itself() -> None:
     manual = {"updateStrategy": {"type": "OnDelete"}}
-    assert states(stateful("1", 2), stateful("2", 3, **manual))[1] == {
+    before = stateful("1", 2, **manual)  # defaults of a rolling update would stay, and be refused
+    assert states(before, stateful("2", 3, **manual))[1] == {
         ("1", True): 2,
         ("2", True): 1,
     }

@@ -136,7 +136,7 @@ def test_host_ports_allow_one_pod_a_node() -> None:
 
 def test_overhead_and_the_greatest_init_container_count() -> None:
     init = [{**container("9"), "name": "a"}, {**container("12"), "name": "b"}]
-    pod = {"initContainers": init, "overhead": {"cpu": "5"}}
+    pod = {"initContainers": init, "overhead": {"cpu": "5"}, "runtimeClassName": "vm"}
     assert message(run(workload("Deployment", "2", pod, replicas=1))) == said(FIT, f"3 {NOT_HELPFUL}")  # fmt: skip
     fits = run(workload("Deployment", "2", {**pod, "overhead": {"cpu": "4"}}, replicas=4))
     assert by_cpu(fits) == {"16": (3, 1)}

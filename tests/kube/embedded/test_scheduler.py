@@ -156,7 +156,7 @@ def test_a_request_is_the_peak_of_init_containers_and_sidecars() -> None:
         ({"initContainers": [sidecar, container("3")]}, "6"),
         ({"initContainers": [sidecar, container("5")]}, "7"),
         ({"initContainers": [container("5"), sidecar]}, "6"),
-        ({"overhead": {"cpu": "250m"}}, "4250m"),
+        ({"overhead": {"cpu": "250m"}, "runtimeClassName": "vm"}, "4250m"),
         ({"resources": {"requests": {"cpu": "8"}}}, "8"),
     ]
     for spec, total in cases:

@@ -87,8 +87,8 @@ def test_a_valid_object_is_taken_twice(kind: str) -> None:
          'spec.template.spec.volumes[1].name: Duplicate value: "v"'),
         ("Deployment", (*FIRST, "ports"),
          [{"name": "http", "containerPort": 80}, {"name": "http", "containerPort": 70_000}],
-         f"[{AT}.ports[1].containerPort: Invalid value: 70000: must be between 1 and 65535, "
-         f'inclusive, {AT}.ports[1].name: Duplicate value: "http"]'),
+         f'[{AT}.ports[1].name: Duplicate value: "http", {AT}.ports[1].containerPort: Invalid '
+         "value: 70000: must be between 1 and 65535, inclusive]"),
         ("Deployment", (*SPEC, "containers"), [], "spec.template.spec.containers: Required value"),
         ("Deployment", (*SPEC, "restartPolicy"), "Never",
          'spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"'),
@@ -142,10 +142,11 @@ def test_a_valid_object_is_taken_twice(kind: str) -> None:
         ("StatefulSet", ("spec", "updateStrategy"), {"rollingUpdate": {"maxUnavailable": 0}},
          "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0"),
         ("StatefulSet", ("spec", "template", "metadata", "labels"), {"app": "web", "": "b"},
+         '[spec.template.labels: Invalid value: "": name part must be non-empty, '
          'spec.template.labels: Invalid value: "": name part must consist of alphanumeric characters, '
          "'-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or "
          "'my.name',  or '123-abc', regex used for validation is "
-         "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"),
+         "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')]"),
         ("Deployment", ("metadata", "namespace"), "a.b",
          f'metadata.namespace: Invalid value: "a.b": {LABEL}'),
         ("CronJob", ("metadata", "name"), "c" * 53,
@@ -161,6 +162,16 @@ def test_a_valid_object_is_taken_twice(kind: str) -> None:
         ("Deployment", (*SPEC, "tolerations"), [{"key": "k", "tolerationSeconds": 5}],
          'spec.template.spec.tolerations[0].effect: Invalid value: "": effect must be \'NoExecute\' '
          "when `tolerationSeconds` is set"),
+        # what 1.20 did not have: no answer of a real server is recorded
+        ("Job", ("spec", "completionMode"), "Sorted",
+         'spec.completionMode: Unsupported value: "Sorted": supported values: "Indexed", "NonIndexed"'),
+        ("Deployment", (*SPEC, "topologySpreadConstraints"),
+         [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2,
+           "nodeTaintsPolicy": "Obey"}],
+         "[spec.template.spec.topologySpreadConstraints[0].nodeTaintsPolicy: Unsupported value: "
+         '"Obey": supported values: "Honor", "Ignore", '
+         "spec.template.spec.topologySpreadConstraints[0].minDomains: Invalid value: 2: can only use "
+         "minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway]"),
         ("Deployment", (*SPEC, "topologySpreadConstraints"),
          [{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}],
          "spec.template.spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater "
@@ -223,6 +234,45 @@ def test_the_pods_of_a_statefulset_are_validated_when_they_are_created() -> None
     )
     cluster.apply([valid("StatefulSet")])
     assert [row["ready"] for row in cluster.pods()] == [True]
+
+
+def test_the_claims_of_a_statefulset_are_volumes_of_its_pods() -> None:
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("data", "logs")]
+    made = replace(valid("StatefulSet"), (*FIRST, "volumeMounts"), mounts)
+    claims = [{"metadata": {"name": "data"}}]
+    for others, told in (
+        (
+            [],
+            ['Pod "web-0" is invalid: spec.containers[0].volumeMounts[1].name: Not found: "logs"'],
+        ),
+        ([{"name": "logs", "emptyDir": {}}], []),
+    ):
+        cluster = EmbeddedCluster()
+        with_volumes = replace(made, (*SPEC, "volumes"), others)
+        cluster.apply([replace(with_volumes, ("spec", "volumeClaimTemplates"), claims)])
+        events = cluster.events()
+        assert [row["message"] for row in events if row["reason"] == "FailedCreate"] == told
+        assert len(cluster.pods()) == (not told)
+
+
+def test_a_job_keeps_the_completions_that_it_was_created_with() -> None:
+    cluster = EmbeddedCluster()
+    cluster.apply([valid("Job"), replace(valid("Job"), ("spec", "parallelism"), 3)])
+    assert len(cluster.pods()) == 1
+
+
+def test_a_pod_that_is_not_there_is_created_whatever_was_applied_before() -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"},
+             "spec": {"hard": {"pods": "0"}}}  # fmt: skip
+    other = replace(valid("Pod"), ("spec", "containers"), [{"name": "d", "image": "x"}])
+    cluster = EmbeddedCluster()
+    cluster.apply([quota, valid("Pod")])
+    assert cluster.pods() == []
+    cluster.delete([quota])
+    cluster.apply([other])
+    assert len(cluster.pods()) == 1
+    with pytest.raises(InvalidInput, match="pod updates may not change fields other than"):
+        cluster.apply([valid("Pod")])
 
 
 def test_the_place_in_a_trace_is_that_of_the_first_cause() -> None:

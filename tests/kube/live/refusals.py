@@ -246,6 +246,13 @@ def selector_cases() -> Iterator[tuple[Any, ...]]:
     yield "Job, negative completions", workload("Job", completions=-1)
     yield "Job, negative backoffLimit", workload("Job", backoffLimit=-1)
     yield "Job, a selector of its own", workload("Job", selector={"matchLabels": LABELS})
+    own = {"controller-uid": "1", "job-name": "web"}
+    recorded = {"labels": {**LABELS, **own}, "selector": {"matchLabels": {"controller-uid": "1"}}}
+    yield "Job, the selector of another", workload("Job", **recorded)
+    yield (
+        "Job, a selector that is meant",
+        workload("Job", selector={"matchLabels": LABELS}, manualSelector=True),
+    )
     unknown = {"matchExpressions": [{"key": "app", "operator": "Is", "values": ["web"]}]}
     yield "Deployment, unknown operator", workload(selector=unknown)
     no_values = {"matchExpressions": [{"key": "app", "operator": "In"}]}
@@ -297,6 +304,14 @@ def selector_cases() -> Iterator[tuple[Any, ...]]:
         workload("DaemonSet", updateStrategy=rolling(maxUnavailable=0)),
     )
     yield "DaemonSet, unknown strategy", workload("DaemonSet", updateStrategy={"type": "X"})
+
+
+def node_affinity(term: Manifest) -> Manifest:
+    """Return a part of a pod's spec with a term of node affinity."""
+    required = {"nodeSelectorTerms": [term]}
+    return {
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    }
 
 
 def pod_cases() -> Iterator[tuple[Any, ...]]:
@@ -403,6 +418,57 @@ def pod_cases() -> Iterator[tuple[Any, ...]]:
         "overhead without a runtime class": {"overhead": {"cpu": "1"}},
         "an unknown field": {"nodeSelectr": {"a": "b"}},
         "nodeName that is no name": {"nodeName": "Node 1"},
+        "spread: neither skew nor action": {"topologySpreadConstraints": [{"topologyKey": "z"}]},
+        "spread: In without values": {
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "z",
+                    "whenUnsatisfiable": "DoNotSchedule",
+                    "labelSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]},
+                }
+            ]
+        },
+        "affinity: Gt of two numbers": node_affinity(
+            {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1", "2"]}]}
+        ),
+        "affinity: a key that is none": node_affinity(
+            {"matchExpressions": [{"key": "a/b/c", "operator": "Exists"}]}
+        ),
+        "affinity: another field": node_affinity(
+            {"matchFields": [{"key": "spec.podCIDR", "operator": "In", "values": ["x"]}]}
+        ),
+        "affinity: a field of two values": node_affinity(
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["x", "y"]}]}
+        ),
+        "affinity: pods by a number": {
+            "affinity": {
+                "podAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "weight": 101,
+                            "podAffinityTerm": {
+                                "topologyKey": "z",
+                                "labelSelector": {
+                                    "matchExpressions": [
+                                        {"key": "a", "operator": "Gt", "values": ["1"]}
+                                    ]
+                                },
+                            },
+                        }
+                    ]
+                }
+            }
+        },
+        "two mounts at one place": {
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "containers": [container(volumeMounts=[{"name": "v", "mountPath": "/v"}] * 2)],
+        },
+        "a mount without a name and a place": {"containers": [container(volumeMounts=[{}])]},
+        "host network, one port of two containers": {
+            "hostNetwork": True,
+            "containers": [container(each, ports=[{"containerPort": 80}]) for each in "ab"],
+        },
     }
     for name, spec in specs.items():
         yield f"pod, {name}", pod(**spec)
@@ -415,6 +481,8 @@ def pod_cases() -> Iterator[tuple[Any, ...]]:
         "hostPort of 65536": {"containerPort": 80, "hostPort": 65536},
         "unknown protocol": {"containerPort": 80, "protocol": "FTP"},
         "bad port name": {"containerPort": 80, "name": "Not_A_Port"},
+        "port name of digits and hyphens": {"containerPort": 80, "name": "-1--2-"},
+        "port name that is too long": {"containerPort": 80, "name": "a" * 16},
     }.items():
         yield f"pod, {name}", pod(container(ports=[port]))
     twice = [{"containerPort": 80, "hostPort": 80}] * 2
@@ -472,6 +540,41 @@ def update_cases() -> Iterator[tuple[Any, ...]]:
     yield "pod, container renamed", pod(container("d")), [pod()], True
     yield "pod, node selector changed", pod(nodeSelector={"a": "b"}), [pod()], True
     yield "Deployment, exists already", workload(), [workload()]
+    tolerant = pod(tolerations=[{"key": "a", "operator": "Exists"}])
+    yield "pod, a toleration added", tolerant, [pod()], True
+    yield "pod, a toleration taken away", pod(), [tolerant], True
+    yield "pod, grace period changed", pod(terminationGracePeriodSeconds=5), [pod()], True
+    rolled = {
+        "defaults": {},
+        "RollingUpdate": {"type": "RollingUpdate"},
+        "half of it": rolling(maxSurge=1),
+        "all of it": rolling(maxSurge=1, maxUnavailable=1),
+    }
+    for name, strategy in rolled.items():
+        first = workload(**({"strategy": strategy} if strategy else {}))
+        yield (
+            f"Deployment, Recreate over {name}",
+            workload(strategy={"type": "Recreate"}),
+            [first],
+            True,
+        )
+    rolled |= {"half of it": rolling(), "all of it": rolling(partition=1)}
+    for name, strategy in rolled.items():
+        first = workload(sts, **({"updateStrategy": strategy} if strategy else {}))
+        yield (
+            f"StatefulSet, OnDelete over {name}",
+            workload(sts, updateStrategy={"type": "OnDelete"}),
+            [first],
+            True,
+        )
+    for name, before, after in (
+        ("completions left out", {"completions": 2}, {}),
+        ("completions of a queue", {"parallelism": 2}, {"parallelism": 2, "completions": 2}),
+        ("a queue made of one", {}, {"parallelism": 2}),
+        ("parallelism left out", {"parallelism": 2}, {}),
+        ("all left out", {"parallelism": 2, "completions": 1}, {}),
+    ):
+        yield f"Job, {name}", workload("Job", **after), [workload("Job", **before)], True
 
 
 def admission_cases() -> Iterator[tuple[Any, ...]]:
@@ -517,6 +620,8 @@ def admission_cases() -> Iterator[tuple[Any, ...]]:
         ("gpu not asked for", {"requests.nvidia.com/gpu": "1"}, pod()),
         ("count of deployments", {"count/deployments.apps": "0"}, workload()),
         ("count of jobs", {"count/jobs.batch": "0"}, workload("Job")),
+        ("count of replica sets", {"count/replicasets.apps": "0"}, workload("ReplicaSet")),
+        ("count of replica sets, a Deployment", {"count/replicasets.apps": "0"}, workload()),
         ("a limit alone counts as a request", {"cpu": "500m"}, pod(container(resources=requests(limit_cpu="1")))),
     ):  # fmt: skip
         head = quota()
@@ -534,6 +639,24 @@ def admission_cases() -> Iterator[tuple[Any, ...]]:
     yield "quota, negative", quota(pods="-1"), []
     yield "quota, fractional pods", quota(pods="500m"), []
     yield "quota, unknown resource", quota(nonsense="1"), []
+    classes = [{"scopeName": "PriorityClass", "operator": "In", "values": []}]
+    nowhere = [{"scopeName": "Nowhere", "operator": "Exists"}]
+    likely = [{"scopeName": "PriorityClass", "operator": "Like", "values": ["high"]}]
+    valued = [{"scopeName": "BestEffort", "operator": "Exists", "values": ["high"]}]
+    named = [{"scopeName": "BestEffort", "operator": "In", "values": ["high"]}]
+    for name, hard, more in (
+        ("unknown scope", {"pods": "1"}, {"scopes": ["Nowhere"]}),
+        ("two scopes that exclude each other", {"pods": "1"},
+         {"scopes": ["BestEffort", "NotBestEffort"]}),
+        ("a scope that does not limit services", {"services": "1"}, {"scopes": ["Terminating"]}),
+        ("a scope that does not limit cpu", {"cpu": "1"}, {"scopes": ["BestEffort"]}),
+        ("unknown scope of a selector", {"pods": "1"}, {"scopeSelector": {"matchExpressions": nowhere}}),
+        ("no classes", {"pods": "1"}, {"scopeSelector": {"matchExpressions": classes}}),
+        ("unknown operator", {"pods": "1"}, {"scopeSelector": {"matchExpressions": likely}}),
+        ("Exists with values", {"pods": "1"}, {"scopeSelector": {"matchExpressions": valued}}),
+        ("a scope with values", {"pods": "1"}, {"scopeSelector": {"matchExpressions": named}}),
+    ):  # fmt: skip
+        yield f"quota, {name}", {**quota(), "spec": {"hard": hard, **more}}, []
     yield (
         "quota, second pod",
         {**pod(one), "metadata": {"name": "second"}},

@@ -8,7 +8,7 @@ from simgit.kube.manifest import Manifest
 
 
 class BarePod(PodOwner):
-    """A pod without a controller; applying it again does not change it."""
+    """A pod without a controller; applying it again does not change how it runs."""
 
     kind = "Pod"
     _made = False

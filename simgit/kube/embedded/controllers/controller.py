@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from simgit.kube.embedded.fields import items_of, map_of
+from simgit.kube.embedded.fields import map_of, texts_of
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts, read_pod
 from simgit.kube.embedded.validation import InvalidPod
@@ -169,8 +169,7 @@ class PodOwner(Controller):
         """
         labels = None
         if extra:
-            own = items_of(map_of(template.get("metadata")).get("labels"))
-            labels = {**{key: str(value) for key, value in own}, **extra}
+            labels = {**texts_of(map_of(template.get("metadata")).get("labels")), **extra}
         facts = read_pod(template, self.namespace, self.world.priorities, labels)
         if facts.causes and not self.late:
             raise InvalidPod(facts.causes)

@@ -7,13 +7,12 @@ from typing import Any
 
 from simgit.kube.embedded.controllers.controller import PodOwner
 from simgit.kube.embedded.controllers.replicaset import ReplicaSet
-from simgit.kube.embedded.fields import bad, pod_template, share, text, whole
+from simgit.kube.embedded.fields import pod_template, share, text, whole
 from simgit.kube.embedded.template_equality import same_template
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, lookup
 
 _ROLLING = ("spec", "strategy", "rollingUpdate")
-_STRATEGIES = ("RollingUpdate", "Recreate")
 
 
 class Deployment(PodOwner):
@@ -32,6 +31,7 @@ class Deployment(PodOwner):
         self.recreate = False
         self.paused = False
         self._revision = 0
+        self._kept = 10
         self._new: ReplicaSet | None = None
 
     def update(self, manifest: Manifest) -> None:
@@ -43,6 +43,7 @@ class Deployment(PodOwner):
         min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
         self._set_strategy(manifest, replicas)
         self.min_ready = min_ready
+        self._kept = whole(manifest, "spec", "revisionHistoryLimit", default=10)
         self.paused = bool(lookup(manifest, ("spec", "paused")))
         self.replicas = replicas
         if template is not self.template:
@@ -55,12 +56,6 @@ class Deployment(PodOwner):
 
     def _set_strategy(self, manifest: Manifest, replicas: int) -> None:
         kind = text(manifest, "spec", "strategy", "type", default="RollingUpdate")
-        if kind not in _STRATEGIES:
-            raise bad(
-                manifest,
-                ("spec", "strategy", "type"),
-                f"unknown strategy '{kind[:40]}', expected {' or '.join(_STRATEGIES)}",
-            )
         surge = share(manifest, (*_ROLLING, "maxSurge"), replicas, up=True, default="25%")
         limit = (*_ROLLING, "maxUnavailable")
         unavailable = share(manifest, limit, replicas, up=False, default="25%")
@@ -78,7 +73,10 @@ class Deployment(PodOwner):
         elif self.recreate:
             self._recreate(new, old)
         else:
-            self._roll(new or self._create_set(), old)
+            new = new or self._create_set()
+            if new is not None:
+                self._roll(new, old)
+                self._forget(old)
 
     def delete(self) -> None:
         """Delete the object and its revisions."""
@@ -86,10 +84,25 @@ class Deployment(PodOwner):
         for found in self.sets:
             found.delete()
 
-    def _create_set(self) -> ReplicaSet:
-        self._revision += 1
-        name = f"{self.name}-{self._revision}"
+    def _forget(self, old: Sequence[ReplicaSet]) -> None:
+        """Delete the oldest revisions without pods beyond the limit, once a rollout is complete."""
+        new = self._new
+        if new is None or not self._is_saturated(new) or any(found.pods for found in old):
+            return
+        for found in old[: max(0, len(old) - self._kept)]:
+            self.sets.remove(found)
+            found.delete()
+
+    def _create_set(self) -> ReplicaSet | None:
+        """Create the ReplicaSet of the newest revision; return None if a quota refuses it."""
+        name = f"{self.name}-{self._revision + 1}"
         created = ReplicaSet(self.world, self.namespace, name)
+        if (why := created.refusal()) is not None:
+            self.fail(why)
+            return None
+        self.failure = ""
+        self._revision += 1
+        created.enter()
         created.deployment = created.owner = self
         created.template, created.min_ready = self.template, self.min_ready
         created.revision = self._revision
@@ -214,7 +227,10 @@ class Deployment(PodOwner):
             self._resize(found, 0)
         if active or any(found.pods for found in old):
             return
-        self._resize(new or self._create_set(), self.replicas)
+        new = new or self._create_set()
+        if new is not None:
+            self._resize(new, self.replicas)
+            self._forget(old)
 
 
 def _age(total: int, pair: tuple[int, ReplicaSet]) -> int:

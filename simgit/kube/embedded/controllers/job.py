@@ -31,6 +31,7 @@ class Job(PodOwner):
         self._started: int | None = None
         self._done_indexes: set[int] = set()
         self._made = 0
+        self._known = False
 
     def update(self, manifest: Manifest) -> None:
         """Take a manifest; the pod template of a Job never changes."""
@@ -41,8 +42,11 @@ class Job(PodOwner):
             )
         completions = whole(manifest, "spec", "completions", default=None)
         parallelism = whole(manifest, "spec", "parallelism", default=None)
-        # Without either number a Job runs one pod; with parallelism alone it is a work queue.
-        self.completions = 1 if completions is None and parallelism is None else completions
+        # Without either number a Job runs one pod; with parallelism alone it is a work queue. What
+        # the API server has added stays when a later manifest does not have it either.
+        if completions is not None or not self._known:
+            self.completions = 1 if completions is None and parallelism is None else completions
+        self._known = True
         self.parallelism = 1 if parallelism is None else parallelism
         self.limit = whole(manifest, "spec", "backoffLimit", default=6)
         self.indexed = text(manifest, "spec", "completionMode") == "Indexed"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simgit.kube.embedded.controllers.controller import PodOwner
-from simgit.kube.embedded.fields import pod_template, share, text, whole
+from simgit.kube.embedded.fields import list_of, map_of, maps_of, pod_template, share, text, whole
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.template_equality import same_template
@@ -43,7 +43,7 @@ class StatefulSet(PodOwner):
         strategy = text(manifest, *_UPDATE, "type", default="RollingUpdate")
         start = whole(manifest, "spec", "ordinals", "start")
         min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
-        self._revise(template)
+        self._revise(_with_claims(template, manifest))
         self.most_unavailable = None if lookup(manifest, unavailable) is None else most
         self.partition, self.start, self.min_ready = partition, start, min_ready
         self.ordered, self.rolls = policy != "Parallel", strategy != "OnDelete"
@@ -142,3 +142,14 @@ class StatefulSet(PodOwner):
     def pod_finished(self, pod: Pod) -> None:
         """Delete a pod that ended, so that it is replaced."""
         self._drop(pod)
+
+
+def _with_claims(template: Mapping[str, Any], manifest: Manifest) -> Mapping[str, Any]:
+    """Return the template of the pods, with a volume for each claim that they get."""
+    claims = maps_of(lookup(manifest, ("spec", "volumeClaimTemplates")))
+    names = [lookup(claim, ("metadata", "name")) for claim in claims]
+    if not names:
+        return template
+    spec = map_of(template.get("spec"))
+    own = [each for each in list_of(spec.get("volumes")) if lookup(each, ("name",)) not in names]
+    return {**template, "spec": {**spec, "volumes": [*own, *({"name": name} for name in names)]}}
