@@ -126,6 +126,26 @@ def test_embedded_and_live_are_compared_pod_by_pod(repo: Call, server: ApiServer
     assert "recorded with other nodes" in fewer.out and fewer.lines[-1] == "agree"
 
 
+@pytest.mark.parametrize("recorded", [(), LIVE])
+def test_a_strangers_repository_applies_nothing_to_a_live_cluster(
+    repo: Call, server: ApiServer, directory: Path, monkeypatch: Any, recorded: tuple[str, ...]
+) -> None:
+    repo(*TRAIN, *recorded, "--episodes", 1, "--run", "main")
+    monkeypatch.setenv("SIMGIT_CONFIG_DIR", str(directory / "mine"))  # of who made no repository
+    AllowedClusters().allow("loopback", server.url)
+    before = len(server.requests)
+    for command in (
+        ("kube", "compare", "main@1", "--live", *LIVE[2:]),
+        ("evaluate", "main", "--no-record", *LIVE),
+        ("train", "--load", "main", *LIVE),
+    ):
+        assert "this repository is not trusted" in repo(*command, code=None).err, command
+    assert len(server.requests) == before
+    own = ("--trace", "cpu-slight", "--max-steps", 1)
+    if not recorded:
+        assert repo("evaluate", "main", "--no-record", *own, *LIVE).code == 0
+
+
 def test_a_comparison_names_the_workload_that_differs(repo: Call, server: ApiServer) -> None:
     repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "main")
     for node in server.objects("nodes"):
