@@ -262,8 +262,7 @@ class LiveCluster:
         """Return the reference to what owns a namespace's objects; create both at first."""
         known = self._owners.get(namespace)
         if known is None:
-            if namespace not in self._namespaces:
-                self._namespaces[namespace] = self._create_namespace(namespace)
+            self._namespaces[namespace] = self._create_namespace(namespace)
             root = self._root or self._config(namespace)
             known = self._owners[namespace] = owner_reference(root)
             self._since = self._since or _version_of(root)
@@ -289,7 +288,8 @@ class LiveCluster:
     def _create_namespace(self, name: str) -> str:
         """Create a namespace of ours and return its uid; one that is being deleted is waited for.
 
-        A creation whose answer was lost is found again by its label.
+        One of an earlier replay, and a creation whose answer was lost, are found by their label:
+        since then somebody may have put a namespace of his own there.
         """
         path = f"{_NAMESPACES}/{name}"
         found = self._api.find(path)
@@ -315,10 +315,13 @@ class LiveCluster:
                     continue
             metadata = found["metadata"]
             if metadata.get("deletionTimestamp"):
-                self._wait_a_second(None)
+                self._wait_a_second(
+                    ApiError(f"namespace '{name}' is still being deleted", timeout=True)
+                )
                 found = self._api.find(path)
             elif (metadata.get("labels") or {}).get(SESSION) == self._labels[SESSION]:
-                self._created.note(path, metadata["uid"])
+                if self._namespaces.get(name) != metadata["uid"]:
+                    self._created.note(path, metadata["uid"])
                 return str(metadata["uid"])
             else:
                 self._created.gone(path)
@@ -328,12 +331,12 @@ class LiveCluster:
                     "prefix", namespace=name,
                 )  # fmt: skip
 
-    def _wait_a_second(self, error: ApiError | None) -> None:
+    def _wait_a_second(self, error: ApiError) -> None:
+        self._api.clock.sleep(1.0)
         try:
             self._api.left()
-        except ApiError as over:
-            raise error or over from None
-        self._api.clock.sleep(1.0)
+        except ApiError:
+            raise error from None
 
     # Reading
 

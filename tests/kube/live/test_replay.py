@@ -171,6 +171,40 @@ def test_a_namespace_of_somebody_else_is_refused(served: tuple[ApiServer, Api]) 
     assert left_on(server) == ["namespaces/virtual-default"]
 
 
+def test_a_namespace_that_was_replaced_between_two_replays_is_not_written_to(
+    served: tuple[ApiServer, Api],
+) -> None:
+    server, api = served
+    with replayer(api) as driver:
+
+        def step() -> Any:
+            with driver.replay(trace([deployment()]), SIMULATION, WEB, label="main") as cluster:
+                return cluster.observe(WEB).counts()
+
+        assert step() == (3, 0, 3)
+        server.delete("namespaces", "virtual-default")
+        assert step() == (3, 0, 3)
+        server.delete("namespaces", "virtual-default")
+        server.create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "virtual-default"}}
+        )
+        before = len(server.requests)
+        with pytest.raises(ClusterError, match="'virtual-default' exists and is not of this"):
+            step()
+        assert not [each for each in server.requests[before:] if "virtual-default/" in str(each)]
+    assert left_on(server) == ["namespaces/virtual-default"]
+
+
+def test_a_namespace_that_does_not_go_away_is_said(served: tuple[ApiServer, Api]) -> None:
+    server, api = served
+    metadata = {"name": "virtual-default", "finalizers": ["example.com/held"]}
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    server.delete("namespaces", "virtual-default")
+    with pytest.raises(ClusterError, match="'virtual-default' is still being deleted") as told:
+        counts(api, trace([deployment()]), settings=settings(timeout=2))
+    assert told.value.__dict__["timeout"]
+
+
 def test_one_session_at_a_time(served: tuple[ApiServer, Api], tmp_path: Path) -> None:
     """Also not with the leftovers of the one that runs, which the other reads from the same file."""
     server, api = served
