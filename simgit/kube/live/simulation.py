@@ -372,9 +372,10 @@ class SimkubeDriver:
             self._api.kind("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration").path(
                 None, f"sk-{name}-mutatepods"
             ),
-            *(self._api.kind("v1", "Namespace").path(None, each) for each in namespaces),
         ):
             self._created.note(path)  # SimKube makes and removes them; we see to it
+        for each in namespaces:
+            self._created.note(self._api.kind("v1", "Namespace").path(None, each), run=name)
         self._create(manifest)
         self._wait_for_driver(name)
         self._wait_for_trace(name, trace, simulation)

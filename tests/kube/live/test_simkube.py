@@ -515,6 +515,25 @@ def test_a_lease_that_is_lost_ends_the_step(simkube: Bench) -> None:
     simkube.server.delete("leases.coordination.k8s.io", "simgit", "default")
 
 
+def test_the_namespace_of_who_took_the_lease_meanwhile_stays(simkube: Bench) -> None:
+    """As after a night in which this machine slept: another session has cleaned up, and works."""
+    server = simkube.server
+    label = {"simkube.io/simulation": "simgit-other-1-abcd"}
+
+    def replace() -> None:
+        simkube.api.clock.after_sleep = lambda: None  # type: ignore[attr-defined]
+        metadata = {"name": "virtual-default", "labels": label}
+        server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        raise ClusterError("the lease of the cluster is lost")
+
+    simkube.api.clock.after_sleep = replace  # type: ignore[attr-defined]
+    assert "lease of the cluster" in str(failure(simkube))
+    (found,) = (n for n in server.objects("namespaces") if n["metadata"]["name"] not in NAMESPACES)
+    assert found["metadata"]["labels"].items() >= label.items()
+    assert "deletionTimestamp" not in found["metadata"]
+    server.delete("namespaces", "virtual-default")
+
+
 def test_credentials_that_expire_end_the_step_in_one_line(tmp_path: Path) -> None:
     with bench(tmp_path) as found:
         rules = found.server._api.rules
