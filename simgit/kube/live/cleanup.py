@@ -130,8 +130,8 @@ def _read(file: Path) -> list[Noted]:
     for line in file.read_text("utf-8", "replace").splitlines():
         with suppress(ValueError, KeyError, TypeError):  # a damaged line is of no use to anybody
             raw = json.loads(line)
-            known = {key: raw[key] for key in ("server", "path", "uid")}
-            found.append(Noted(**known, run=raw.get("run")))
+            server, path, uid = raw["server"], raw["path"], raw["uid"]
+            found.append(Noted(server=server, path=path, uid=uid, run=raw.get("run")))
     return found
 
 

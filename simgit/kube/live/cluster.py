@@ -21,6 +21,7 @@ from simgit.kube.live.cleanup import RUN, Created
 from simgit.kube.live.nodes import condition, row, seconds_of, virtual
 from simgit.kube.live.watching import Watching
 from simgit.kube.manifest import (
+    REPLICATED,
     TEMPLATE_PATHS,
     Manifest,
     check_identity,
@@ -62,13 +63,11 @@ class AppliedWorkload:
         gvk = gvk_of(self.manifest)
         if gvk == "v1.Pod":
             return 1
-        if gvk not in _REPLICATED or lookup(self.manifest, ("spec", "paused")):
+        if gvk not in REPLICATED or lookup(self.manifest, ("spec", "paused")):
             return None
         replicas = lookup(self.manifest, ("spec", "replicas"))
         return 1 if replicas is None else int(replicas)
 
-
-_REPLICATED: Final = ("apps/v1.Deployment", "apps/v1.ReplicaSet", "apps/v1.StatefulSet")
 
 _OWNING: Final = frozenset({*TEMPLATE_PATHS, "v1.ConfigMap", "v1.Service", "v1.ServiceAccount"})
 """Kinds of which nothing is made that outlives them."""

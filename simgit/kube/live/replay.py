@@ -37,7 +37,7 @@ from simgit.kube.live.nodes import (
 )
 from simgit.kube.live.stages import DEFAULT_STAGES, ReplayTiming, Stage, StageController, is_ready
 from simgit.kube.live.watching import Changes, Watching
-from simgit.kube.manifest import lookup, namespace_of, pod_labels
+from simgit.kube.manifest import REPLICATED, gvk_of, lookup, namespace_of, pod_labels
 from simgit.kube.recorded_lifetimes import RecordedLifetimes
 from simgit.kube.simulation import Simulation, replay
 from simgit.kube.trace.edit import cut
@@ -48,6 +48,8 @@ _NODE_SECONDS: Final = 15.0
 _EMPTY_SECONDS: Final = 20.0
 BACKOFF_SECONDS: Final = 10.0
 """The longest time that the scheduler lets a pod that did not fit wait after room was freed."""
+_OBSERVED: Final = REPLICATED | {"apps/v1.DaemonSet"}
+"""Kinds whose controllers write which generation of an object they have acted on."""
 _LOOK_SECONDS: Final = 1.0
 """The shortest time between two lists of what the watch should have told."""
 
@@ -440,10 +442,14 @@ class _Settling:
 
     def _seen(self, workload: AppliedWorkload, found: int, *, few: bool) -> bool:
         now = self.api.get(workload.path)
-        generation = lookup(now, ("metadata", "generation"))
-        seen = lookup(now, ("status", "observedGeneration"))
-        if seen is not None and generation is not None and seen < generation:
-            return False
+        gvk = gvk_of(workload.manifest)
+        if gvk == "batch/v1.Job":  # one that is suspended has a condition, and no time
+            if not (lookup(now, ("status", "startTime")) or lookup(now, ("status", "conditions"))):
+                return False
+        elif gvk in _OBSERVED:
+            generation = lookup(now, ("metadata", "generation")) or 0
+            if (lookup(now, ("status", "observedGeneration")) or 0) < generation:
+                return False
         if not few or not workload.wanted:
             return True
         # too few pods are believed only where the controller says why, or makes one after another

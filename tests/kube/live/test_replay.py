@@ -17,6 +17,7 @@ from simgit.kube.simulation import Simulation
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.spec_hash import pod_spec_hash
 from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiServer
+from simgit.testing.apiserver.controllers import ControllerManager
 from tests.kube.live.loopback import (
     SIMULATION,
     WEB,
@@ -344,6 +345,36 @@ def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
         counts(api, trace([what]), settings=settings(timeout=3))
     assert told.value.__dict__["timeout"]
     assert left_on(server) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "spec"),
+    [
+        ("apps/v1", "DaemonSet", {}),
+        ("batch/v1", "Job", {"parallelism": 0}),
+        ("apps/v1", "Deployment", {"paused": True, "replicas": 0}),
+    ],
+)
+def test_no_pods_are_believed_only_where_a_controller_has_looked(
+    served: tuple[ApiServer, Api],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    kind: str,
+    spec: Any,
+) -> None:
+    _, api = served
+    what = {**deployment(), "apiVersion": version, "kind": kind}
+    template = what["spec"]["template"]
+    template["spec"]["nodeSelector"] = {"no": "node"}
+    if kind == "Job":
+        template["spec"]["restartPolicy"] = "Never"
+        what["spec"] = {"template": template, **spec}
+    else:
+        what["spec"] = {"selector": what["spec"]["selector"], "template": template, **spec}
+    assert counts(api, trace([what])) == (0, 0, 0)
+    monkeypatch.setattr(ControllerManager, "_show_status", lambda *_: None)
+    with pytest.raises(ClusterError, match="not settled in 2 s: 0 ready, 0 pending, 0 in all"):
+        counts(api, trace([what]), settings=settings(timeout=2))
 
 
 def test_a_token_that_may_not_write_the_status_of_pods(tmp_path: Path) -> None:
