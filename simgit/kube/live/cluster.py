@@ -29,6 +29,7 @@ from simgit.kube.manifest import (
     lookup,
     name_of,
     namespace_of,
+    pod_labels,
     replace,
     template_of,
 )
@@ -68,6 +69,9 @@ class AppliedWorkload:
         replicas = lookup(self.manifest, ("spec", "replicas"))
         return 1 if replicas is None else int(replicas)
 
+
+_OBSERVED: Final = REPLICATED | {"apps/v1.DaemonSet"}
+"""Kinds whose controllers write which generation of an object they have acted on."""
 
 _OWNING: Final = frozenset({*TEMPLATE_PATHS, "v1.ConfigMap", "v1.Service", "v1.ServiceAccount"})
 """Kinds of which nothing is made that outlives them."""
@@ -341,15 +345,19 @@ class LiveCluster:
 
     def observe(self, selection: PodSelection) -> Observation:
         """Count the selected pods by a new list; a failure gives no counts and says why."""
-        path = self._api.kind("v1", "Pod").path(selection.namespace)
         try:
-            with self._api.within(_CALL_SECONDS):
-                found = self._api.list(path, labels=f"{selection.label}={selection.value}")[0]
+            found = self.listed(selection)
         except ClusterError as error:
             return failed("timeout" if error.__dict__.get("timeout") else "error", str(error))
         ready, pending, total = tally(found)
         reason = None if total else self._why_none(selection)
         return Observation(ready, pending, total, reason=reason)
+
+    def listed(self, selection: PodSelection) -> list[Object]:
+        """Return the selected pods by a new list; raises ClusterError."""
+        path = self._api.kind("v1", "Pod").path(selection.namespace)
+        with self._api.within(_CALL_SECONDS):
+            return self._api.list(path, labels=f"{selection.label}={selection.value}")[0]
 
     def _why_none(self, selection: PodSelection) -> str:
         manifests = [each.manifest for each in self.workloads.values()]
@@ -370,6 +378,35 @@ class LiveCluster:
         return why_no_pods(
             selection.namespace, selection.label, selection.value, manifests, refusal
         )
+
+    def controllers_acted(self, selection: PodSelection, total: int) -> bool:
+        """Return True if the controllers of the selected pods have acted on the newest objects.
+
+        ``total`` is the number of these pods; too few are believed only where a controller says
+        why. Raises ApiError.
+        """
+        selected = [
+            each for each in self.workloads.values()
+            if namespace_of(each.manifest) == selection.namespace
+            and pod_labels(each.manifest).get(selection.label) == selection.value
+        ]  # fmt: skip
+        few = total < sum(each.wanted or 0 for each in selected)
+        return all(self._acted(each, total, few=few) for each in selected)
+
+    def _acted(self, workload: AppliedWorkload, total: int, *, few: bool) -> bool:
+        now = self._api.get(workload.path)
+        gvk = gvk_of(workload.manifest)
+        if gvk == "batch/v1.Job":  # one that is suspended has a condition, and no time
+            if not (lookup(now, ("status", "startTime")) or lookup(now, ("status", "conditions"))):
+                return False
+        elif gvk in _OBSERVED:
+            generation = lookup(now, ("metadata", "generation")) or 0
+            if (lookup(now, ("status", "observedGeneration")) or 0) < generation:
+                return False
+        if not few or not workload.wanted:
+            return True
+        ordered = gvk == "apps/v1.StatefulSet" and total > 0  # makes one after another
+        return ordered or condition(now, "ReplicaFailure") == "True"
 
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod of the replay, the oldest first; raises ClusterError."""
@@ -428,6 +465,22 @@ def tally(pods: Sequence[Object]) -> tuple[int, int, int]:
     ready = sum(condition(pod, "Ready") == "True" for pod in pods)
     pending = sum(lookup(pod, ("status", "phase")) == "Pending" for pod in pods)
     return ready, pending, len(pods)
+
+
+def is_open(pod: Object, at_once: bool) -> bool:
+    """Return True for a pod that somebody is about to change.
+
+    Those are the scheduler and, if pods become ready ``at_once``, the stage controller.
+    """
+    if lookup(pod, ("metadata", "deletionTimestamp")):
+        return True
+    if lookup(pod, ("status", "phase")) != "Pending":
+        return False
+    if lookup(pod, ("spec", "nodeName")):
+        return at_once and condition(pod, "Ready") != "True"
+    if lookup(pod, ("status", "nominatedNodeName")):
+        return True
+    return condition(pod, "PodScheduled", "reason") not in ("Unschedulable", "SchedulingGated")
 
 
 def pod_row(pod: Object) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from simgit.kube.embedded import PodDelays
 from simgit.kube.live import api as api_module
 from simgit.kube.live.api import Api
 from simgit.kube.live.cleanup import Created
+from simgit.kube.live.cluster import LiveCluster
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.simulation import SimkubeDriver, SimulationSchema, simulation_schema
 from simgit.kube.simulation import Simulation, simulate
@@ -30,6 +31,7 @@ from simgit.testing.apiserver import (
     SimKubeSettings,
     simulation_crds,
 )
+from simgit.testing.apiserver.controllers import ControllerManager
 from tests.support.paths import RECORDED
 from tests.support.served import connect, rights
 
@@ -215,6 +217,43 @@ def test_no_pods_have_a_reason(simkube: Bench) -> None:
         driver.replay(none, SIMULATION, WEB, label="main") as cluster,
     ):
         assert cluster.observe(WEB).reason == "Deployment 'web' has 0 replicas"
+
+
+def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
+    simkube: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ControllerManager.put
+
+    def put(self: Any, resource: Any, value: Any) -> Any:
+        """As if the controllers had not looked at the Deployment yet."""
+        if value["kind"] == "Deployment" and value["metadata"]["name"] == "web":
+            return None
+        return kept(self, resource, value)
+
+    monkeypatch.setattr(ControllerManager, "put", put)
+    none = set_replicas(TRACE, workload("web"), 0)
+    with pytest.raises(ClusterError, match="controllers have not acted") as told:
+        simkube.step(none, timeout=30.0)
+    assert told.value.__dict__["timeout"]
+
+
+def test_pods_that_nobody_schedules_are_a_timeout(
+    simkube: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = LiveCluster.listed
+
+    def listed(self: LiveCluster, selection: Any) -> Any:
+        """As if the scheduler had not looked at the pods yet."""
+        found = kept(self, selection)
+        for pod in found:
+            pod["status"] = {"phase": "Pending"}
+            pod["spec"].pop("nodeName", None)
+        return found
+
+    monkeypatch.setattr(LiveCluster, "listed", listed)
+    with pytest.raises(ClusterError, match="3 pods not decided by the scheduler") as told:
+        simkube.step(timeout=30.0)
+    assert told.value.__dict__["timeout"]
 
 
 def test_another_prefix_and_namespace_are_used(simkube: Bench) -> None:
