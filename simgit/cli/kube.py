@@ -199,7 +199,8 @@ def events(app: App, wanted: str | None, as_json: bool, **which: Any) -> None:
                 out.json(row)
             return
         heads = ["time", "kind", "object", "reason", "message"]
-        _table(out, heads, [_event(row, cluster.start) for row in rows], (0,))
+        start = cluster.start if rows else 0.0  # of a live cluster it is asked for
+        _table(out, heads, [_event(row, start) for row in rows], (0,))
 
 
 def _event(row: Mapping[str, Any], start: float) -> list[Any]:

@@ -176,6 +176,16 @@ def test_the_present_cluster_is_shown(run: Call, server: ApiServer) -> None:
         (("--context", "kind"), "--context needs --cluster live"),
         (("--cluster", "live", "--nodes", "4"), "nodes are of the embedded cluster"),
         (("--cluster", "live", "--cluster-set", "timeot=3"), "did you mean 'timeout'?"),
+        (
+            ("--cluster", "live", "--cluster-set", "timeout=long"),
+            "timeout must be a number, got 'lo",
+        ),
+        (("--cluster", "live", "--cluster-set", "image=5"), "image must be a text, got 5"),
+        (
+            ("--cluster", "live", "--cluster-set", "settle=NaN"),
+            "settle must be 0 or more, got 'nan",
+        ),
+        (("--cluster", "live", "--cluster-set", "context=5"), "no context '5' in the kubeconfig"),
         (("--cluster", "live", "--context", "loopbak"), "did you mean 'loopback'?"),
         (("--cluster", "live", "--speed", "0"), "speed must be above 0"),
         (("--cluster", "live", "--env-set", "cluster={}"), "given by --env-set and by options"),
