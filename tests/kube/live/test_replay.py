@@ -28,6 +28,7 @@ from tests.kube.live.loopback import (
     settings,
     trace,
 )
+from tests.support.served import rights
 
 FAST = Simulation(speed=100)
 ROOTS = {
@@ -375,6 +376,17 @@ def test_no_pods_are_believed_only_where_a_controller_has_looked(
     monkeypatch.setattr(ControllerManager, "_show_status", lambda *_: None)
     with pytest.raises(ClusterError, match="not settled in 2 s: 0 ready, 0 pending, 0 in all"):
         counts(api, trace([what]), settings=settings(timeout=2))
+
+
+@pytest.mark.parametrize("crds", [(), (ROOTS,)])
+def test_the_permissions_of_preflight_suffice(tmp_path: Path, crds: Any) -> None:
+    with loopback(tmp_path, crds=crds) as (server, api):
+        server.set_tokens({TOKEN: rights("replayer")})
+        before = len(server.requests)
+        assert counts(api, trace([deployment()])) == (3, 0, 3)
+        refused = [each for each in server.requests[before:] if each.status not in (200, 201, 404)]
+        assert refused == []
+        assert left_on(server) == []
 
 
 def test_a_token_that_may_not_write_the_status_of_pods(tmp_path: Path) -> None:
