@@ -17,7 +17,7 @@ import pytest
 
 from simgit import Repository
 from simgit.kube.live import opened, replay
-from simgit.kube.live.api import Api
+from simgit.kube.live.api import Api, ApiError
 from simgit.refs.runs import RunInfo
 from simgit.repository import live_clusters
 from simgit.storage.allowed_clusters import AllowedClusters
@@ -279,6 +279,25 @@ def test_a_cluster_that_is_lost_on_the_way_stops_the_training_which_is_resumed(
         kept = [state.info for state in reopened.trajectory("main")]
     failed = [info for info in kept if info["validity"] != "ok"]
     assert failed and all("ready" not in info and info["failure"] for info in failed)
+
+
+def test_an_object_that_the_cluster_refuses_on_the_way_pauses_the_training(
+    repo: Call, server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, sent = Api.apply, []
+
+    def apply(self: Api, path: str, body: Any, **options: Any) -> Any:
+        """As if a webhook of the cluster had a rule about what the agent did."""
+        sent.append(path)
+        if "deployments" in path and len(sent) > 4:
+            raise ApiError("denied the request", status=400)
+        return kept(self, path, body, **options)
+
+    monkeypatch.setattr(Api, "apply", apply)
+    found = repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "main", code=None)
+    assert found.code != 0 and "denied the request" in found.err
+    assert "stopped; resume with: simgit train --resume --run main" in found.err
+    assert _runs(directory)["main"].status == "paused"
 
 
 def test_without_the_package_a_live_cluster_says_what_to_install(
