@@ -140,7 +140,8 @@ def with_context(arguments: dict[str, Any]) -> dict[str, Any]:
     from simgit.repository import live_clusters
 
     live_clusters.prepare()
-    with opened.permitted(cluster.get("context")) as api:
+    context = cluster.get("context")  # --cluster-set reads a number where a name is one
+    with opened.permitted(None if context is None else str(context)) as api:
         return {**arguments, "cluster": {**cluster, "context": api.context}}
 
 

@@ -24,6 +24,7 @@ from simgit.cli.live_commands import (
     preflight,
 )
 from simgit.cli.output import Output, clean
+from simgit.cli.permission import Asker
 from simgit.cli.trace.files import read, write, written
 from simgit.errors import InvalidInput
 
@@ -198,7 +199,8 @@ def events(app: App, wanted: str | None, as_json: bool, **which: Any) -> None:
                 out.json(row)
             return
         heads = ["time", "kind", "object", "reason", "message"]
-        _table(out, heads, [_event(row, cluster.start) for row in rows], (0,))
+        start = cluster.start if rows else 0.0  # of a live cluster it is asked for
+        _table(out, heads, [_event(row, start) for row in rows], (0,))
 
 
 def _event(row: Mapping[str, Any], start: float) -> list[Any]:
@@ -259,6 +261,8 @@ def compare(app: App, revision: str | None, live: bool, as_json: bool, **given: 
     by workload; the embedded cluster gets the live one's nodes. Exits with 1 if anything differs.
     """
     from simgit.analysis.cluster_comparison import compare_live, compare_recorded
+    from simgit.gym.restoring.recorded_path import RecordedPath
+    from simgit.gym.spec.permit import Permit, refusal
     from simgit.kube.live.driver import LiveSettings
     from simgit.refs.names import HEAD
 
@@ -266,6 +270,10 @@ def compare(app: App, revision: str | None, live: bool, as_json: bool, **given: 
     chosen = cluster_arguments(options, "--live")
     found = _recorded(app, revision)
     if live:
+        with app.repository() as repo:
+            origin = RecordedPath(repo, repo.resolve(revision or HEAD)).origin
+            if not Permit(repo, origin, Asker(repo))():
+                raise refusal("a recorded trace would be applied to a live cluster")
         before = found.setup.live
         settings = {**(before.plain() if before is not None else {}), **chosen["cluster"]}
         compared = compare_live(

@@ -32,7 +32,7 @@ from simgit.cli.params import REVISION, RUN, Choice, note_new_run, settings, sub
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.cli.train_sb3 import PREFIX, STEPS, check_options, is_sb3
-from simgit.errors import AlreadyExists, ClusterError, NotFound
+from simgit.errors import AlreadyExists, ClusterError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -351,7 +351,7 @@ def _go(
                 tell if folder is None else folder.telling(tell),
                 told_steps(training, None if folder is None else folder.step),
             )
-    except (KeyboardInterrupt, ClusterError) as error:
+    except (KeyboardInterrupt, ClusterError, InvalidInput) as error:
         if repo.runs[run].oid is None:
             repo.delete_run(run)  # its first episode did not begin
             raise

@@ -14,7 +14,7 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import View, make
 from simgit.gym.restoring.recorded_path import RecordedPath
-from simgit.gym.spec.permit import Permit, Trust, check
+from simgit.gym.spec.permit import Permit, Trust, check, refusal
 from simgit.kube.task.catalogue import Catalogue, catalogue
 from simgit.kube.task.scenarios import parse_scenario
 from simgit.kube.trace.model import Trace
@@ -137,14 +137,18 @@ def environment_of(
 
     Raises:
         InvalidInput: the environment is not known.
-        Untrusted: it is not registered, or its arguments may name files; see ``restore``.
+        Untrusted: it is not registered, or its arguments may name files, see ``restore``; or its
+            traces would be applied to a live cluster.
     """
     described: Mapping[str, Any] = {}
     if repo is not None and loading.is_recorded(repo, subject):
         described = repo.origin(subject).get("environment") or {}
         if described:
             origin = RecordedPath(repo, repo.resolve(subject)).origin
-            check({"environment": described}, Permit(repo, origin, trust))
+            permit = Permit(repo, origin, trust)
+            check({"environment": described}, permit)
+            if changes.get("cluster") is not None and "trace" not in changes and not permit():
+                raise refusal("recorded traces would be applied to a live cluster")
     name = described.get("id") or "simgit/SimKube-v0"
     return name, _changed(dict(described.get("kwargs") or {}), dict(changes))
 

@@ -17,7 +17,7 @@ import pytest
 
 from simgit import Repository
 from simgit.kube.live import opened, replay
-from simgit.kube.live.api import Api
+from simgit.kube.live.api import Api, ApiError
 from simgit.refs.runs import RunInfo
 from simgit.repository import live_clusters
 from simgit.storage.allowed_clusters import AllowedClusters
@@ -126,6 +126,26 @@ def test_embedded_and_live_are_compared_pod_by_pod(repo: Call, server: ApiServer
     assert "recorded with other nodes" in fewer.out and fewer.lines[-1] == "agree"
 
 
+@pytest.mark.parametrize("recorded", [(), LIVE])
+def test_a_strangers_repository_applies_nothing_to_a_live_cluster(
+    repo: Call, server: ApiServer, directory: Path, monkeypatch: Any, recorded: tuple[str, ...]
+) -> None:
+    repo(*TRAIN, *recorded, "--episodes", 1, "--run", "main")
+    monkeypatch.setenv("SIMGIT_CONFIG_DIR", str(directory / "mine"))  # of who made no repository
+    AllowedClusters().allow("loopback", server.url)
+    before = len(server.requests)
+    for command in (
+        ("kube", "compare", "main@1", "--live", *LIVE[2:]),
+        ("evaluate", "main", "--no-record", *LIVE),
+        ("train", "--load", "main", *LIVE),
+    ):
+        assert "this repository is not trusted" in repo(*command, code=None).err, command
+    assert len(server.requests) == before
+    own = ("--trace", "cpu-slight", "--max-steps", 1)
+    if not recorded:
+        assert repo("evaluate", "main", "--no-record", *own, *LIVE).code == 0
+
+
 def test_a_comparison_names_the_workload_that_differs(repo: Call, server: ApiServer) -> None:
     repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "main")
     for node in server.objects("nodes"):
@@ -156,6 +176,16 @@ def test_the_present_cluster_is_shown(run: Call, server: ApiServer) -> None:
         (("--context", "kind"), "--context needs --cluster live"),
         (("--cluster", "live", "--nodes", "4"), "nodes are of the embedded cluster"),
         (("--cluster", "live", "--cluster-set", "timeot=3"), "did you mean 'timeout'?"),
+        (
+            ("--cluster", "live", "--cluster-set", "timeout=long"),
+            "timeout must be a number, got 'lo",
+        ),
+        (("--cluster", "live", "--cluster-set", "image=5"), "image must be a text, got 5"),
+        (
+            ("--cluster", "live", "--cluster-set", "settle=NaN"),
+            "settle must be 0 or more, got 'nan",
+        ),
+        (("--cluster", "live", "--cluster-set", "context=5"), "no context '5' in the kubeconfig"),
         (("--cluster", "live", "--context", "loopbak"), "did you mean 'loopback'?"),
         (("--cluster", "live", "--speed", "0"), "speed must be above 0"),
         (("--cluster", "live", "--env-set", "cluster={}"), "given by --env-set and by options"),
@@ -249,6 +279,25 @@ def test_a_cluster_that_is_lost_on_the_way_stops_the_training_which_is_resumed(
         kept = [state.info for state in reopened.trajectory("main")]
     failed = [info for info in kept if info["validity"] != "ok"]
     assert failed and all("ready" not in info and info["failure"] for info in failed)
+
+
+def test_an_object_that_the_cluster_refuses_on_the_way_pauses_the_training(
+    repo: Call, server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, sent = Api.apply, []
+
+    def apply(self: Api, path: str, body: Any, **options: Any) -> Any:
+        """As if a webhook of the cluster had a rule about what the agent did."""
+        sent.append(path)
+        if "deployments" in path and len(sent) > 4:
+            raise ApiError("denied the request", status=400)
+        return kept(self, path, body, **options)
+
+    monkeypatch.setattr(Api, "apply", apply)
+    found = repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "main", code=None)
+    assert found.code != 0 and "denied the request" in found.err
+    assert "stopped; resume with: simgit train --resume --run main" in found.err
+    assert _runs(directory)["main"].status == "paused"
 
 
 def test_without_the_package_a_live_cluster_says_what_to_install(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 from urllib.parse import quote, urlencode
 
-from simgit.errors import ClusterError, NotFound, did_you_mean
+from simgit.errors import ClusterError, NotFound, SimgitError, did_you_mean
 
 Object = dict[str, Any]
 
@@ -142,7 +142,6 @@ class Api:
             clock: what waits between retries, and counts them.
         """
         self.clock = clock
-        self._context = context
         self._kubeconfig = kubeconfig
         self._connections = connections
         self._limits = threading.local()
@@ -152,9 +151,9 @@ class Api:
         """The server's clock minus ours in seconds, as its last answer told; None before."""
         self.requests = 0
         """The number of requests sent."""
-        self._load()
+        self._load(context)
 
-    def _load(self) -> None:
+    def _load(self, context: str | None) -> None:
         try:
             from kubernetes import client
             from kubernetes import config as configuration
@@ -168,7 +167,7 @@ class Api:
         try:
             contexts, current = config.list_kube_config_contexts(self._kubeconfig)
             names = [each["name"] for each in contexts]
-            self.context = self._context or (current or {}).get("name", "")
+            self.context = context or (current or {}).get("name", "")
             if self.context not in names:
                 near = did_you_mean(self.context, names)
                 raise NotFound(f"no context '{self.context}' in the kubeconfig{near}", value=names)
@@ -396,7 +395,10 @@ class Api:
                 error = _refusal(status, data, f"{method} {path}")
                 if status == 401 and not reloaded:
                     reloaded = True
-                    self.reload()
+                    try:
+                        self.reload()
+                    except SimgitError as failed:
+                        raise ApiError(f"{error}; {failed}", status=401) from failed
                     continue
                 # a request that was turned away had no effect, whatever it was
                 if status != 429 and not (again and status in transient):
@@ -413,10 +415,17 @@ class Api:
         self.clock.sleep(seconds)
 
     def reload(self) -> None:
-        """Read the credentials anew, as after they have expired."""
+        """Read the credentials anew, as after they have expired.
+
+        Raises ClusterError if the context names another server by now, which nobody has allowed.
+        """
         with self._lock:
-            old = self._pool
-            self._load()
+            now = Api(self.context, kubeconfig=self._kubeconfig, connections=self._connections)
+            if now.url != self.url:
+                raise ClusterError(
+                    f"context '{self.context}' now names {now.url}, not {self.url}: start again"
+                )
+            old, self._settings, self._pool = self._pool, now._settings, now._pool
             old.clear()
 
     def _headers(self, content: str | None) -> dict[str, str]:

@@ -46,11 +46,12 @@ _KINDS: Final = (
 
 
 class Noted(TypedDict):
-    """An object that a session created, or was about to."""
+    """An object that a session created, or was about to; ``run`` is what its label must say."""
 
     server: str
     path: str
     uid: str | None
+    run: str | None
 
 
 class Leftover(TypedDict):
@@ -86,12 +87,14 @@ class Created:
             with suppress(FileNotFoundError):
                 self._entries = {each["path"]: each for each in _read(file) if self._here(each)}
 
-    def note(self, path: str, uid: str | None = None) -> None:
+    def note(self, path: str, uid: str | None = None, *, run: str | None = None) -> None:
         """Note an object: before its creation is sent, and again when its uid is known.
+
+        ``run`` tells one that SimKube makes for us from one that it makes for others.
 
         Raises StorageError if the file cannot be written: then it must not be created.
         """
-        self._entries[path] = {"server": self.server, "path": path, "uid": uid}
+        self._entries[path] = {"server": self.server, "path": path, "uid": uid, "run": run}
         self._write(path)
 
     def gone(self, path: str) -> None:
@@ -127,7 +130,8 @@ def _read(file: Path) -> list[Noted]:
     for line in file.read_text("utf-8", "replace").splitlines():
         with suppress(ValueError, KeyError, TypeError):  # a damaged line is of no use to anybody
             raw = json.loads(line)
-            found.append(Noted(server=raw["server"], path=raw["path"], uid=raw["uid"]))
+            server, path, uid = raw["server"], raw["path"], raw["uid"]
+            found.append(Noted(server=server, path=path, uid=uid, run=raw.get("run")))
     return found
 
 
@@ -288,12 +292,19 @@ def _delete(api: Api, entry: Noted) -> str | None:
     found = api.find(entry["path"])
     if found is None:
         return None
+    if not _is_noted(entry, found):
+        return None
     uid = str(found["metadata"].get("uid") or "")
-    if entry["uid"] not in (None, uid) or run_of(found) is None:
-        return None  # the file may be a stranger's: what it says is not enough
     if not found["metadata"].get("deletionTimestamp"):
         api.delete(entry["path"], propagation="Foreground", uid=uid)
     return uid
+
+
+def _is_noted(entry: Noted, found: Object) -> bool:
+    """Return True if what is at an entry's path is what was noted, and ours."""
+    run = run_of(found)  # the file may be a stranger's: what it says is not enough
+    same = entry["uid"] in (None, str(found["metadata"].get("uid") or ""))
+    return same and run is not None and entry["run"] in (None, run)
 
 
 def _wait(
@@ -337,7 +348,7 @@ def _finish_pods(api: Api, created: Created) -> None:
         if head != "/api/v1/namespaces":
             continue
         namespace = api.find(entry["path"])
-        if namespace is None or run_of(namespace) is None:
+        if namespace is None or not _is_noted(entry, namespace):
             continue
         path = api.kind("v1", "Pod").path(name)
         for pod in api.list(path)[0]:
@@ -349,7 +360,8 @@ def _finish_pods(api: Api, created: Created) -> None:
 def leftovers(api: Api) -> list[Leftover]:
     """Return what is ours on a cluster, whichever session created it; raises ApiError.
 
-    Kinds that the user may not list, or that the cluster does not have, are left out.
+    Kinds that the cluster does not have are left out, and those that the user may not list, which
+    is warned of if they are not SimKube's.
     """
     found = []
     for api_version, kind in _KINDS:
@@ -358,6 +370,8 @@ def leftovers(api: Api) -> list[Leftover]:
         except ApiError as error:
             if error.status not in (403, 404):
                 raise
+            if error.status == 403 and api_version == "v1":  # SimKube's are not all users' affair
+                warn(f"not looked for: {error}")
             continue
         for each in listed:
             run = run_of(each)

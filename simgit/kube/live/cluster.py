@@ -21,6 +21,7 @@ from simgit.kube.live.cleanup import RUN, Created
 from simgit.kube.live.nodes import condition, row, seconds_of, virtual
 from simgit.kube.live.watching import Watching
 from simgit.kube.manifest import (
+    REPLICATED,
     TEMPLATE_PATHS,
     Manifest,
     check_identity,
@@ -28,6 +29,7 @@ from simgit.kube.manifest import (
     lookup,
     name_of,
     namespace_of,
+    pod_labels,
     replace,
     template_of,
 )
@@ -62,13 +64,14 @@ class AppliedWorkload:
         gvk = gvk_of(self.manifest)
         if gvk == "v1.Pod":
             return 1
-        if gvk not in _REPLICATED or lookup(self.manifest, ("spec", "paused")):
+        if gvk not in REPLICATED or lookup(self.manifest, ("spec", "paused")):
             return None
         replicas = lookup(self.manifest, ("spec", "replicas"))
         return 1 if replicas is None else int(replicas)
 
 
-_REPLICATED: Final = ("apps/v1.Deployment", "apps/v1.ReplicaSet", "apps/v1.StatefulSet")
+_OBSERVED: Final = REPLICATED | {"apps/v1.DaemonSet"}
+"""Kinds whose controllers write which generation of an object they have acted on."""
 
 _OWNING: Final = frozenset({*TEMPLATE_PATHS, "v1.ConfigMap", "v1.Service", "v1.ServiceAccount"})
 """Kinds of which nothing is made that outlives them."""
@@ -262,8 +265,7 @@ class LiveCluster:
         """Return the reference to what owns a namespace's objects; create both at first."""
         known = self._owners.get(namespace)
         if known is None:
-            if namespace not in self._namespaces:
-                self._namespaces[namespace] = self._create_namespace(namespace)
+            self._namespaces[namespace] = self._create_namespace(namespace)
             root = self._root or self._config(namespace)
             known = self._owners[namespace] = owner_reference(root)
             self._since = self._since or _version_of(root)
@@ -289,7 +291,8 @@ class LiveCluster:
     def _create_namespace(self, name: str) -> str:
         """Create a namespace of ours and return its uid; one that is being deleted is waited for.
 
-        A creation whose answer was lost is found again by its label.
+        One of an earlier replay, and a creation whose answer was lost, are found by their label:
+        since then somebody may have put a namespace of his own there.
         """
         path = f"{_NAMESPACES}/{name}"
         found = self._api.find(path)
@@ -315,10 +318,13 @@ class LiveCluster:
                     continue
             metadata = found["metadata"]
             if metadata.get("deletionTimestamp"):
-                self._wait_a_second(None)
+                self._wait_a_second(
+                    ApiError(f"namespace '{name}' is still being deleted", timeout=True)
+                )
                 found = self._api.find(path)
             elif (metadata.get("labels") or {}).get(SESSION) == self._labels[SESSION]:
-                self._created.note(path, metadata["uid"])
+                if self._namespaces.get(name) != metadata["uid"]:
+                    self._created.note(path, metadata["uid"])
                 return str(metadata["uid"])
             else:
                 self._created.gone(path)
@@ -328,26 +334,30 @@ class LiveCluster:
                     "prefix", namespace=name,
                 )  # fmt: skip
 
-    def _wait_a_second(self, error: ApiError | None) -> None:
+    def _wait_a_second(self, error: ApiError) -> None:
+        self._api.clock.sleep(1.0)
         try:
             self._api.left()
-        except ApiError as over:
-            raise error or over from None
-        self._api.clock.sleep(1.0)
+        except ApiError:
+            raise error from None
 
     # Reading
 
     def observe(self, selection: PodSelection) -> Observation:
         """Count the selected pods by a new list; a failure gives no counts and says why."""
-        path = self._api.kind("v1", "Pod").path(selection.namespace)
         try:
-            with self._api.within(_CALL_SECONDS):
-                found = self._api.list(path, labels=f"{selection.label}={selection.value}")[0]
+            found = self.listed(selection)
         except ClusterError as error:
             return failed("timeout" if error.__dict__.get("timeout") else "error", str(error))
         ready, pending, total = tally(found)
         reason = None if total else self._why_none(selection)
         return Observation(ready, pending, total, reason=reason)
+
+    def listed(self, selection: PodSelection) -> list[Object]:
+        """Return the selected pods by a new list; raises ClusterError."""
+        path = self._api.kind("v1", "Pod").path(selection.namespace)
+        with self._api.within(_CALL_SECONDS):
+            return self._api.list(path, labels=f"{selection.label}={selection.value}")[0]
 
     def _why_none(self, selection: PodSelection) -> str:
         manifests = [each.manifest for each in self.workloads.values()]
@@ -368,6 +378,35 @@ class LiveCluster:
         return why_no_pods(
             selection.namespace, selection.label, selection.value, manifests, refusal
         )
+
+    def controllers_acted(self, selection: PodSelection, total: int) -> bool:
+        """Return True if the controllers of the selected pods have acted on the newest objects.
+
+        ``total`` is the number of these pods; too few are believed only where a controller says
+        why. Raises ApiError.
+        """
+        selected = [
+            each for each in self.workloads.values()
+            if namespace_of(each.manifest) == selection.namespace
+            and pod_labels(each.manifest).get(selection.label) == selection.value
+        ]  # fmt: skip
+        few = total < sum(each.wanted or 0 for each in selected)
+        return all(self._acted(each, total, few=few) for each in selected)
+
+    def _acted(self, workload: AppliedWorkload, total: int, *, few: bool) -> bool:
+        now = self._api.get(workload.path)
+        gvk = gvk_of(workload.manifest)
+        if gvk == "batch/v1.Job":  # one that is suspended has a condition, and no time
+            if not (lookup(now, ("status", "startTime")) or lookup(now, ("status", "conditions"))):
+                return False
+        elif gvk in _OBSERVED:
+            generation = lookup(now, ("metadata", "generation")) or 0
+            if (lookup(now, ("status", "observedGeneration")) or 0) < generation:
+                return False
+        if not few or not workload.wanted:
+            return True
+        ordered = gvk == "apps/v1.StatefulSet" and total > 0  # makes one after another
+        return ordered or condition(now, "ReplicaFailure") == "True"
 
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod of the replay, the oldest first; raises ClusterError."""
@@ -426,6 +465,22 @@ def tally(pods: Sequence[Object]) -> tuple[int, int, int]:
     ready = sum(condition(pod, "Ready") == "True" for pod in pods)
     pending = sum(lookup(pod, ("status", "phase")) == "Pending" for pod in pods)
     return ready, pending, len(pods)
+
+
+def is_open(pod: Object, at_once: bool) -> bool:
+    """Return True for a pod that somebody is about to change.
+
+    Those are the scheduler and, if pods become ready ``at_once``, the stage controller.
+    """
+    if lookup(pod, ("metadata", "deletionTimestamp")):
+        return True
+    if lookup(pod, ("status", "phase")) != "Pending":
+        return False
+    if lookup(pod, ("spec", "nodeName")):
+        return at_once and condition(pod, "Ready") != "True"
+    if lookup(pod, ("status", "nominatedNodeName")):
+        return True
+    return condition(pod, "PodScheduled", "reason") not in ("Unschedulable", "SchedulingGated")
 
 
 def pod_row(pod: Object) -> dict[str, Any]:

@@ -6,13 +6,16 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, Protocol, get_args
 
-from simgit.errors import InvalidInput, near_or_known
+from simgit.errors import InvalidInput, near_or_known, shown
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.simulation import Simulation
 from simgit.kube.trace.model import Trace
 
 DriverName = Literal["simkube", "replayer"]
 DRIVERS: Final = get_args(DriverName)
+_KINDS: Final[dict[str, tuple[Any, str]]] = {
+    "float": ((int, float), "a number"), "int": (int, "an integer"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,14 @@ class LiveSettings:
     trace_path: str = ""
 
     def __post_init__(self) -> None:
-        """Raise InvalidInput for a driver that does not exist, or a time that is not above 0."""
+        """Raise InvalidInput for a driver that does not exist, or a value that cannot be."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            kind, wanted = _KINDS.get(str(each.type), (str, "a text"))
+            if isinstance(value, bool) or not isinstance(value, kind):
+                raise InvalidInput(
+                    f"cluster.{each.name} must be {wanted}, got {shown(value)}", path=each.name
+                )
         if self.driver not in DRIVERS:
             raise InvalidInput(
                 f"no cluster driver '{self.driver}'{near_or_known(self.driver, DRIVERS)}",
@@ -47,7 +57,7 @@ class LiveSettings:
             value = getattr(self, name)
             if not 0 < value < 1e9:
                 raise InvalidInput(f"cluster.{name} must be above 0, got '{value}'", path=name)
-        if self.settle < 0:
+        if not 0 <= self.settle < 1e9:
             raise InvalidInput(f"cluster.settle must be 0 or more, got '{self.settle}'")
 
     def plain(self) -> dict[str, Any]:

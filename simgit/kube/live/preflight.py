@@ -55,7 +55,8 @@ _OF: Final[dict[str, _Rights]] = {
     },
     "replayer": {
         ("", "namespaces"): ("create",),
-        ("", "configmaps"): (*_READ, "patch", "delete"),
+        ("", "configmaps"): (*_WATCHED, "patch", "delete"),
+        ("simkube.io", "simulationroots"): (*_WATCHED, "patch", "delete"),
         ("", "pods/status"): ("patch",),
         ("", "nodes/status"): ("patch",),
         ("apps", "deployments"): ("get", "patch", "delete"),
@@ -160,6 +161,8 @@ def rights_of(driver: str) -> dict[tuple[str, str], tuple[str, ...]]:
 
 def _permissions(api: Api, settings: LiveSettings, nodes: Sequence[NodeSpec]) -> _Steps:
     wanted = rights_of(settings.driver)
+    if settings.driver == "replayer" and api.find("/apis/simkube.io/v1") is None:
+        del wanted["simkube.io", "simulationroots"]  # ConfigMaps take their place
     missing: list[str] = []
     for (group, resource), verbs in wanted.items():
         lacking = [verb for verb in verbs if not _may(api, group, resource, verb)]

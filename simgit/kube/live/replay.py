@@ -21,7 +21,14 @@ from simgit.errors import ClusterError, InvalidInput, SimgitError, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.live.api import Api, Object
 from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
-from simgit.kube.live.cluster import MAX_PODS, SESSION, AppliedWorkload, LiveCluster, tally
+from simgit.kube.live.cluster import (
+    MAX_PODS,
+    SESSION,
+    AppliedWorkload,
+    LiveCluster,
+    is_open,
+    tally,
+)
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.lease import SECONDS, ClusterLease
 from simgit.kube.live.nodes import (
@@ -35,9 +42,9 @@ from simgit.kube.live.nodes import (
     spec_of,
     virtual,
 )
-from simgit.kube.live.stages import DEFAULT_STAGES, ReplayTiming, Stage, StageController, is_ready
+from simgit.kube.live.stages import DEFAULT_STAGES, ReplayTiming, Stage, StageController
 from simgit.kube.live.watching import Changes, Watching
-from simgit.kube.manifest import lookup, namespace_of, pod_labels
+from simgit.kube.manifest import lookup, pod_labels
 from simgit.kube.recorded_lifetimes import RecordedLifetimes
 from simgit.kube.simulation import Simulation, replay
 from simgit.kube.trace.edit import cut
@@ -386,7 +393,7 @@ class _Settling:
             elif self.decided():
                 return
             elif time.monotonic() - since >= self.settings.settle:
-                if not self.waiting() and not self.backing_off() and self.seen():
+                if not self.waiting() and not self.backing_off() and self._seen():
                     return
                 since = time.monotonic() - self.settings.settle  # look again in a second
 
@@ -412,7 +419,7 @@ class _Settling:
         """Return the number of pods that the scheduler or the stage controller has to act on."""
         foreign = self.controller.foreign
         return sum(
-            _open(pod, self.at_once and lookup(pod, ("spec", "nodeName")) not in foreign)
+            is_open(pod, self.at_once and lookup(pod, ("spec", "nodeName")) not in foreign)
             for pod in self.watched.objects()
         )
 
@@ -427,28 +434,8 @@ class _Settling:
             for pod in self.watched.objects()
         )
 
-    def seen(self) -> bool:
-        """Return True if the controllers of the selected pods have acted on the newest objects."""
-        found = self.counts()[2]
-        selected = [
-            each for each in self.cluster.workloads.values()
-            if namespace_of(each.manifest) == self.selection.namespace
-            and pod_labels(each.manifest).get(self.selection.label) == self.selection.value
-        ]  # fmt: skip
-        few = found < sum(each.wanted or 0 for each in selected)
-        return all(self._seen(each, found, few=few) for each in selected)
-
-    def _seen(self, workload: AppliedWorkload, found: int, *, few: bool) -> bool:
-        now = self.api.get(workload.path)
-        generation = lookup(now, ("metadata", "generation"))
-        seen = lookup(now, ("status", "observedGeneration"))
-        if seen is not None and generation is not None and seen < generation:
-            return False
-        if not few or not workload.wanted:
-            return True
-        # too few pods are believed only where the controller says why, or makes one after another
-        ordered = workload.manifest["kind"] == "StatefulSet" and found > 0
-        return ordered or condition(now, "ReplicaFailure") == "True"
+    def _seen(self) -> bool:
+        return self.cluster.controllers_acted(self.selection, self.counts()[2])
 
     def left(self) -> float:
         """Return the seconds left; raises ClusterError if there are none, or no hope."""
@@ -481,19 +468,3 @@ def _wanted(workloads: Iterable[AppliedWorkload]) -> int | None:
             return None
         total += each.wanted or 0
     return total
-
-
-def _open(pod: Object, at_once: bool) -> bool:
-    """Return True for a pod that somebody is about to change.
-
-    Those are the scheduler and, if pods become ready ``at_once``, the stage controller.
-    """
-    if lookup(pod, ("metadata", "deletionTimestamp")):
-        return True
-    if lookup(pod, ("status", "phase")) != "Pending":
-        return False
-    if lookup(pod, ("spec", "nodeName")):
-        return at_once and not is_ready(pod)
-    if lookup(pod, ("status", "nominatedNodeName")):
-        return True
-    return condition(pod, "PodScheduled", "reason") not in ("Unschedulable", "SchedulingGated")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import AlreadyExists, ClusterError, InvalidInput, warn
+from simgit.errors import AlreadyExists, ClusterError, InvalidInput, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import PodDelays
 from simgit.kube.live.api import UNCERTAIN, Api, ApiError, Object
@@ -33,7 +33,7 @@ from simgit.kube.live.cleanup import (
     shielded,
     terminable,
 )
-from simgit.kube.live.cluster import AppliedWorkload, LiveCluster
+from simgit.kube.live.cluster import AppliedWorkload, LiveCluster, is_open, tally
 from simgit.kube.live.delivery import TracePlace
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.lease import ClusterLease
@@ -217,9 +217,10 @@ class SimulatedCluster(LiveCluster):
 
     def show(self, manifests: Sequence[Manifest]) -> None:
         """Take the objects that should exist, for the reason why there are no pods."""
-        self.workloads = {
-            full_name(each): AppliedWorkload(full_name(each), each) for each in manifests
-        }
+        self.workloads = {}
+        for each in manifests:
+            path = self._api.path_of(each)
+            self.workloads[path] = AppliedWorkload(path, each)
 
 
 class SimkubeDriver:
@@ -372,9 +373,10 @@ class SimkubeDriver:
             self._api.kind("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration").path(
                 None, f"sk-{name}-mutatepods"
             ),
-            *(self._api.kind("v1", "Namespace").path(None, each) for each in namespaces),
         ):
             self._created.note(path)  # SimKube makes and removes them; we see to it
+        for each in namespaces:
+            self._created.note(self._api.kind("v1", "Namespace").path(None, each), run=name)
         self._create(manifest)
         self._wait_for_driver(name)
         self._wait_for_trace(name, trace, simulation)
@@ -534,21 +536,30 @@ class SimkubeDriver:
             self._pause()
 
     def _settle(self, cluster: SimulatedCluster, selection: PodSelection, name: str) -> None:
-        """Wait until the counts of pods stay as they are."""
+        """Wait until the counts of pods stay as they are, and nobody has to act on them."""
         clock, settle = self._api.clock, self._settings.settle
         seen: tuple[int, int, int] | None = None
         since = clock.monotonic()
         while True:
-            observation = cluster.observe(selection)
-            now = clock.monotonic()
-            if not observation.valid:
-                self._doing, seen = f"pods cannot be counted: {observation.error}", None
-            elif observation.counts() != seen:
-                self._doing = f"the counts of pods change still: {observation.counts()}"
-                seen, since = observation.counts(), now
-            if seen is not None and now - since >= settle:
-                self._check_running(name)
-                return
+            try:
+                pods = cluster.listed(selection)
+            except ClusterError as error:
+                self._api.left()
+                self._doing, seen = f"pods cannot be counted: {error}", None
+                self._pause()
+                continue
+            counts = tally(pods)
+            if counts != seen:
+                self._doing = f"the counts of pods change still: {counts}"
+                seen, since = counts, clock.monotonic()
+            elif clock.monotonic() - since >= settle:
+                if undecided := sum(is_open(pod, at_once=False) for pod in pods):
+                    self._doing = f"{plural(undecided, 'pod')} not decided by the scheduler"
+                elif not cluster.controllers_acted(selection, counts[2]):
+                    self._doing = f"{counts[2]} pods in all, and controllers have not acted"
+                else:
+                    self._check_running(name)
+                    return
             self._pause()
 
     def _pause(self, error: ApiError | None = None) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 from simgit.errors import ClusterError, SimgitError
 from simgit.kube.embedded import PodDelays
 from simgit.kube.live.api import Api, ApiError, Object
-from simgit.kube.live.nodes import beat, condition, stamp
+from simgit.kube.live.nodes import beat, stamp
 from simgit.kube.live.watching import Key, Watching
 from simgit.kube.manifest import TEMPLATE_PATHS, Manifest, lookup, name_of, namespace_of
 from simgit.kube.recorded_lifetimes import RecordedLifetimes
@@ -473,8 +473,3 @@ class _RecordedPod:
     target: str
     owner: _Owner
     facts: _Facts
-
-
-def is_ready(pod: Object) -> bool:
-    """Return True for a pod whose condition Ready holds."""
-    return condition(pod, "Ready") == "True"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from simgit.errors import SimgitWarning
 from simgit.kube.live.api import Api
 from simgit.kube.live.cleanup import (
     RUN,
@@ -24,7 +25,7 @@ from simgit.kube.live.cleanup import (
     shielded,
     terminable,
 )
-from simgit.testing.apiserver import ApiFault, ApiServer
+from simgit.testing.apiserver import TOKEN, ApiFault, ApiServer
 from tests.support.served import connect
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -311,3 +312,10 @@ def test_sigterm_ends_a_block_as_ctrl_c_does() -> None:
     with pytest.raises(KeyboardInterrupt), terminable():
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_may_not_be_listed_is_said(server: ApiServer, api: Api) -> None:
+    listed = {"apiGroups": [""], "resources": ["nodes", "configmaps"], "verbs": ["list"]}
+    server.set_tokens({TOKEN: [listed]})
+    with pytest.warns(SimgitWarning, match="not looked for: namespaces is forbidden"):
+        assert leftovers(api) == []

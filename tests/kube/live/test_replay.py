@@ -17,6 +17,7 @@ from simgit.kube.simulation import Simulation
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.spec_hash import pod_spec_hash
 from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiServer
+from simgit.testing.apiserver.controllers import ControllerManager
 from tests.kube.live.loopback import (
     SIMULATION,
     WEB,
@@ -27,6 +28,7 @@ from tests.kube.live.loopback import (
     settings,
     trace,
 )
+from tests.support.served import rights
 
 FAST = Simulation(speed=100)
 ROOTS = {
@@ -171,6 +173,40 @@ def test_a_namespace_of_somebody_else_is_refused(served: tuple[ApiServer, Api]) 
     assert left_on(server) == ["namespaces/virtual-default"]
 
 
+def test_a_namespace_that_was_replaced_between_two_replays_is_not_written_to(
+    served: tuple[ApiServer, Api],
+) -> None:
+    server, api = served
+    with replayer(api) as driver:
+
+        def step() -> Any:
+            with driver.replay(trace([deployment()]), SIMULATION, WEB, label="main") as cluster:
+                return cluster.observe(WEB).counts()
+
+        assert step() == (3, 0, 3)
+        server.delete("namespaces", "virtual-default")
+        assert step() == (3, 0, 3)
+        server.delete("namespaces", "virtual-default")
+        server.create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "virtual-default"}}
+        )
+        before = len(server.requests)
+        with pytest.raises(ClusterError, match="'virtual-default' exists and is not of this"):
+            step()
+        assert not [each for each in server.requests[before:] if "virtual-default/" in str(each)]
+    assert left_on(server) == ["namespaces/virtual-default"]
+
+
+def test_a_namespace_that_does_not_go_away_is_said(served: tuple[ApiServer, Api]) -> None:
+    server, api = served
+    metadata = {"name": "virtual-default", "finalizers": ["example.com/held"]}
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    server.delete("namespaces", "virtual-default")
+    with pytest.raises(ClusterError, match="'virtual-default' is still being deleted") as told:
+        counts(api, trace([deployment()]), settings=settings(timeout=2))
+    assert told.value.__dict__["timeout"]
+
+
 def test_one_session_at_a_time(served: tuple[ApiServer, Api], tmp_path: Path) -> None:
     """Also not with the leftovers of the one that runs, which the other reads from the same file."""
     server, api = served
@@ -310,6 +346,47 @@ def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
         counts(api, trace([what]), settings=settings(timeout=3))
     assert told.value.__dict__["timeout"]
     assert left_on(server) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "spec"),
+    [
+        ("apps/v1", "DaemonSet", {}),
+        ("batch/v1", "Job", {"parallelism": 0}),
+        ("apps/v1", "Deployment", {"paused": True, "replicas": 0}),
+    ],
+)
+def test_no_pods_are_believed_only_where_a_controller_has_looked(
+    served: tuple[ApiServer, Api],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    kind: str,
+    spec: Any,
+) -> None:
+    _, api = served
+    what = {**deployment(), "apiVersion": version, "kind": kind}
+    template = what["spec"]["template"]
+    template["spec"]["nodeSelector"] = {"no": "node"}
+    if kind == "Job":
+        template["spec"]["restartPolicy"] = "Never"
+        what["spec"] = {"template": template, **spec}
+    else:
+        what["spec"] = {"selector": what["spec"]["selector"], "template": template, **spec}
+    assert counts(api, trace([what])) == (0, 0, 0)
+    monkeypatch.setattr(ControllerManager, "_show_status", lambda *_: None)
+    with pytest.raises(ClusterError, match="not settled in 2 s: 0 ready, 0 pending, 0 in all"):
+        counts(api, trace([what]), settings=settings(timeout=2))
+
+
+@pytest.mark.parametrize("crds", [(), (ROOTS,)])
+def test_the_permissions_of_preflight_suffice(tmp_path: Path, crds: Any) -> None:
+    with loopback(tmp_path, crds=crds) as (server, api):
+        server.set_tokens({TOKEN: rights("replayer")})
+        before = len(server.requests)
+        assert counts(api, trace([deployment()])) == (3, 0, 3)
+        refused = [each for each in server.requests[before:] if each.status not in (200, 201, 404)]
+        assert refused == []
+        assert left_on(server) == []
 
 
 def test_a_token_that_may_not_write_the_status_of_pods(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from simgit.kube.embedded import PodDelays
 from simgit.kube.live import api as api_module
 from simgit.kube.live.api import Api
 from simgit.kube.live.cleanup import Created
+from simgit.kube.live.cluster import LiveCluster
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.simulation import SimkubeDriver, SimulationSchema, simulation_schema
 from simgit.kube.simulation import Simulation, simulate
@@ -30,6 +31,7 @@ from simgit.testing.apiserver import (
     SimKubeSettings,
     simulation_crds,
 )
+from simgit.testing.apiserver.controllers import ControllerManager
 from tests.support.paths import RECORDED
 from tests.support.served import connect, rights
 
@@ -215,6 +217,43 @@ def test_no_pods_have_a_reason(simkube: Bench) -> None:
         driver.replay(none, SIMULATION, WEB, label="main") as cluster,
     ):
         assert cluster.observe(WEB).reason == "Deployment 'web' has 0 replicas"
+
+
+def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
+    simkube: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ControllerManager.put
+
+    def put(self: Any, resource: Any, value: Any) -> Any:
+        """As if the controllers had not looked at the Deployment yet."""
+        if value["kind"] == "Deployment" and value["metadata"]["name"] == "web":
+            return None
+        return kept(self, resource, value)
+
+    monkeypatch.setattr(ControllerManager, "put", put)
+    none = set_replicas(TRACE, workload("web"), 0)
+    with pytest.raises(ClusterError, match="controllers have not acted") as told:
+        simkube.step(none, timeout=30.0)
+    assert told.value.__dict__["timeout"]
+
+
+def test_pods_that_nobody_schedules_are_a_timeout(
+    simkube: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = LiveCluster.listed
+
+    def listed(self: LiveCluster, selection: Any) -> Any:
+        """As if the scheduler had not looked at the pods yet."""
+        found = kept(self, selection)
+        for pod in found:
+            pod["status"] = {"phase": "Pending"}
+            pod["spec"].pop("nodeName", None)
+        return found
+
+    monkeypatch.setattr(LiveCluster, "listed", listed)
+    with pytest.raises(ClusterError, match="3 pods not decided by the scheduler") as told:
+        simkube.step(timeout=30.0)
+    assert told.value.__dict__["timeout"]
 
 
 def test_another_prefix_and_namespace_are_used(simkube: Bench) -> None:
@@ -513,6 +552,25 @@ def test_a_lease_that_is_lost_ends_the_step(simkube: Bench) -> None:
     with simkube.driver() as driver, pytest.raises(ClusterError, match="lease of the cluster"):
         driver.replay(TRACE, slow, WEB, label="main").__enter__()
     simkube.server.delete("leases.coordination.k8s.io", "simgit", "default")
+
+
+def test_the_namespace_of_who_took_the_lease_meanwhile_stays(simkube: Bench) -> None:
+    """As after a night in which this machine slept: another session has cleaned up, and works."""
+    server = simkube.server
+    label = {"simkube.io/simulation": "simgit-other-1-abcd"}
+
+    def replace() -> None:
+        simkube.api.clock.after_sleep = lambda: None  # type: ignore[attr-defined]
+        metadata = {"name": "virtual-default", "labels": label}
+        server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        raise ClusterError("the lease of the cluster is lost")
+
+    simkube.api.clock.after_sleep = replace  # type: ignore[attr-defined]
+    assert "lease of the cluster" in str(failure(simkube))
+    (found,) = (n for n in server.objects("namespaces") if n["metadata"]["name"] not in NAMESPACES)
+    assert found["metadata"]["labels"].items() >= label.items()
+    assert "deletionTimestamp" not in found["metadata"]
+    server.delete("namespaces", "virtual-default")
 
 
 def test_credentials_that_expire_end_the_step_in_one_line(tmp_path: Path) -> None:
