@@ -53,7 +53,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("train", "--trace", "cpu-slight", "--agent", "greedy", "--episodes", "2", "--run", "t2", "--seed", "3"),
     ("merge", "--average", "t1", "t2", "--run", "mean"), ("evaluate", "t1", "--episodes", "1"),
     ("kube", "pods", "t1"), ("kube", "nodes", "t1"), ("kube", "events", "t1"),
-    ("kube", "trace", "t1"), ("completion", "bash"),
+    ("kube", "trace", "t1"), ("kube", "compare", "t1"), ("completion", "bash"),
 )  # fmt: skip
 ELSEWHERE = {
     "play", "purge", "restore", "trace edit", "trace filter", "kube preflight", "kube allow",
