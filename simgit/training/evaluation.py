@@ -206,7 +206,7 @@ def evaluate(
     found = loading.meant(repo, subject)  # before anything is made that it may not fit
     traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
     env: Any = make(environment, **dict(arguments))
-    recorded = None
+    recorded, is_whole = None, False
     try:
         view = View(env)
         here = loading.described(env, view)
@@ -216,10 +216,14 @@ def evaluate(
             env = Recorder(env, repo, run, config=config)
             recorded = env.run
         results = play(env, agent, view, tasks(traces, episodes), seed, tell)
+        is_whole = True
     finally:
         env.close()
-        if recorded is not None and repo is not None and repo.runs[recorded].oid is None:
-            repo.delete_run(recorded)  # its first episode did not begin
+        if recorded is not None and repo is not None:
+            if repo.runs[recorded].oid is None:
+                repo.delete_run(recorded)  # its first episode did not begin
+            elif not is_whole:  # its configuration says how many episodes there were to be
+                repo.set_status(recorded, "failed")
     state = found.state if found is not None else None
     is_live = arguments.get("cluster") is not None  # whose nodes may be others
     fewest = {} if is_live else fewest_steps(traces, arguments.get("target", 3))

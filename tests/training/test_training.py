@@ -394,6 +394,20 @@ def test_an_evaluation_is_a_run_and_leaves_the_agent_as_it_was() -> None:
     assert early.total.returns.mean <= done.total.returns.mean
 
 
+def test_an_evaluation_that_was_interrupted_does_not_pass_for_a_whole_one() -> None:
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with Repository.init(":memory:") as repo:
+        given = ("heuristic", "simgit/SimKube-v0", {"trace": "cpu-slight"})
+        evaluate(*given, repo=repo, run="whole", episodes=2)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(*given, repo=repo, run="part", episodes=2, tell=stop)
+        assert repo.runs["part"].status == "failed"
+        assert repo.runs["whole"].status not in ("failed", "crashed")
+        assert [run for run in repo.runs if repo.runs[run].writer] == []
+
+
 def test_what_cannot_be_evaluated_is_refused(tmp_path: Path) -> None:
     repo = whole()
     with pytest.raises(NotFound, match="has no agent checkpoint"):
