@@ -274,6 +274,11 @@ class ReplayDriver:
             self._api.clock.sleep(_LOOK_SECONDS)
         if not any(ready(node) for node in nodes):
             raise ClusterError("no virtual node is ready: is the node's controller running?")
+        if self._facts is not None:
+            table = [spec_of(node).plain() for node in nodes]
+            if _sizes(self._facts["nodes"]) != _sizes(table):
+                self._facts = {**self._facts, "nodes": table}
+                warn("the virtual nodes are others now than those that were recorded with the run")
 
     def _root(self, label: str) -> Object | None:
         """Create the SimulationRoot of a replay; None where the cluster has no such kind."""
@@ -454,6 +459,11 @@ class _Settling:
             told += [] if error is None else [str(error)]
         text = f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}"
         return ClusterError(text, timeout=True)
+
+
+def _sizes(table: list[dict[str, Any]]) -> list[list[Any]]:
+    """Return what of nodes decides how much fits; taints come and go with a node's readiness."""
+    return [[node.get(key) for key in ("name", "cpu", "memory", "pods")] for node in table]
 
 
 def _is_namespace(path: str) -> bool:

@@ -12,7 +12,7 @@ from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded import PodDelays
 from simgit.kube.live import replay as replaying
 from simgit.kube.live.api import Api
-from simgit.kube.live.nodes import delete_nodes
+from simgit.kube.live.nodes import create_nodes, delete_nodes, virtual
 from simgit.kube.simulation import Simulation
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.spec_hash import pod_spec_hash
@@ -92,6 +92,23 @@ def test_a_root_owns_all_that_is_created(tmp_path: Path) -> None:
             assert cluster.observe(WEB).counts() == (3, 0, 3)
         assert server.objects("simulationroots.simkube.io") == []
         assert driver.facts()["crds"].keys() == {"simulationroots"}
+
+
+def test_nodes_that_change_between_two_replays_are_told_once(
+    served: tuple[ApiServer, Api], recwarn: pytest.WarningsRecorder
+) -> None:
+    _, api = served
+    what = trace([deployment(cpu="16", replicas=4)])
+    with replayer(api) as driver:
+        assert len(driver.facts()["nodes"]) == 3
+        for count, told in ((3, 0), (4, 1), (4, 0)):
+            create_nodes(api, count - len(virtual(api)))
+            recwarn.clear()
+            with driver.replay(what, SIMULATION, WEB, label="main") as cluster:
+                assert cluster.observe(WEB).counts() == (count, 4 - count, 4)
+            found = [each for each in recwarn if "nodes are others now" in str(each.message)]
+            assert len(found) == told
+            assert len(driver.facts()["nodes"]) == count
 
 
 def test_the_last_of_several_events_is_what_is_seen(served: tuple[ApiServer, Api]) -> None:
