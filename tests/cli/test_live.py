@@ -410,6 +410,20 @@ def test_ctrl_c_in_the_middle_of_a_step_leaves_nothing_and_a_run_to_resume(
 
 
 @pytest.mark.slow
+def test_a_sigterm_between_two_steps_leaves_nothing_and_a_run_to_resume(
+    repo: Call, server: ApiServer, directory: Path
+) -> None:
+    # it runs when a step has been cleaned up
+    ends = ("--post-hook", "sh -c 'test $SIMGIT_STEP -lt 2 || kill -TERM $PPID'")
+    child = _started(directory, *TRAIN, *LIVE, "--episodes", "5", "--run", "main", *ends)
+    out, err = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 130, (out, err)
+    assert "interrupted" in err and "Traceback" not in err
+    assert left_on(server) == []
+    assert server.objects("leases.coordination.k8s.io", "default") == []
+
+
+@pytest.mark.slow
 def test_a_killed_training_is_resumed_and_what_it_left_is_removed_then(
     repo: Call, server: ApiServer, directory: Path
 ) -> None:

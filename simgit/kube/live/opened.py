@@ -10,13 +10,14 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from simgit.errors import ClusterError
 from simgit.kube.hooks import Hooks
 from simgit.kube.live.api import Api
+from simgit.kube.live.cleanup import terminable
 from simgit.kube.live.driver import ClusterDriver, LiveSettings
 
 Permit = Callable[[str, str], None]
@@ -35,6 +36,8 @@ _lock: Final = threading.Lock()
 _permit: Permit | None = None
 _leftovers: Path | None = None
 _hooks = Hooks()
+_ending: Final = ExitStack()
+"""What is in force while a driver is open."""
 
 
 def prepare(permit: Permit, leftovers: Path | None) -> None:
@@ -93,6 +96,8 @@ def driver(settings: LiveSettings) -> ClusterDriver:
         found = _drivers.get(key)
         if found is None:
             found = _drivers[key] = _open(settings)
+            # also between two replays, when namespaces and a lease are kept for the next one
+            _ending.enter_context(terminable())
     return found.driver
 
 
@@ -112,6 +117,8 @@ def close(settings: LiveSettings) -> None:
     """Close the driver of a cluster; the next use opens another one."""
     with _lock:
         found = _drivers.pop((os.getpid(), settings), None)
+        if not _drivers and threading.current_thread() is threading.main_thread():
+            _ending.close()
     if found is not None:
         try:
             found.driver.close()
