@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from simgit.kube.hooks import Hooks
 from simgit.kube.live.cleanup import Created
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.simulation import SimkubeDriver
@@ -45,11 +46,9 @@ def main(situation: str) -> None:
     never = SimKubeSettings(driver="never" if situation == "driver never starts" else "runs")
     with ApiServer(simkube=never, nodes=3) as server, connect(server, directory) as api:
         settings = LiveSettings("loopback", driver="simkube", trace_path=str(directory))
-        hook = [["sh", "-c", "echo waiting > /proc/$PPID/fd/1; exec sleep 60"]]
-        driver = SimkubeDriver(
-            api, settings, leftovers=directory / "left",
-            before=hook if situation == "hook runs" else (),
-        )  # fmt: skip
+        driver = SimkubeDriver(api, settings, leftovers=directory / "left")
+        waiting = ("sh", "-c", "echo waiting > /proc/$PPID/fd/1; exec sleep 60")
+        hooks = Hooks(waiting if situation == "hook runs" else ())
         clock = api.clock
         assert isinstance(clock, ServedClock)
         where = _prepare(situation, server, directory)
@@ -70,7 +69,7 @@ def main(situation: str) -> None:
         selection = simulation.selection("default", "web")
         try:
             trace = generate("cpu-slight").trace
-            with driver.replay(trace, simulation, selection, label="main"):
+            with hooks.around(), driver.replay(trace, simulation, selection, label="main"):
                 if situation == "pods are observed":
                     print("waiting", flush=True)
                     time.sleep(60)

@@ -22,7 +22,7 @@ from tests.kube.live.loopback import (
     replayer,
     settings,
     trace,
-)  # fmt: skipfrom tests.support.patience import PATIENCE
+)
 from tests.support.patience import PATIENCE
 
 STEP = trace([deployment(), deployment("other", replicas=1, cpu="17")])
@@ -35,7 +35,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "READ_SECONDS", 0.4)
 
 
-def step(server: ApiServer, api: Api, file: Path, *, timeout: float = 4.0) -> str:
+def step(server: ApiServer, api: Api, file: Path, *, timeout: float = 20.0) -> str:
     """Run a step from nothing to nothing; return how it ended."""
     with replayer(api, settings=settings(timeout=timeout), leftovers=file) as driver:
         try:
