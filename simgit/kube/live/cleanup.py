@@ -288,7 +288,7 @@ def _rank(path: str) -> int:
 
 
 def _delete(api: Api, entry: Noted) -> str | None:
-    """Delete an object of ours; return its uid, None if there is none of ours at its path."""
+    """Delete an object that was noted; return its uid, None if another or none has its path."""
     found = api.find(entry["path"])
     if found is None:
         return None
