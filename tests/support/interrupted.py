@@ -22,7 +22,8 @@ from simgit.kube.live.simulation import SimkubeDriver
 from simgit.kube.simulation import Simulation
 from simgit.kube.task.scenarios import generate
 from simgit.testing.apiserver import ApiFault, ApiServer, SimKubeSettings
-from tests.support.served import ServedClock, connect
+from simgit.testing.apiserver.server import ServerClock
+from tests.support.served import connect
 
 SITUATIONS = (
     "driver never starts", "trace is replayed", "counts settle", "pods are observed",
@@ -50,7 +51,7 @@ def main(situation: str) -> None:
         waiting = ("sh", "-c", "echo waiting > /proc/$PPID/fd/1; exec sleep 60")
         hooks = Hooks(waiting if situation == "hook runs" else ())
         clock = api.clock
-        assert isinstance(clock, ServedClock)
+        assert isinstance(clock, ServerClock)
         where = _prepare(situation, server, directory)
         said: list[bool] = []
 

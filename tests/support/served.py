@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +11,10 @@ from simgit.kube.live.preflight import rights_of
 from simgit.testing.apiserver import TOKEN, ApiServer
 
 
-class ServedClock:
-    """The server's clock: who waits lets the server's time pass."""
-
-    def __init__(self, server: ApiServer) -> None:
-        self._server = server
-        self.slept: list[float] = []
-        self.after_sleep: Callable[[], Any] = lambda: None
-
-    def time(self) -> float:
-        """Return Unix time."""
-        return self._server.now
-
-    def monotonic(self) -> float:
-        """Return the same."""
-        return self._server.now
-
-    def sleep(self, seconds: float, /) -> None:
-        """Let time pass on the server."""
-        self.slept.append(seconds)
-        self._server.advance(seconds)
-        self.after_sleep()
-
-
 def connect(server: ApiServer, directory: Path, *, token: str = TOKEN) -> Api:
     """Return a client whose clock is the server's."""
     path = server.kubeconfig(directory / f"kubeconfig-{token}", token=token)
-    return Api(kubeconfig=path, clock=ServedClock(server))
+    return Api(kubeconfig=path, clock=server.clock)
 
 
 def rights(driver: str, *without: tuple[str, str]) -> list[Mapping[str, Any]]:

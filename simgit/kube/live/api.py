@@ -36,7 +36,7 @@ MERGE: Final = "application/merge-patch+json"
 
 
 class ApiClock(Protocol):
-    """Time and waiting, in seconds; the module ``time`` is one, and tests have others."""
+    """Time and waiting, in seconds; tests have clocks of their own."""
 
     def time(self) -> float:
         """Return Unix time."""
@@ -46,6 +46,29 @@ class ApiClock(Protocol):
 
     def sleep(self, seconds: float, /) -> None:
         """Wait."""
+
+    def wait(self, condition: threading.Condition, seconds: float, /) -> None:
+        """Wait until a condition is notified, whose lock is held, or the time is over."""
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def time(self) -> float:
+        """Return Unix time."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return a time that does not run back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def wait(self, condition: threading.Condition, seconds: float, /) -> None:
+        """Wait until a condition is notified, or the time is over."""
+        condition.wait(seconds)
 
 
 class ApiError(ClusterError):
@@ -130,8 +153,8 @@ class Api:
         context: str | None = None,
         *,
         kubeconfig: str | None = None,
-        connections: int = 8,
-        clock: ApiClock = time,
+        connections: int = 16,
+        clock: ApiClock | None = None,
     ) -> None:
         """Read the kubeconfig (by default where ``kubectl`` reads it); nothing is sent yet.
 
@@ -139,9 +162,9 @@ class Api:
             context: the context's name.
             kubeconfig: the file.
             connections: how many calls and watches may be open at a time.
-            clock: what waits between retries, and counts them.
+            clock: what waits between retries, and for changes (default: this machine's).
         """
-        self.clock = clock
+        self.clock: ApiClock = SystemClock() if clock is None else clock
         self._kubeconfig = kubeconfig
         self._connections = connections
         self._limits = threading.local()
@@ -328,7 +351,7 @@ class Api:
                 except ApiError as told:
                     if told.status in (400, 422):
                         raise told from error
-                self._pause(wait, error)
+                self.pause(wait, error)
             wait = min(2 * wait, 4.0)
 
     def delete(
@@ -404,10 +427,10 @@ class Api:
                 if status != 429 and not (again and status in transient):
                     raise error
                 pause = max(wait, min(_retry_after(headers), _LONGEST_WAIT))
-            self._pause(pause, error)
+            self.pause(pause, error)
             wait = min(2 * wait, 4.0)
 
-    def _pause(self, seconds: float, error: ApiError) -> None:
+    def pause(self, seconds: float, error: ApiError) -> None:
         """Wait before a retry; raise the error if time runs out before it."""
         end = getattr(self._limits, "end", None)
         if end is None or self.clock.monotonic() + seconds >= end:

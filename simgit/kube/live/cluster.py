@@ -385,13 +385,19 @@ class LiveCluster:
         ``total`` is the number of these pods; too few are believed only where a controller says
         why. Raises ApiError.
         """
-        selected = [
+        few = self.lacks(selection, total)
+        return all(self._acted(each, total, few=few) for each in self._selected(selection))
+
+    def lacks(self, selection: PodSelection, total: int) -> bool:
+        """Return True if ``total`` is fewer pods than the selected workloads want."""
+        return total < sum(each.wanted or 0 for each in self._selected(selection))
+
+    def _selected(self, selection: PodSelection) -> list[AppliedWorkload]:
+        return [
             each for each in self.workloads.values()
             if namespace_of(each.manifest) == selection.namespace
             and pod_labels(each.manifest).get(selection.label) == selection.value
         ]  # fmt: skip
-        few = total < sum(each.wanted or 0 for each in selected)
-        return all(self._acted(each, total, few=few) for each in selected)
 
     def _acted(self, workload: AppliedWorkload, total: int, *, few: bool) -> bool:
         now = self._api.get(workload.path)

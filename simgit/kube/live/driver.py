@@ -1,13 +1,18 @@
-"""The settings of a live cluster, and the interface of the drivers that run traces on one."""
+"""The settings of a live cluster, and what the drivers that run traces on one have in common."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, Protocol, get_args
 
-from simgit.errors import InvalidInput, near_or_known, shown
+from simgit.errors import InvalidInput, near_or_known, shown, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
+from simgit.kube.live.api import Api, Object
+from simgit.kube.live.nodes import spec_of, virtual
 from simgit.kube.simulation import Simulation
 from simgit.kube.trace.model import Trace
 
@@ -101,7 +106,62 @@ class ClusterDriver(Protocol):
         """
 
     def facts(self) -> dict[str, Any]:
-        """Return what is recorded of the cluster: versions, nodes, hashes; no credentials."""
+        """Return what is recorded of the cluster; no credentials. Raises ClusterError.
+
+        It has ``server`` (the API server's version), ``nodes`` (the virtual ones, as their specs
+        have it), ``crds`` (SimKube's definitions that are installed: simulations, simulationroots;
+        to the SHA-256 of their specs) and, of the driver simkube, ``image`` (the driver's).
+        """
 
     def close(self) -> None:
         """Remove what is still there, and end watches and connections."""
+
+
+class ClusterFacts:
+    """The facts of a cluster as drivers record them, asked for once."""
+
+    def __init__(self, api: Api) -> None:
+        """Ask nothing yet."""
+        self._api = api
+        self._known: dict[str, Any] | None = None
+
+    def get(self) -> dict[str, Any]:
+        """Return ``server``, ``nodes`` and ``crds``, see ``ClusterDriver.facts``."""
+        if self._known is None:
+            crds = {}
+            kind = self._api.kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+            for name in ("simulations", "simulationroots"):
+                found = self._api.find(kind.path(None, f"{name}.simkube.io"))
+                if found is not None:
+                    text = json.dumps(found["spec"], sort_keys=True, separators=(",", ":"))
+                    crds[name] = hashlib.sha256(text.encode()).hexdigest()
+            self._known = {
+                "server": str(self._api.get("/version").get("gitVersion") or ""),
+                "nodes": [spec_of(node).plain() for node in virtual(self._api)],
+                "crds": crds,
+            }
+        return self._known
+
+    def check_nodes(self, nodes: Sequence[Object]) -> None:
+        """Warn once if the virtual nodes are others now than those that were recorded."""
+        if self._known is not None:
+            table = [spec_of(node).plain() for node in nodes]
+            if _sizes(self._known["nodes"]) != _sizes(table):
+                self._known = {**self._known, "nodes": table}
+                warn("the virtual nodes are others now than those that were recorded with the run")
+
+
+def _sizes(table: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """Return what of nodes decides how much fits; taints come and go with a node's readiness."""
+    return [[node.get(key) for key in ("name", "cpu", "memory", "pods")] for node in table]
+
+
+def check_time(trace: Trace, simulation: Simulation, settings: LiveSettings) -> None:
+    """Raise InvalidInput for a replay that takes all the time of a step, or more."""
+    seconds = trace.seconds / simulation.speed + simulation.linger
+    if seconds >= settings.timeout:
+        raise InvalidInput(
+            f"the replay takes {seconds:.0f} s at speed {simulation.speed:g}, more than "
+            f"cluster.timeout {settings.timeout:g}: raise it, or the speed, or give a duration",
+            value=seconds,
+        )

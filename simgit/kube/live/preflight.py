@@ -42,16 +42,17 @@ _OF_BOTH: Final[_Rights] = {
     ("", "events"): ("list",),
     ("", "namespaces"): (*_READ, "delete"),
     ("coordination.k8s.io", "leases"): ("get", "create", "update", "delete"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): ("get",),
 }
 _OF: Final[dict[str, _Rights]] = {
     "simkube": {
         ("coordination.k8s.io", "leases"): ("list",),
-        ("simkube.io", "simulations"): (*_READ, "create", "delete"),
-        ("simkube.io", "simulationroots"): (*_READ, "delete"),
-        ("apiextensions.k8s.io", "customresourcedefinitions"): ("get",),
+        ("simkube.io", "simulations"): (*_WATCHED, "create", "delete"),
+        ("simkube.io", "simulationroots"): (*_WATCHED, "delete"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): (*_READ, "delete"),
         ("", "pods/log"): ("get",),
-        ("apps", "deployments"): _READ,
+        ("apps", "deployments"): _WATCHED,
+        ("", "namespaces"): ("watch",),
     },
     "replayer": {
         ("", "namespaces"): ("create",),

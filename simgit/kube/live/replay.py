@@ -6,8 +6,6 @@ and removing them again. What it decides from a watch it confirms by a list.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -17,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import ClusterError, InvalidInput, SimgitError, plural, warn
+from simgit.errors import ClusterError, SimgitError, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.live.api import Api, Object
 from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
@@ -29,7 +27,7 @@ from simgit.kube.live.cluster import (
     is_open,
     tally,
 )
-from simgit.kube.live.driver import LiveSettings
+from simgit.kube.live.driver import ClusterFacts, LiveSettings, check_time
 from simgit.kube.live.lease import SECONDS, ClusterLease
 from simgit.kube.live.nodes import (
     MAX_NODES,
@@ -39,7 +37,6 @@ from simgit.kube.live.nodes import (
     ours,
     played_by_kwok,
     ready,
-    spec_of,
     virtual,
 )
 from simgit.kube.live.stages import DEFAULT_STAGES, ReplayTiming, Stage, StageController
@@ -105,7 +102,7 @@ class ReplayDriver:
         self._kept: dict[str, str] = {}  # namespaces without objects, for the next replay: uids
         self._controller: StageController | None = None
         self._root_kind: bool | None = None
-        self._facts: dict[str, Any] | None = None
+        self._facts = ClusterFacts(api)
         self.left: list[str] = []
         """What the last cleanup could not remove, each with the reason."""
 
@@ -133,7 +130,7 @@ class ReplayDriver:
         Raises InvalidInput for a trace that the API server or a limit refuses, else ClusterError.
         """
         trace = trace if simulation.duration is None else cut(trace, simulation.duration)
-        self._check_time(trace, simulation)
+        check_time(trace, simulation, self._settings)
         keep = False
         with terminable():
             try:
@@ -149,38 +146,11 @@ class ReplayDriver:
                     self._clean(keep=keep)
 
     def facts(self) -> dict[str, Any]:
-        """Return the server's version, its virtual nodes and the hashes of SimKube's CRDs.
-
-        They are asked for once. Raises ClusterError.
-        """
-        if self._facts is None:
-            with self._api.within(30.0):
-                version = self._api.get("/version")
-                nodes = [spec_of(node).plain() for node in virtual(self._api)]
-                hashes = {}
-                for name in ("simulations", "simulationroots"):
-                    kind = self._api.kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
-                    found = self._api.find(kind.path(None, f"{name}.simkube.io"))
-                    if found is not None:
-                        text = json.dumps(found["spec"], sort_keys=True, separators=(",", ":"))
-                        hashes[name] = hashlib.sha256(text.encode()).hexdigest()
-            self._facts = {
-                "server": str(version.get("gitVersion") or ""),
-                "nodes": nodes,
-                **({"crds": hashes} if hashes else {}),
-            }
-        return self._facts
+        """Return what is recorded of the cluster, see ``driver.ClusterDriver``."""
+        with self._api.within(30.0):
+            return self._facts.get()
 
     # Before
-
-    def _check_time(self, trace: Trace, simulation: Simulation) -> None:
-        seconds = trace.seconds / simulation.speed + simulation.linger
-        if seconds >= self._settings.timeout:
-            raise InvalidInput(
-                f"the replay takes {seconds:.0f} s at speed {simulation.speed:g}, more than "
-                f"cluster.timeout {self._settings.timeout:g}: raise it, or the speed, or give a "
-                "duration", value=seconds,
-            )  # fmt: skip
 
     def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
         self._hold_lease(anew=True)
@@ -274,11 +244,7 @@ class ReplayDriver:
             self._api.clock.sleep(_LOOK_SECONDS)
         if not any(ready(node) for node in nodes):
             raise ClusterError("no virtual node is ready: is the node's controller running?")
-        if self._facts is not None:
-            table = [spec_of(node).plain() for node in nodes]
-            if _sizes(self._facts["nodes"]) != _sizes(table):
-                self._facts = {**self._facts, "nodes": table}
-                warn("the virtual nodes are others now than those that were recorded with the run")
+        self._facts.check_nodes(nodes)
 
     def _root(self, label: str) -> Object | None:
         """Create the SimulationRoot of a replay; None where the cluster has no such kind."""
@@ -459,11 +425,6 @@ class _Settling:
             told += [] if error is None else [str(error)]
         text = f"not settled in {self.settings.timeout:g} s: {'; '.join(told)}"
         return ClusterError(text, timeout=True)
-
-
-def _sizes(table: list[dict[str, Any]]) -> list[list[Any]]:
-    """Return what of nodes decides how much fits; taints come and go with a node's readiness."""
-    return [[node.get(key) for key in ("name", "cpu", "memory", "pods")] for node in table]
 
 
 def _is_namespace(path: str) -> bool:

@@ -12,16 +12,17 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import AlreadyExists, ClusterError, InvalidInput, plural, warn
+from simgit.errors import AlreadyExists, ClusterError, InvalidInput, SimgitError, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import PodDelays
-from simgit.kube.live.api import UNCERTAIN, Api, ApiError, Object
+from simgit.kube.live.api import UNCERTAIN, Api, ApiClock, ApiError, Object
 from simgit.kube.live.cleanup import (
     RUN,
     SECONDS,
@@ -35,9 +36,10 @@ from simgit.kube.live.cleanup import (
 )
 from simgit.kube.live.cluster import AppliedWorkload, LiveCluster, is_open, tally
 from simgit.kube.live.delivery import TracePlace
-from simgit.kube.live.driver import LiveSettings
+from simgit.kube.live.driver import ClusterFacts, LiveSettings, check_time
 from simgit.kube.live.lease import ClusterLease
-from simgit.kube.live.nodes import condition
+from simgit.kube.live.nodes import condition, virtual
+from simgit.kube.live.watching import Changes, Watching
 from simgit.kube.manifest import Manifest, full_name, gvk_of, lookup, namespace_of, template_of
 from simgit.kube.quantity import parse_quantity
 from simgit.kube.simulation import SIMULATION_LABEL, Simulation, virtual_object
@@ -52,6 +54,12 @@ SK_LEASE: Final = "sk-lease"
 """The Lease by which SimKube runs one simulation at a time."""
 _RETRIES: Final = 3
 _LOG_LINES: Final = 50
+_LOOK_SECONDS: Final = 2.0
+_LEASE_SECONDS: Final = 5.0
+"""The longest time between two looks at our own lease, which need no request."""
+_GONE_SECONDS: Final = 30.0
+_NEWS_SECONDS: Final = 5.0
+"""The time without news after which what is being deleted is asked for."""
 _DRIVER_PORT: Final = 8888
 _HOPELESS: Final = frozenset(
     {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
@@ -197,9 +205,11 @@ def blocker(api: Api) -> str | None:
 class SimulatedCluster(LiveCluster):
     """The cluster of a Simulation that runs: SimKube's driver writes, we look."""
 
-    def __init__(self, api: Api, created: Created, name: str, namespaces: Sequence[str]) -> None:
+    def __init__(
+        self, api: Api, created: Created, name: str, namespaces: Sequence[str], pods: Watching
+    ) -> None:
         """Look at the pods of the simulation ``name`` in these namespaces."""
-        super().__init__(api, created, run=name, session=name)
+        super().__init__(api, created, run=name, session=name, pods=pods)
         self._selector = f"{SIMULATION_LABEL}={name}"
         self._of_trace = list(namespaces)
 
@@ -221,6 +231,90 @@ class SimulatedCluster(LiveCluster):
         for each in manifests:
             path = self._api.path_of(each)
             self.workloads[path] = AppliedWorkload(path, each)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """The copies of what a session looks at: they share ``changes``."""
+
+    changes: Changes
+    simulations: Watching
+    roots: Watching
+    namespaces: Watching
+    drivers: Watching
+    """The pods of Jobs in the namespace of SimKube's drivers."""
+    pods: Watching
+    """The pods of the namespace whose pods are counted."""
+    namespace: str
+    closing: ExitStack
+
+    @classmethod
+    def open(cls, api: Api, drivers: str, namespace: str) -> _Watched:
+        """Open the watches; raises ApiError."""
+        changes = Changes(api.clock)
+        pods = api.kind("v1", "Pod")
+        with ExitStack() as stack:
+
+            def watch(path: str, labels: str = "") -> Watching:
+                found = Watching(api, path, changes, labels=labels)
+                stack.callback(found.close)
+                return found
+
+            return cls(
+                changes,
+                simulations=watch(api.kind(API_VERSION, "Simulation").path()),
+                roots=watch(api.kind(API_VERSION, "SimulationRoot").path()),
+                namespaces=watch(api.kind("v1", "Namespace").path()),
+                drivers=watch(pods.path(drivers), "job-name"),
+                pods=watch(pods.path(namespace)),
+                namespace=namespace,
+                closing=stack.pop_all(),
+            )
+
+    def driver_pods(self, name: str) -> list[Object]:
+        """Return the pods of a Simulation's driver, the newest last."""
+        job = f"sk-{name}-driver"
+        labels = ("metadata", "labels", "job-name")
+        return [pod for pod in self.drivers.objects() if lookup(pod, labels) == job]
+
+    def gone(self, name: str, namespaces: Sequence[str]) -> bool:
+        """Return True if nothing of a Simulation is there."""
+        owner = ("metadata", "labels", SIMULATION_LABEL)
+        return (
+            self.simulations.get(("", name)) is None
+            and all(lookup(each, owner) != name for each in self.roots.objects())
+            and all(self.namespaces.get(("", each)) is None for each in namespaces)
+        )
+
+
+class _Looks:
+    """Moments at which to list what a watch should have told: it may be dead.
+
+    Each comes after twice the time of the one before, so a dead watch at most doubles a wait, and
+    a long wait needs few requests.
+    """
+
+    def __init__(self, clock: ApiClock, *, at_once: bool = False) -> None:
+        self._clock = clock
+        self._pause = _LOOK_SECONDS
+        self._next = clock.monotonic() + (0.0 if at_once else self._pause)
+
+    @property
+    def rest(self) -> float:
+        """The seconds until the next one."""
+        return self._next - self._clock.monotonic()
+
+    def due(self) -> bool:
+        """Return True at such a moment, and choose the next one."""
+        if self.rest > 0:
+            return False
+        self._next = self._clock.monotonic() + self._pause
+        self._pause *= 2
+        return True
+
+
+Decision = Callable[[], float | None]
+"""What is waited for: None if it has come, else the seconds after which to decide again."""
 
 
 class SimkubeDriver:
@@ -249,28 +343,25 @@ class SimkubeDriver:
         self._created = Created(leftovers, api.url)
         self._lease: ClusterLease | None = None
         self._schema: SimulationSchema | None = None
+        self._watched: _Watched | None = None
+        self._facts = ClusterFacts(api)
         self._step = 0
         self._doing = ""
         self._image: str | None = None
 
     def close(self) -> None:
-        """Remove what is left and give the lease back."""
+        """Remove what is left, end the watches and give the lease back."""
         with shielded():
             if self._lease is not None:
                 if self._created.entries():
                     remove(self._api, self._created)
                 self._lease.release()
                 self._lease = None
+            self._unwatch()
 
     def facts(self) -> dict[str, Any]:
-        """Return what is recorded of the cluster: versions, schema, the driver's image."""
-        schema = self._schema or simulation_schema(self._api)
-        return {
-            "driver": "simkube",
-            "server_version": str(self._api.get("/version").get("gitVersion") or ""),
-            "simulation_schema": schema.digest,
-            "driver_image": self._image or self._settings.image,
-        }
+        """Return what is recorded of the cluster, see ``driver.ClusterDriver``."""
+        return {**self._facts.get(), "image": self._image or self._settings.image}
 
     @contextmanager
     def replay(
@@ -284,29 +375,23 @@ class SimkubeDriver:
             raise InvalidInput("the trace has no events: SimKube's driver would refuse it")
         if simulation.duration is not None:
             trace = cut(trace, simulation.duration)
-        timeout = self._settings.timeout
-        takes = trace.seconds / simulation.speed + simulation.linger
-        if takes >= timeout:
-            raise InvalidInput(
-                f"the replay takes {takes:.0f} s at speed {simulation.speed:g}, more than "
-                f"cluster.timeout {timeout:g}: raise it, or the speed, or give a duration",
-                value=takes,
-            )
+        check_time(trace, simulation, self._settings)
         self._step += 1
         run = label_value(label)
         name = f"simgit-{_short(run)}-{self._step}-{secrets.token_hex(2)}"
         with terminable():
             with self._timed("preparing the cluster"):
-                schema = self._prepare(trace, simulation)
+                schema, watched = self._prepare(trace, simulation, selection)
             try:
                 with self._place.delivered(trace) as url, self._timed("creating the Simulation"):
-                    hold = trace.seconds + math.ceil((timeout + SECONDS) * simulation.speed)
+                    time = self._settings.timeout + SECONDS
+                    hold = trace.seconds + math.ceil(time * simulation.speed)
                     spec = schema.build(self._settings, simulation, url, hold)
                     manifest = simulation_manifest(name, run, spec, self._place.annotations())
-                    yield self._observed(manifest, trace, simulation, selection)
+                    yield self._observed(watched, manifest, trace, simulation, selection)
                     self._check_lease()
             finally:
-                self._clean_up()
+                self._clean_up(name, _namespaces(trace, simulation))
 
     # Before
 
@@ -325,7 +410,9 @@ class SimkubeDriver:
                 f"timed out after {self._settings.timeout:g} s: {self._doing}", timeout=True
             ) from error
 
-    def _prepare(self, trace: Trace, simulation: Simulation) -> SimulationSchema:
+    def _prepare(
+        self, trace: Trace, simulation: Simulation, selection: PodSelection
+    ) -> tuple[SimulationSchema, _Watched]:
         """Take the cluster, remove what is left on it and look whether the replay can begin."""
         self._place.check()
         if self._schema is None:
@@ -340,21 +427,44 @@ class SimkubeDriver:
                 f"what an earlier simulation created is still there: {left[0]} "
                 f"({len(left)} in all; 'simgit kube cleanup' tries again)", left=left,
             )  # fmt: skip
-        for namespace in _namespaces(trace, simulation):
-            path = self._api.kind("v1", "Namespace").path(None, namespace)
-            while (found := self._api.find(path)) is not None:
-                self._doing = f"namespace '{namespace}' is still being deleted"
-                if not found["metadata"].get("deletionTimestamp"):
-                    command = f"kubectl delete namespace {namespace}"
-                    if run_of(found) is not None:  # of a session that noted it elsewhere
-                        command = f"simgit kube cleanup --all --context {self._settings.context}"
-                    raise AlreadyExists(
-                        f"namespace '{namespace}' exists already, and pods in it would be counted: "
-                        f"delete it ({command}), or choose another cluster.virtual_prefix",
-                        namespace=namespace,
-                    )
-                self._pause()
-        return self._schema
+        self._facts.check_nodes(virtual(self._api))
+        watched = self._watch(selection.namespace)
+        watched.namespaces.refresh()
+        namespaces = _namespaces(trace, simulation)
+        self._await(lambda: self._free(watched, namespaces), watched.namespaces)
+        return self._schema, watched
+
+    def _watch(self, namespace: str) -> _Watched:
+        """Return the copies, with the pods of a namespace."""
+        if self._watched is not None and self._watched.namespace != namespace:
+            self._unwatch()
+        if self._watched is None:
+            self._watched = _Watched.open(self._api, self._settings.namespace, namespace)
+        return self._watched
+
+    def _unwatch(self) -> None:
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            watched.closing.close()
+
+    def _free(self, watched: _Watched, namespaces: Sequence[str]) -> float | None:
+        """Decide that no namespace is there; raises AlreadyExists for one that is to stay."""
+        for namespace in namespaces:
+            found = watched.namespaces.get(("", namespace))
+            if found is None:
+                continue
+            self._doing = f"namespace '{namespace}' is still being deleted"
+            if not found["metadata"].get("deletionTimestamp"):
+                command = f"kubectl delete namespace {namespace}"
+                if run_of(found) is not None:  # of a session that noted it elsewhere
+                    command = f"simgit kube cleanup --all --context {self._settings.context}"
+                raise AlreadyExists(
+                    f"namespace '{namespace}' exists already, and pods in it would be counted: "
+                    f"delete it ({command}), or choose another cluster.virtual_prefix",
+                    namespace=namespace,
+                )
+            return math.inf
+        return None
 
     def _check_lease(self) -> None:
         if self._lease is not None:
@@ -362,8 +472,29 @@ class SimkubeDriver:
 
     # While it runs
 
+    def _await(self, decide: Decision, *watched: Watching) -> None:
+        """Decide after each change until it has come; look at the copies by lists now and then."""
+        assert self._watched is not None
+        changes, looks = self._watched.changes, _Looks(self._api.clock)
+        while True:
+            count = changes.count
+            again = decide()
+            if again is None:
+                return
+            self._check_lease()
+            if looks.due():
+                for each in watched:
+                    each.refresh()
+            seconds = min(again, looks.rest, _LEASE_SECONDS, self._api.left())
+            changes.wait_until(partial(_news, changes, count), seconds)
+
     def _observed(
-        self, manifest: Object, trace: Trace, simulation: Simulation, selection: PodSelection
+        self,
+        watched: _Watched,
+        manifest: Object,
+        trace: Trace,
+        simulation: Simulation,
+        selection: PodSelection,
     ) -> SimulatedCluster:
         """Create the Simulation and return its cluster when it has settled."""
         name = manifest["metadata"]["name"]
@@ -377,17 +508,17 @@ class SimkubeDriver:
             self._created.note(path)  # SimKube makes and removes them; we see to it
         for each in namespaces:
             self._created.note(self._api.kind("v1", "Namespace").path(None, each), run=name)
-        self._create(manifest)
-        self._wait_for_driver(name)
-        self._wait_for_trace(name, trace, simulation)
-        cluster = SimulatedCluster(self._api, self._created, name, namespaces)
+        watched.simulations.know(self._create(manifest))
+        self._wait_for_driver(watched, name)
+        self._wait_for_trace(watched, name, trace, simulation)
+        cluster = SimulatedCluster(self._api, self._created, name, namespaces, watched.pods)
         cluster.show(_at_end(trace, simulation))
         cluster.advance(simulation.linger)
-        self._settle(cluster, selection, name)
+        self._settle(watched, cluster, selection, name)
         self._doing = "observing the pods"
         return cluster
 
-    def _create(self, manifest: Object) -> None:
+    def _create(self, manifest: Object) -> Object:
         """Create the Simulation; a creation whose answer was lost is not repeated."""
         path = self._api.path_of(manifest)
         request = secrets.token_hex(8)
@@ -415,18 +546,20 @@ class SimkubeDriver:
                         "it is not ours", name=found["metadata"]["name"],
                     ) from error  # fmt: skip
                 remove(self._api, self._created, seconds=self._api.left())
-            self._pause(error)
+            self._api.pause(1.0, error)
         self._created.note(path, made["metadata"]["uid"])
+        return made
 
-    def _wait_for_driver(self, name: str) -> None:
+    def _wait_for_driver(self, watched: _Watched, name: str) -> None:
         """Wait until the driver's pod runs.
 
         Raises ClusterError if the simulation is blocked, fails or begins anew too often.
         """
-        path = self._api.kind(API_VERSION, "Simulation").path(None, name)
         retries: set[str] = set()
-        while True:
-            found = self._api.find(path)
+        looks = _Looks(self._api.clock, at_once=True)
+
+        def runs() -> float | None:
+            found = watched.simulations.get(("", name))
             if found is None:
                 raise ClusterError(f"Simulation '{name}' was deleted by somebody else")
             state = lookup(found, ("status", "state"))
@@ -434,11 +567,12 @@ class SimkubeDriver:
                 f"SimKube's controller has not taken Simulation '{name}': does sk-ctrl run?"
             )  # fmt: skip
             if state == "Running":
-                if self._driver_runs(name):
-                    return
-            elif state == "Blocked":
-                self._check_blocked(name)
-            elif state == "Retrying":
+                return None if self._driver_runs(watched, name) else math.inf
+            if state == "Blocked":
+                if looks.due():
+                    self._check_blocked(name)
+                return looks.rest
+            if state == "Retrying":
                 retries.add(found["metadata"]["resourceVersion"])
                 if len(retries) > _RETRIES:
                     raise self._failure(name, f"begins anew again and again ({_RETRIES} times)")
@@ -446,7 +580,9 @@ class SimkubeDriver:
                 raise self._failure(name, f"{state.lower()} before its pods could be counted")
             elif state == "Paused":
                 raise self._failure(name, "was paused by somebody else")
-            self._pause()
+            return math.inf
+
+        self._await(runs, watched.simulations, watched.drivers)
 
     def _check_blocked(self, name: str) -> None:
         holder = blocker(self._api)
@@ -457,9 +593,9 @@ class SimkubeDriver:
                 f"(kubectl delete simulation {holder})", holder=holder,
             )  # fmt: skip
 
-    def _driver_runs(self, name: str) -> bool:
+    def _driver_runs(self, watched: _Watched, name: str) -> bool:
         """Return True if the driver's pod runs; raises ClusterError if it never will."""
-        pods = self._driver_pods(name)
+        pods = watched.driver_pods(name)
         if not pods:
             self._doing = f"the Job 'sk-{name}-driver' has no pod"
             return False
@@ -478,104 +614,123 @@ class SimkubeDriver:
             self._image = next((str(each.get("imageID")) for each in states), "") or self._image
         return bool(phase in ("Running", "Succeeded"))
 
-    def _driver_pods(self, name: str) -> list[Object]:
-        path = self._api.kind("v1", "Pod").path(self._settings.namespace)
-        return self._api.list(path, labels=f"job-name=sk-{name}-driver")[0]
-
-    def _wait_for_trace(self, name: str, trace: Trace, simulation: Simulation) -> None:
+    def _wait_for_trace(
+        self, watched: _Watched, name: str, trace: Trace, simulation: Simulation
+    ) -> None:
         """Wait until the driver has applied every event."""
         events = [event for event in trace.events if event.applied or event.deleted]
         if not events:
             return
         first = next((event for event in events if event.applied), None)
-        if first is not None:
-            self._wait_for(name, first.applied[-1], simulation, there=True, same=len(events) == 1)
-        moments = [event.ts for event in trace.events]
-        start = moments.index(events[0].ts)
-        gaps = zip(moments[start:], moments[start + 1 :], strict=False)
-        self._sleep(name, sum(int(max(0, b - a) / simulation.speed) for a, b in gaps))
         last = events[-1]
-        if last.deleted:
-            self._wait_for(name, last.deleted[-1], simulation, there=False, same=False)
-        elif last is not first:
-            self._wait_for(name, last.applied[-1], simulation, there=True, same=True)
+        with ExitStack() as stack:
+            copies: dict[str, Watching] = {}
 
-    def _sleep(self, name: str, seconds: float) -> None:
-        """Wait while the driver sleeps; look every 10 seconds whether it still runs."""
+            def wait_for(manifest: Manifest, *, there: bool, same: bool) -> None:
+                placed = virtual_object(manifest, simulation)
+                path = self._api.path_of(placed, single=False)
+                if path not in copies:
+                    copies[path] = Watching(self._api, path, watched.changes)
+                    stack.callback(copies[path].close)
+                self._wait_for(watched, name, placed, copies[path], there=there, same=same)
+
+            if first is not None:
+                wait_for(first.applied[-1], there=True, same=len(events) == 1)
+            moments = [event.ts for event in trace.events]
+            start = moments.index(events[0].ts)
+            gaps = zip(moments[start:], moments[start + 1 :], strict=False)
+            self._sleep(watched, name, sum(int(max(0, b - a) / simulation.speed) for a, b in gaps))
+            if last.deleted:
+                wait_for(last.deleted[-1], there=False, same=False)
+            elif last is not first:
+                wait_for(last.applied[-1], there=True, same=True)
+
+    def _sleep(self, watched: _Watched, name: str, seconds: float) -> None:
+        """Wait while the driver sleeps, and see that it still runs."""
         self._doing = f"Simulation '{name}' replays the trace ({seconds:g} s)"
-        end = self._api.clock.monotonic() + seconds
-        while (rest := end - self._api.clock.monotonic()) > 0:
-            self._api.left()
-            self._api.clock.sleep(min(rest, 10.0))
-            self._check_running(name)
+        clock = self._api.clock
+        end = clock.monotonic() + seconds
 
-    def _check_running(self, name: str) -> None:
-        self._check_lease()
-        found = self._api.find(self._api.kind(API_VERSION, "Simulation").path(None, name))
+        def over() -> float | None:
+            self._check_running(watched, name)
+            rest = end - clock.monotonic()
+            return rest if rest > 0 else None
+
+        self._await(over, watched.simulations)
+
+    def _check_running(self, watched: _Watched, name: str) -> None:
+        """Raise ClusterError if the Simulation does not run; one that is retried does."""
+        found = watched.simulations.get(("", name))
         state = "deleted by somebody else" if found is None else lookup(found, ("status", "state"))
-        if state != "Running":
+        if state not in ("Running", "Retrying"):
             raise self._failure(name, f"is {state} while its trace is replayed")
 
     def _wait_for(
-        self, name: str, manifest: Manifest, simulation: Simulation, *, there: bool, same: bool
+        self,
+        watched: _Watched,
+        name: str,
+        manifest: Manifest,
+        copy: Watching,
+        *,
+        there: bool,
+        same: bool,
     ) -> None:
         """Wait until an object of the trace exists, as it was written, or does not."""
-        namespace = simulation.namespace(namespace_of(manifest))
-        kind = self._api.kind(manifest["apiVersion"], manifest["kind"])
-        path = kind.path(namespace, manifest["metadata"]["name"])
-        shown = f"{manifest['kind']} {namespace}/{manifest['metadata']['name']}"
-        looks = 0
-        while True:
-            found = self._api.find(path)
-            if (found is not None) is there and (not same or _as_written(manifest, found)):
-                return
-            self._doing = f"SimKube's driver has not {'applied' if there else 'deleted'} {shown}"
-            looks += 1
-            if looks % 5 == 0:
-                self._check_running(name)
-            self._pause()
+        namespace, own = namespace_of(manifest), manifest["metadata"]["name"]
+        shown = f"{manifest['kind']} {namespace}/{own}"
 
-    def _settle(self, cluster: SimulatedCluster, selection: PodSelection, name: str) -> None:
+        def come() -> float | None:
+            found = next((o for o in copy.objects() if o["metadata"]["name"] == own), None)
+            if (found is not None) is there and (not same or _as_written(manifest, found)):
+                return None
+            self._doing = f"SimKube's driver has not {'applied' if there else 'deleted'} {shown}"
+            self._check_running(watched, name)
+            return math.inf
+
+        self._await(come, copy, watched.simulations)
+
+    def _settle(
+        self, watched: _Watched, cluster: SimulatedCluster, selection: PodSelection, name: str
+    ) -> None:
         """Wait until the counts of pods stay as they are, and nobody has to act on them."""
-        clock, settle = self._api.clock, self._settings.settle
+        clock = self._api.clock
+        looks = _Looks(clock, at_once=True)
         seen: tuple[int, int, int] | None = None
         since = clock.monotonic()
-        while True:
-            try:
-                pods = cluster.listed(selection)
-            except ClusterError as error:
-                self._api.left()
-                self._doing, seen = f"pods cannot be counted: {error}", None
-                self._pause()
-                continue
+
+        def settled() -> float | None:
+            nonlocal seen, since, looks
+            self._check_running(watched, name)
+            pods = [pod for pod in watched.pods.objects() if _is_selected(pod, selection)]
             counts = tally(pods)
             if counts != seen:
                 self._doing = f"the counts of pods change still: {counts}"
                 seen, since = counts, clock.monotonic()
-            elif clock.monotonic() - since >= settle:
-                if undecided := sum(is_open(pod, at_once=False) for pod in pods):
-                    self._doing = f"{plural(undecided, 'pod')} not decided by the scheduler"
-                elif not cluster.controllers_acted(selection, counts[2]):
-                    self._doing = f"{counts[2]} pods in all, and controllers have not acted"
-                else:
-                    self._check_running(name)
-                    return
-            self._pause()
+                if not cluster.lacks(selection, counts[2]):
+                    looks = _Looks(clock, at_once=True)
+            rest = since + self._settings.settle - clock.monotonic()
+            if rest > 0:
+                return rest
+            if undecided := sum(is_open(pod, at_once=False) for pod in pods):
+                self._doing = f"{plural(undecided, 'pod')} not decided by the scheduler"
+                return math.inf
+            if not looks.due():
+                return looks.rest
+            if not (watched.pods.refresh() and watched.simulations.refresh()):
+                return 0.0  # a watch is late, or dead
+            if not cluster.controllers_acted(selection, counts[2]):
+                self._doing = f"{counts[2]} pods in all, and controllers have not acted"
+                return looks.rest
+            return None
 
-    def _pause(self, error: ApiError | None = None) -> None:
-        """Wait a second; raise an error if no time is left."""
-        try:
-            self._api.left()
-        except ApiError as late:
-            raise late from error
-        self._api.clock.sleep(1.0)
+        self._await(settled, watched.pods, watched.simulations)
 
     def _failure(self, name: str, what: str) -> ClusterError:
         """Return the error of a simulation that went wrong, with the driver's last words."""
         lines: list[str] = []
         events: list[str] = []
         with suppress(ClusterError):
-            for pod in self._driver_pods(name)[-1:]:
+            for pod in self._watched.driver_pods(name)[-1:] if self._watched else ():
                 path = self._api.kind("v1", "Pod").path(
                     self._settings.namespace, pod["metadata"]["name"]
                 )
@@ -598,12 +753,44 @@ class SimkubeDriver:
 
     # After
 
-    def _clean_up(self) -> None:
+    def _clean_up(self, name: str, namespaces: Sequence[str]) -> None:
         """Remove what the replay created; warn of what is left."""
         with shielded():
+            with suppress(SimgitError), self._api.within(_GONE_SECONDS, afresh=True):
+                self._end(name, namespaces)
             left = remove(self._api, self._created)
         if left:
             warn(f"{left[0]} ({len(left)} left in all: 'simgit kube cleanup' removes them)")
+
+    def _end(self, name: str, namespaces: Sequence[str]) -> None:
+        """Delete the Simulation, and wait for the end of all that is its, as long as there is news.
+
+        What is left then, or was left by a watch that is dead, ``remove`` finds.
+        """
+        path = self._api.kind(API_VERSION, "Simulation").path(None, name)
+        uid = next((each["uid"] for each in self._created.entries() if each["path"] == path), None)
+        if uid is None or self._watched is None:
+            return
+        self._api.delete(path, propagation="Foreground", uid=uid)
+        watched, changes = self._watched, self._watched.changes
+        while not watched.gone(name, namespaces):
+            count = changes.count
+            if not changes.wait_until(
+                partial(_news, changes, count), min(_NEWS_SECONDS, self._api.left())
+            ):
+                return
+
+
+def _news(changes: Changes, count: int) -> bool:
+    return changes.count != count
+
+
+def _is_selected(pod: Object, selection: PodSelection) -> bool:
+    metadata = pod["metadata"]
+    labels = metadata.get("labels") or {}
+    return (metadata["namespace"], labels.get(selection.label)) == (
+        selection.namespace, selection.value,
+    )  # fmt: skip
 
 
 def _short(run: str) -> str:

@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from simgit.errors import ClusterError
-from simgit.kube.live.api import WATCH_SECONDS, Api, ApiError, Object, Stream
+from simgit.kube.live.api import (
+    WATCH_SECONDS,
+    Api,
+    ApiClock,
+    ApiError,
+    Object,
+    Stream,
+    SystemClock,
+)
 
 Key = tuple[str, str]
 """(namespace, name) of an object; the namespace of one without is empty."""
@@ -28,10 +36,12 @@ _GONE: Final = 4096
 class Changes:
     """A condition on which threads wait for any change of the copies that share it."""
 
-    def __init__(self) -> None:
-        """Start without waiters."""
+    def __init__(self, clock: ApiClock | None = None) -> None:
+        """Start without waiters; the clock is what they wait by (default: this machine's)."""
         self.condition = threading.Condition(threading.RLock())
         self.count = 0
+        """The number of changes so far."""
+        self._clock: ApiClock = SystemClock() if clock is None else clock
 
     def notify(self) -> None:
         """Wake all that wait."""
@@ -41,8 +51,14 @@ class Changes:
 
     def wait_until(self, predicate: Callable[[], bool], seconds: float) -> bool:
         """Wait until the predicate holds, looking after each change; False if time ran out."""
+        end = self._clock.monotonic() + seconds
         with self.condition:
-            return self.condition.wait_for(predicate, max(0.0, seconds))
+            while not predicate():
+                left = end - self._clock.monotonic()
+                if left <= 0:
+                    return False
+                self._clock.wait(self.condition, left)
+        return True
 
 
 class Watching:
@@ -99,6 +115,13 @@ class Watching:
         """Return an object as it is known now."""
         with self.changes.condition:
             return self._objects.get(key)
+
+    def know(self, found: Object) -> None:
+        """Take an object that a call returned, before the watch tells of it."""
+        key, uid = _identity(found)
+        with self.changes.condition:
+            if self._newer(key, uid, found):
+                self._set(key, found)
 
     def refresh(self) -> bool:
         """List the collection anew; return False if the copy was not up to date.

@@ -32,6 +32,8 @@ Result = TypeVar("Result")
 TOKEN = "test-token"
 _QUIET = 0.004
 """Seconds without a request after which a clock of the mode ``skip`` goes on."""
+_NEWS = 0.01
+"""Seconds that an event may take to a client before time passes; one that takes longer is late."""
 
 
 class ApiServer:
@@ -300,11 +302,15 @@ class ApiServer:
 
 
 class ServerClock:
-    """The time of a server, in the form in which the live cluster takes a clock."""
+    """The time of a server, in the form in which the live cluster takes a clock.
+
+    ``after_sleep`` is called whenever its time has passed: another client, who acts meanwhile.
+    """
 
     def __init__(self, server: ApiServer) -> None:
         """Follow a server."""
         self._server = server
+        self.after_sleep: Callable[[], Any] = lambda: None
 
     def time(self) -> float:
         """Return Unix time."""
@@ -317,6 +323,16 @@ class ServerClock:
     def sleep(self, seconds: float, /) -> None:
         """Let the server's time pass."""
         self._server.advance(max(0.0, seconds))
+        self.after_sleep()
+
+    def wait(self, condition: threading.Condition, seconds: float, /) -> None:
+        """Wait for a notification; the server's time passes, by a second at most, if none comes."""
+        if not condition.wait(_NEWS):
+            condition.release()
+            try:
+                self.sleep(min(1.0, max(0.001, seconds)))
+            finally:
+                condition.acquire()
 
 
 def _wall() -> float:

@@ -17,7 +17,6 @@ from simgit.kube.embedded import PodDelays
 from simgit.kube.live import api as api_module
 from simgit.kube.live.api import Api
 from simgit.kube.live.cleanup import Created
-from simgit.kube.live.cluster import LiveCluster
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.simulation import SimkubeDriver, SimulationSchema, simulation_schema
 from simgit.kube.simulation import Simulation, simulate
@@ -237,22 +236,16 @@ def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
     assert told.value.__dict__["timeout"]
 
 
-def test_pods_that_nobody_schedules_are_a_timeout(
-    simkube: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = LiveCluster.listed
+def elsewhere_scheduled() -> Trace:
+    """Return a trace whose pods wait for a scheduler that the cluster does not have."""
+    deployment = json.loads(json.dumps(TRACE.events[0].applied[0]))
+    deployment["spec"]["template"]["spec"]["schedulerName"] = "theirs"
+    return evolve(TRACE, events=(Event(0, (deployment,)),), source=None)
 
-    def listed(self: LiveCluster, selection: Any) -> Any:
-        """As if the scheduler had not looked at the pods yet."""
-        found = kept(self, selection)
-        for pod in found:
-            pod["status"] = {"phase": "Pending"}
-            pod["spec"].pop("nodeName", None)
-        return found
 
-    monkeypatch.setattr(LiveCluster, "listed", listed)
+def test_pods_that_nobody_schedules_are_a_timeout(simkube: Bench) -> None:
     with pytest.raises(ClusterError, match="3 pods not decided by the scheduler") as told:
-        simkube.step(timeout=30.0)
+        simkube.step(elsewhere_scheduled(), timeout=30.0)
     assert told.value.__dict__["timeout"]
 
 
@@ -290,8 +283,10 @@ def test_the_resource_is_labelled_and_says_where_the_trace_is(simkube: Bench) ->
 def test_facts_name_versions_and_no_credentials(simkube: Bench) -> None:
     with simkube.driver() as driver:
         facts = driver.facts()
-    assert facts["driver"] == "simkube" and facts["server_version"] == "v1.35.0"
-    assert len(facts["simulation_schema"]) == 64
+    assert facts["server"] == "v1.35.0" and len(facts["nodes"]) == 3
+    assert set(map(len, facts["crds"].values())) == {64}
+    assert facts["crds"].keys() == {"simulations", "simulationroots"}
+    assert facts["image"] == simkube.settings().image
     assert TOKEN not in json.dumps(facts)
 
 
