@@ -125,6 +125,11 @@ class ClusterFacts:
         self._api = api
         self._known: dict[str, Any] | None = None
 
+    @property
+    def known(self) -> bool:
+        """True if they were asked for."""
+        return self._known is not None
+
     def get(self) -> dict[str, Any]:
         """Return ``server``, ``nodes`` and ``crds``, see ``ClusterDriver.facts``."""
         if self._known is None:

@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,12 +53,12 @@ SK_LEASE: Final = "sk-lease"
 """The Lease by which SimKube runs one simulation at a time."""
 _RETRIES: Final = 3
 _LOG_LINES: Final = 50
-_LOOK_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 4.0
 _LEASE_SECONDS: Final = 5.0
 """The longest time between two looks at our own lease, which need no request."""
-_GONE_SECONDS: Final = 30.0
-_NEWS_SECONDS: Final = 5.0
-"""The time without news after which what is being deleted is asked for."""
+_GONE_SECONDS: Final = 45.0
+_POD_SECONDS: Final = 2.0
+"""How long pods that are being deleted are left to KWOK."""
 _DRIVER_PORT: Final = 8888
 _HOPELESS: Final = frozenset(
     {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
@@ -277,13 +276,21 @@ class _Watched:
         labels = ("metadata", "labels", "job-name")
         return [pod for pod in self.drivers.objects() if lookup(pod, labels) == job]
 
-    def gone(self, name: str, namespaces: Sequence[str]) -> bool:
-        """Return True if nothing of a Simulation is there."""
+    def left(self, name: str, namespaces: Sequence[str]) -> list[Watching]:
+        """Return the copies that have something of a Simulation."""
         owner = ("metadata", "labels", SIMULATION_LABEL)
-        return (
-            self.simulations.get(("", name)) is None
-            and all(lookup(each, owner) != name for each in self.roots.objects())
-            and all(self.namespaces.get(("", each)) is None for each in namespaces)
+        found = {
+            self.simulations: self.simulations.get(("", name)) is not None,
+            self.roots: any(lookup(each, owner) == name for each in self.roots.objects()),
+            self.namespaces: any(self.namespaces.get(("", each)) for each in namespaces),
+        }
+        return [copy for copy, there in found.items() if there]
+
+    def ending(self, namespaces: Sequence[str]) -> bool:
+        """Return True if pods that are being deleted are there still."""
+        pods = (each["metadata"] for each in self.pods.objects())
+        return any(
+            each.get("deletionTimestamp") and each["namespace"] in namespaces for each in pods
         )
 
 
@@ -296,8 +303,8 @@ class _Looks:
 
     def __init__(self, clock: ApiClock, *, at_once: bool = False) -> None:
         self._clock = clock
-        self._pause = _LOOK_SECONDS
-        self._next = clock.monotonic() + (0.0 if at_once else self._pause)
+        self._pause = 0.0 if at_once else _LOOK_SECONDS
+        self._next = clock.monotonic() + self._pause
 
     @property
     def rest(self) -> float:
@@ -308,13 +315,13 @@ class _Looks:
         """Return True at such a moment, and choose the next one."""
         if self.rest > 0:
             return False
+        self._pause = 2 * self._pause or _LOOK_SECONDS
         self._next = self._clock.monotonic() + self._pause
-        self._pause *= 2
         return True
 
 
-Decision = Callable[[], float | None]
-"""What is waited for: None if it has come, else the seconds after which to decide again."""
+Awaited = tuple[Watching, float]
+"""The copy in which something is awaited, and the seconds after which to decide again."""
 
 
 class SimkubeDriver:
@@ -427,11 +434,14 @@ class SimkubeDriver:
                 f"what an earlier simulation created is still there: {left[0]} "
                 f"({len(left)} in all; 'simgit kube cleanup' tries again)", left=left,
             )  # fmt: skip
-        self._facts.check_nodes(virtual(self._api))
+        if self._facts.known:
+            self._facts.check_nodes(virtual(self._api))
+        known = self._watched
         watched = self._watch(selection.namespace)
-        watched.namespaces.refresh()
+        if watched is known:
+            watched.namespaces.refresh()
         namespaces = _namespaces(trace, simulation)
-        self._await(lambda: self._free(watched, namespaces), watched.namespaces)
+        self._await(lambda: self._taken(watched, namespaces))
         return self._schema, watched
 
     def _watch(self, namespace: str) -> _Watched:
@@ -447,8 +457,8 @@ class SimkubeDriver:
         if watched is not None:
             watched.closing.close()
 
-    def _free(self, watched: _Watched, namespaces: Sequence[str]) -> float | None:
-        """Decide that no namespace is there; raises AlreadyExists for one that is to stay."""
+    def _taken(self, watched: _Watched, namespaces: Sequence[str]) -> Awaited | None:
+        """Await the end of each namespace; raises AlreadyExists for one that is to stay."""
         for namespace in namespaces:
             found = watched.namespaces.get(("", namespace))
             if found is None:
@@ -463,7 +473,7 @@ class SimkubeDriver:
                     f"delete it ({command}), or choose another cluster.virtual_prefix",
                     namespace=namespace,
                 )
-            return math.inf
+            return watched.namespaces, math.inf
         return None
 
     def _check_lease(self) -> None:
@@ -472,21 +482,20 @@ class SimkubeDriver:
 
     # While it runs
 
-    def _await(self, decide: Decision, *watched: Watching) -> None:
-        """Decide after each change until it has come; look at the copies by lists now and then."""
+    def _await(self, decide: Callable[[], Awaited | None]) -> None:
+        """Decide after each change, until nothing is awaited any more."""
         assert self._watched is not None
         changes, looks = self._watched.changes, _Looks(self._api.clock)
         while True:
             count = changes.count
-            again = decide()
-            if again is None:
+            awaited = decide()
+            if awaited is None:
                 return
             self._check_lease()
+            copy, seconds = awaited
             if looks.due():
-                for each in watched:
-                    each.refresh()
-            seconds = min(again, looks.rest, _LEASE_SECONDS, self._api.left())
-            changes.wait_until(partial(_news, changes, count), seconds)
+                copy.refresh()
+            changes.wait_for_news(count, min(seconds, looks.rest, _LEASE_SECONDS, self._api.left()))
 
     def _observed(
         self,
@@ -558,7 +567,7 @@ class SimkubeDriver:
         retries: set[str] = set()
         looks = _Looks(self._api.clock, at_once=True)
 
-        def runs() -> float | None:
+        def runs() -> Awaited | None:
             found = watched.simulations.get(("", name))
             if found is None:
                 raise ClusterError(f"Simulation '{name}' was deleted by somebody else")
@@ -567,11 +576,11 @@ class SimkubeDriver:
                 f"SimKube's controller has not taken Simulation '{name}': does sk-ctrl run?"
             )  # fmt: skip
             if state == "Running":
-                return None if self._driver_runs(watched, name) else math.inf
+                return None if self._driver_runs(watched, name) else (watched.drivers, math.inf)
             if state == "Blocked":
                 if looks.due():
                     self._check_blocked(name)
-                return looks.rest
+                return watched.simulations, looks.rest
             if state == "Retrying":
                 retries.add(found["metadata"]["resourceVersion"])
                 if len(retries) > _RETRIES:
@@ -580,9 +589,9 @@ class SimkubeDriver:
                 raise self._failure(name, f"{state.lower()} before its pods could be counted")
             elif state == "Paused":
                 raise self._failure(name, "was paused by somebody else")
-            return math.inf
+            return watched.simulations, math.inf
 
-        self._await(runs, watched.simulations, watched.drivers)
+        self._await(runs)
 
     def _check_blocked(self, name: str) -> None:
         holder = blocker(self._api)
@@ -651,12 +660,12 @@ class SimkubeDriver:
         clock = self._api.clock
         end = clock.monotonic() + seconds
 
-        def over() -> float | None:
+        def over() -> Awaited | None:
             self._check_running(watched, name)
             rest = end - clock.monotonic()
-            return rest if rest > 0 else None
+            return (watched.simulations, rest) if rest > 0 else None
 
-        self._await(over, watched.simulations)
+        self._await(over)
 
     def _check_running(self, watched: _Watched, name: str) -> None:
         """Raise ClusterError if the Simulation does not run; one that is retried does."""
@@ -679,15 +688,15 @@ class SimkubeDriver:
         namespace, own = namespace_of(manifest), manifest["metadata"]["name"]
         shown = f"{manifest['kind']} {namespace}/{own}"
 
-        def come() -> float | None:
+        def come() -> Awaited | None:
             found = next((o for o in copy.objects() if o["metadata"]["name"] == own), None)
             if (found is not None) is there and (not same or _as_written(manifest, found)):
                 return None
             self._doing = f"SimKube's driver has not {'applied' if there else 'deleted'} {shown}"
             self._check_running(watched, name)
-            return math.inf
+            return copy, math.inf
 
-        self._await(come, copy, watched.simulations)
+        self._await(come)
 
     def _settle(
         self, watched: _Watched, cluster: SimulatedCluster, selection: PodSelection, name: str
@@ -698,7 +707,7 @@ class SimkubeDriver:
         seen: tuple[int, int, int] | None = None
         since = clock.monotonic()
 
-        def settled() -> float | None:
+        def settled() -> Awaited | None:
             nonlocal seen, since, looks
             self._check_running(watched, name)
             pods = [pod for pod in watched.pods.objects() if _is_selected(pod, selection)]
@@ -710,20 +719,20 @@ class SimkubeDriver:
                     looks = _Looks(clock, at_once=True)
             rest = since + self._settings.settle - clock.monotonic()
             if rest > 0:
-                return rest
+                return watched.pods, rest
             if undecided := sum(is_open(pod, at_once=False) for pod in pods):
                 self._doing = f"{plural(undecided, 'pod')} not decided by the scheduler"
-                return math.inf
+                return watched.pods, math.inf
             if not looks.due():
-                return looks.rest
+                return watched.pods, looks.rest
             if not (watched.pods.refresh() and watched.simulations.refresh()):
-                return 0.0  # a watch is late, or dead
+                return watched.pods, 0.0  # a watch is late, or dead
             if not cluster.controllers_acted(selection, counts[2]):
                 self._doing = f"{counts[2]} pods in all, and controllers have not acted"
-                return looks.rest
+                return watched.pods, looks.rest
             return None
 
-        self._await(settled, watched.pods, watched.simulations)
+        self._await(settled)
 
     def _failure(self, name: str, what: str) -> ClusterError:
         """Return the error of a simulation that went wrong, with the driver's last words."""
@@ -763,26 +772,29 @@ class SimkubeDriver:
             warn(f"{left[0]} ({len(left)} left in all: 'simgit kube cleanup' removes them)")
 
     def _end(self, name: str, namespaces: Sequence[str]) -> None:
-        """Delete the Simulation, and wait for the end of all that is its, as long as there is news.
+        """Delete the Simulation and wait for the end of all that is its.
 
-        What is left then, or was left by a watch that is dead, ``remove`` finds.
+        Pods that nobody removes are left to ``remove``, as is what was left by mistake.
         """
         path = self._api.kind(API_VERSION, "Simulation").path(None, name)
         uid = next((each["uid"] for each in self._created.entries() if each["path"] == path), None)
         if uid is None or self._watched is None:
             return
         self._api.delete(path, propagation="Foreground", uid=uid)
-        watched, changes = self._watched, self._watched.changes
-        while not watched.gone(name, namespaces):
-            count = changes.count
-            if not changes.wait_until(
-                partial(_news, changes, count), min(_NEWS_SECONDS, self._api.left())
-            ):
-                return
+        watched, clock = self._watched, self._api.clock
+        count, since = -1, clock.monotonic()
 
+        def gone() -> Awaited | None:
+            nonlocal count, since
+            left = watched.left(name, namespaces)
+            if not left or not watched.ending(namespaces):
+                return (left[0], math.inf) if left else None
+            if watched.changes.count != count:
+                count, since = watched.changes.count, clock.monotonic()
+            rest = since + _POD_SECONDS - clock.monotonic()
+            return (left[0], rest) if rest > 0 else None
 
-def _news(changes: Changes, count: int) -> bool:
-    return changes.count != count
+        self._await(gone)
 
 
 def _is_selected(pod: Object, selection: PodSelection) -> bool:

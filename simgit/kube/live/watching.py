@@ -60,6 +60,10 @@ class Changes:
                 self._clock.wait(self.condition, left)
         return True
 
+    def wait_for_news(self, count: int, seconds: float) -> bool:
+        """Wait until there are more changes than ``count``; False if time ran out."""
+        return self.wait_until(lambda: self.count != count, seconds)
+
 
 class Watching:
     """A copy of the objects of a collection. A thread keeps it up to date until ``close``.

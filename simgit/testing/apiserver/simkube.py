@@ -49,6 +49,7 @@ class SimKubeSettings:
     Attributes:
         namespace: of the controller and of its lease.
         driver: ``runs``; ``never`` starts (its image cannot be pulled); ``fails`` after its start.
+        pull: seconds until the driver's image is pulled.
         leaves_webhook: True if the webhook configuration is owned by nothing, and so left behind.
         monitoring: False if the namespace of that name is missing, without which every Simulation
             fails.
@@ -57,6 +58,7 @@ class SimKubeSettings:
 
     namespace: str = "simkube"
     driver: Literal["runs", "never", "fails"] = "runs"
+    pull: float = 0.0
     leaves_webhook: bool = False
     monitoring: bool = True
     traces: Mapping[str, Trace] = field(default_factory=dict)
@@ -328,6 +330,7 @@ class _Driver:
             if self.controller.settings.driver == "never":
                 while True:
                     yield 3600
+            yield self.controller.settings.pull
             self._set_pod("Running")
             yield _START_S
             if self.controller.settings.driver == "fails":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace as evolve
 from pathlib import Path
@@ -41,6 +41,10 @@ KINDS = (
     "simulations.simkube.io", "simulationroots.simkube.io", "jobs.batch", "services",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "leases.coordination.k8s.io", "deployments.apps", "pods",
+)  # fmt: skip
+FAULTS_OF_WATCHES = (
+    "duplicate", "reorder", "gone", "closed", "cut", "empty-lines", "garbage", "split", "slow",
+    "half-open",
 )  # fmt: skip
 NAMESPACES = {"default", "kube-system", "kube-public", "kube-node-lease", "simkube", "monitoring"}
 
@@ -290,13 +294,57 @@ def test_facts_name_versions_and_no_credentials(simkube: Bench) -> None:
     assert TOKEN not in json.dumps(facts)
 
 
-def test_a_step_needs_few_requests(simkube: Bench) -> None:
-    with simkube.driver() as driver:
-        for _ in range(2):
-            before = len(simkube.server.requests)
-            with driver.replay(TRACE, SIMULATION, WEB, label="main") as cluster:
-                cluster.observe(WEB)
-        assert len(simkube.server.requests) - before <= 40
+def slowly(found: Bench) -> Callable[[], None]:
+    """Return an actor: pods are placed after 30 s, and a namespace lasts 20 s after its end."""
+    other, moments = found.connect(), dict[str, float]()
+    space = "/api/v1/namespaces/virtual-default"
+
+    def after(what: str, there: bool, seconds: float) -> bool:
+        if not there:
+            moments.pop(what, None)
+        return there and found.server.now > moments.setdefault(what, found.server.now) + seconds
+
+    def act() -> None:
+        spaces = {n["metadata"]["name"]: n for n in found.server.objects("namespaces")}
+        metadata = spaces.get("virtual-default", {}).get("metadata", {})
+        if metadata and not metadata.get("finalizers"):
+            other.patch(space, {"metadata": {"finalizers": ["example.com/hold"]}})
+        if after("end", bool(metadata.get("deletionTimestamp")), 20):
+            other.patch(space, {"metadata": {"finalizers": None}})
+        waiting = [
+            pod["metadata"]["name"] for pod in found.server.objects("pods", "virtual-default")
+            if not pod["spec"].get("nodeName")
+        ]  # fmt: skip
+        for name in waiting if after("pods", bool(waiting), 30) else ():
+            target = {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}}
+            other.create(f"{space}/pods/{name}/binding", target)
+
+    node = found.server.objects("nodes")[0]["metadata"]["name"]
+    return act
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_step_needs_few_requests(tmp_path: Path, slow: bool) -> None:
+    """Slow: the driver starts after 25 s. Renewals of the lease are not a step's: 6 a minute."""
+    trace = elsewhere_scheduled() if slow else TRACE
+    with bench(tmp_path, simkube=SimKubeSettings(pull=25.0 * slow)) as found:
+        if slow:
+            found.api.clock.after_sleep = slowly(found)  # type: ignore[attr-defined]
+        with found.driver() as driver:
+            for number in range(3):
+                before, start = found.api.requests, found.server.now
+                renewed = len(renewals(found))
+                with driver.replay(trace, SIMULATION, WEB, label="main") as cluster:
+                    assert cluster.observe(WEB).total == 3
+                sent = found.api.requests - before - len(renewals(found)) + renewed
+                took = found.server.now - start
+                print(f"step {number}: {sent} requests in {took:.0f} s of the cluster")
+                assert took > 75 * slow
+                assert sent <= 40
+
+
+def renewals(found: Bench) -> list[Any]:
+    return [r for r in found.server.requests if r.method == "PUT" and "/leases/" in r.path]
 
 
 def test_the_permissions_of_preflight_suffice(tmp_path: Path) -> None:
@@ -632,6 +680,28 @@ def test_a_fault_at_any_request_of_a_step_is_overcome(
             found.server.faults = [ApiFault(kind, at=len(found.server.requests) + number)]
             assert found.step() == (0, 3, 3), number
             assert settled(found), number
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FAULTS_OF_WATCHES)
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_fault_of_any_watch_is_overcome(tmp_path: Path, kind: str, after: int) -> None:
+    """``after``: the events that pass before the fault."""
+    with bench(tmp_path) as found:
+        watched = {"simulations", "simulationroots", "namespaces", "pods", "deployments"}
+        for plural in sorted(watched):
+            struck: list[str] = []
+
+            def strikes(method: str, path: str, plural: str = plural, to: Any = struck) -> bool:
+                if "watch=" in path and path.partition("?")[0].endswith(f"/{plural}"):
+                    to.append(path)
+                    return True
+                return False
+
+            found.server.faults = [ApiFault(kind, match=strikes, after=after, times=3)]
+            assert found.step() == (0, 3, 3), plural
+            assert settled(found), plural
+            assert struck, plural
 
 
 @pytest.mark.slow
