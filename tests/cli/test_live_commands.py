@@ -78,7 +78,7 @@ def preflight(run: Call, *more: object, code: int = 0) -> Result:
 READY = """\
 ok       API server: v1.35.0 at URL
 ok       clock: within 5 s of the server's
-ok       permissions: all 29
+ok       permissions: all 33
 ok       Simulation CRD: requires spec.driver, spec.driver.image, spec.driver.namespace, \
 spec.driver.port, spec.driver.tracePath, spec.lifecycleParams
 ok       SimulationRoot CRD: installed
@@ -114,7 +114,7 @@ warning  clock: the server's is +60 s off
          wanted: at most 5 s
          fix: set the clocks by NTP
 failed   permissions: may not create leases.coordination.k8s.io; delete simulations.simkube.io
-         wanted: 29 permissions
+         wanted: 33 permissions
          fix: have a ClusterRole with these bound to you
 failed   Simulation CRD: the cluster has no simulations.simkube.io: install SimKube 2.x, or use \
 --driver replayer

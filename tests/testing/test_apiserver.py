@@ -15,6 +15,7 @@ import pytest
 from simgit.kube.embedded import NodeSpec, PodDelays, node_spec
 from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiServer
 from simgit.testing.apiserver.server import node_object
+from tests.support.patience import PATIENCE
 
 kubernetes = pytest.importorskip("kubernetes")
 from kubernetes.client import ApiClient, ApiException, AppsV1Api, CoreV1Api  # noqa: E402
@@ -675,14 +676,30 @@ def test_bookmarks_and_the_end_of_a_watch_come_by_the_servers_clock(
         assert answer.readline() == b""
 
 
-def test_time_skips_to_what_is_due_while_clients_only_watch() -> None:
-    with ApiServer(nodes=1, time="skip", delays=PodDelays(ready=90_000), start=0) as server:
-        call = Client(server)
+def test_who_waits_by_the_servers_clock_sees_what_is_due_at_its_time() -> None:
+    """Time passes only while no news comes."""
+    with ApiServer(nodes=1, delays=PodDelays(ready=90_000), start=0) as server:
+        call, news, clock = Client(server), threading.Condition(), server.clock
+        seen: list[tuple[str, float]] = []
         call("POST", DEPLOYMENTS, deployment(replicas=1))
-        with call.stream(f"{PODS}?watch=true&timeoutSeconds=300") as answer:
-            phases = [json.loads(line)["object"]["status"]["phase"] for line in answer]
-        assert phases == ["Pending", "Running"]
-        assert server.now >= 300
+
+        def read() -> None:
+            with call.stream(f"{PODS}?watch=true&timeoutSeconds=300") as answer:
+                for line in answer:
+                    with news:
+                        phase = json.loads(line)["object"]["status"]["phase"]
+                        seen.append((phase, clock.monotonic()))
+                        news.notify_all()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        with news:
+            while len(seen) < 2:
+                clock.wait(news, 120)
+        server.advance(300)
+        reader.join(PATIENCE)
+        assert [phase for phase, _ in seen] == ["Pending", "Running"]
+        assert seen[1][1] >= 90
 
 
 # access

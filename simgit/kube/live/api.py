@@ -7,13 +7,14 @@ are not used, since reading pods through them takes ten times as long.
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 from urllib.parse import quote, urlencode
 
 from simgit.errors import ClusterError, NotFound, SimgitError, did_you_mean
@@ -87,6 +88,16 @@ class ApiError(ClusterError):
     ) -> None:
         """Keep what the server said."""
         super().__init__(message, status=status, reason=reason, timeout=timeout)
+
+
+class _Request(NamedTuple):
+    """A request; ``query`` may have empty values, which are not sent, ``body`` becomes JSON."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any]
+    body: Any = None
+    content: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,17 +244,15 @@ class Api:
             self._limits.end = before
 
     def left(self) -> float:
-        """Return the seconds left to this thread's calls, at most READ_SECONDS.
+        """Return the seconds left to this thread's calls; infinity outside of ``within``.
 
         Raises ApiError (``timeout``) if none are.
         """
         end = getattr(self._limits, "end", None)
-        if end is None:
-            return READ_SECONDS
-        rest = end - self.clock.monotonic()
+        rest = math.inf if end is None else float(end - self.clock.monotonic())
         if rest <= 0:
             raise ApiError("no time is left", timeout=True)
-        return min(float(rest), READ_SECONDS)
+        return rest
 
     # Calls
 
@@ -276,11 +285,11 @@ class Api:
 
     def get(self, path: str, **query: Any) -> Object:
         """Return an object; raises ApiError."""
-        return self._call("GET", path, query)
+        return self._call(_Request("GET", path, query))
 
     def text(self, path: str, **query: Any) -> str:
         """Return what is no object, such as a log; raises ApiError."""
-        return self._request("GET", path, query).decode(errors="replace")
+        return self._sent(_Request("GET", path, query)).decode(errors="replace")
 
     def find(self, path: str) -> Object | None:
         """Return an object, None if it does not exist."""
@@ -299,7 +308,7 @@ class Api:
             following: dict[str, Any] = {}
             try:
                 while True:
-                    page = self._call("GET", path, query | following)
+                    page = self._call(_Request("GET", path, query | following))
                     if "items" not in page:  # what is no list must not count as an empty one
                         raise ApiError(f"the API server's answer is not a list ({path})")
                     found += page["items"] or ()
@@ -318,15 +327,15 @@ class Api:
 
         It is sent once: after a connection that broke, nobody knows whether it exists.
         """
-        return self._call("POST", path, query, body)
+        return self._call(_Request("POST", path, query, body))
 
     def replace(self, path: str, body: Object, **query: Any) -> Object:
         """Replace an object; raises ApiError with 409 if its resourceVersion is not the newest."""
-        return self._call("PUT", path, query, body)
+        return self._call(_Request("PUT", path, query, body))
 
     def patch(self, path: str, body: Any, **query: Any) -> Object:
         """Merge a patch into an object."""
-        return self._call("PATCH", path, query, body, MERGE)
+        return self._call(_Request("PATCH", path, query, body, MERGE))
 
     def apply(
         self, path: str, body: Object, *, manager: str, force: bool = True, **query: Any
@@ -340,7 +349,7 @@ class Api:
         wait = 0.25
         while True:
             try:
-                return self._call("PATCH", path, query, body, APPLY)
+                return self._call(_Request("PATCH", path, query, body, APPLY))
             except ApiError as error:
                 if error.status != 500:
                     raise
@@ -376,38 +385,26 @@ class Api:
         if wanted:
             body["preconditions"] = wanted
         try:
-            self._call("DELETE", path, {}, body)
+            self._call(_Request("DELETE", path, {}, body))
         except ApiError as error:
             if error.status == 404 or (wanted and error.status == 409):
                 return False
             raise
         return True
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any],
-        body: Any = None,
-        content: str = "application/json",
-    ) -> Object:
-        return _json(self._request(method, path, query, body, content), path)
+    def _call(self, request: _Request) -> Object:
+        return _json(self._sent(request), request.path)
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any],
-        body: Any = None,
-        content: str = "application/json",
-    ) -> bytes:
+    def _sent(self, request: _Request) -> bytes:
+        """Send a request, again where that cannot do harm; return the answer's body."""
+        method, content = request.method, request.content
         again = method in _READING or content == APPLY
         transient = _TRANSIENT - {500} if content == APPLY else _TRANSIENT  # see ``apply``
         wait, reloaded = 0.25, False
         while True:
             pause = wait
             try:
-                status, headers, data = self._send(method, path, query, body, content)
+                status, headers, data = self._send(request)
             except ApiError as broken:
                 if not again:
                     raise
@@ -415,7 +412,7 @@ class Api:
             else:
                 if status < 300:
                     return data
-                error = _refusal(status, data, f"{method} {path}")
+                error = _refusal(status, data, f"{method} {request.path}")
                 if status == 401 and not reloaded:
                     reloaded = True
                     try:
@@ -460,26 +457,18 @@ class Api:
                 headers[str(auth["key"])] = str(auth["value"])
         return headers
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any],
-        body: Any,
-        content: str,
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    def _send(self, request: _Request) -> tuple[int, Mapping[str, str], bytes]:
         """Send one request; raises ApiError with status 0 if no whole answer comes."""
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
-        left = self.left()
-        given = {key: value for key, value in query.items() if value not in ("", None)}
-        url = f"{self.url}{path}" + (f"?{urlencode(given)}" if given else "")
-        data = None if body is None else json.dumps(body).encode()
+        left = min(self.left(), READ_SECONDS)
+        data = None if request.body is None else json.dumps(request.body).encode()
+        headers = self._headers(None if data is None else request.content)
         self.requests += 1
         try:
             answer = self._pool.request(
-                method, url, body=data, headers=self._headers(None if data is None else content),
+                request.method, self._url(request), body=data, headers=headers,
                 timeout=Timeout(connect=min(CONNECT_SECONDS, left), read=left), retries=False,
             )  # fmt: skip
         except (HTTPError, OSError) as error:
@@ -487,6 +476,10 @@ class Api:
             raise ApiError(f"{self.url} does not answer: {_why(error)}", timeout=timeout) from error
         self._note_time(answer.headers)
         return answer.status, answer.headers, answer.data
+
+    def _url(self, request: _Request) -> str:
+        given = {key: value for key, value in request.query.items() if value not in ("", None)}
+        return f"{self.url}{request.path}" + (f"?{urlencode(given)}" if given else "")
 
     def _note_time(self, headers: Mapping[str, str]) -> None:
         from email.utils import parsedate_to_datetime
@@ -516,11 +509,10 @@ class Api:
             "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version,
             "timeoutSeconds": seconds, "labelSelector": labels, "fieldSelector": fields,
         }  # fmt: skip
-        given = {key: value for key, value in query.items() if value not in ("", None)}
         self.requests += 1
         try:
             answer = self._pool.request(
-                "GET", f"{self.url}{path}?{urlencode(given)}", headers=self._headers(None),
+                "GET", self._url(_Request("GET", path, query)), headers=self._headers(None),
                 timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False,
                 preload_content=False,
             )  # fmt: skip

@@ -367,7 +367,11 @@ class SimkubeDriver:
             self._unwatch()
 
     def facts(self) -> dict[str, Any]:
-        """Return what is recorded of the cluster, see ``driver.ClusterDriver``."""
+        """Return what is recorded of the cluster, see ``driver.ClusterDriver``.
+
+        Raises ClusterError if SimKube is not installed there, or cannot be reached.
+        """
+        self._schema = self._schema or simulation_schema(self._api)
         return {**self._facts.get(), "image": self._image or self._settings.image}
 
     @contextmanager

@@ -35,6 +35,7 @@ from simgit.testing.apiserver.resources import (
     CRDS,
     JOBS,
     LEASES,
+    NAME_LETTERS,
     NAMESPACES,
     NODES,
     PODS,
@@ -51,7 +52,6 @@ _BAD_NAME = (
     "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
     "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _PATCH_TYPES = {
     "application/json-patch+json": "json",
     "application/merge-patch+json": "merge",
@@ -98,7 +98,6 @@ class KubeApi:
         self._pages: dict[str, tuple[int, list[Json]]] = {}
         self._custom: dict[ApiResource, Mapping[str, Any]] = {}
         self._wakers: set[asyncio.Event] = set()
-        self._random = secrets.SystemRandom()
         store.listeners.append(self._changed)
 
     def _changed(self, change: StoreChange) -> None:
@@ -499,7 +498,7 @@ class KubeApi:
         return self.store.put(resource, value)
 
     def _letters(self) -> str:
-        return "".join(self._random.choice(_LETTERS) for _ in range(5))
+        return "".join(secrets.choice(NAME_LETTERS) for _ in range(5))
 
     # lists and watches
 
@@ -534,7 +533,7 @@ class KubeApi:
         too_old = since and (since < self.store.dropped or since > self.store.version)
         if too_old and self.expired == "status":
             raise self._too_old(since)
-        bookmarks = query.get("allowWatchBookmarks") in ("true", "True", "1")
+        bookmarks = _is_set(query, "allowWatchBookmarks")
         seconds = int(query.get("timeoutSeconds") or 0) or 1800
         return HttpAnswer(
             lines=self._events(resource, selection, since, bool(too_old), bookmarks, seconds)
@@ -579,11 +578,7 @@ class KubeApi:
                     if change.version > since:
                         listen(change)
             else:
-                yield [
-                    _line("ADDED", value)
-                    for value in self.store.every(resource, selection.namespace)
-                    if selection.matches(value)
-                ]
+                yield [_line("ADDED", each) for each in self.store.selected(resource, selection)]
             while True:
                 waker.clear()
                 batch = [line for change in coming for line in _selected(change, selection)]
@@ -620,14 +615,15 @@ class _Call:
         self.namespace, self.name, self.part, self.rules = namespace, name, part, rules
         self.query = request.query
         self.key = (namespace, name)
+        self.written = part if part == "status" else ""
         self.dry_run = self.query.get("dryRun") == "All"
 
     def run(self) -> HttpAnswer:
         """Check that the user may, and do it."""
         method, name = self.request.method, self.name
-        watching = self.query.get("watch") in ("true", "True", "1")
+        listing = "watch" if _is_set(self.query, "watch") else "list"
         verbs = {
-            "GET": "get" if name else "watch" if watching else "list",
+            "GET": "get" if name else listing,
             "POST": "create", "PUT": "update", "PATCH": "patch",
             "DELETE": "delete" if name else "deletecollection",
         }  # fmt: skip
@@ -715,11 +711,8 @@ class _Call:
     def _manager(self) -> FieldManager:
         agent = self.request.headers.get("user-agent", "").partition("/")[0]
         name = self.query.get("fieldManager") or agent or "unknown"
-        part = self.part if self.part == "status" else ""
-        resource = self.resource
-        return FieldManager(
-            name, resource.api_version, self.api.now_text(), part, custom=resource.custom
-        )
+        resource, now = self.resource, self.api.now_text()
+        return FieldManager(name, resource.api_version, now, self.written, custom=resource.custom)
 
     def _get(self) -> HttpAnswer:
         found = self._existing()
@@ -737,12 +730,8 @@ class _Call:
         return ObjectSelection(self.resource, self.namespace, labels, fields)
 
     def _list(self) -> HttpAnswer:
-        resource, selection = self.resource, self._selection()
-        found = [
-            value
-            for value in self.api.store.every(resource, self.namespace)
-            if selection.matches(value)
-        ]
+        resource = self.resource
+        found = self.api.store.selected(resource, self._selection())
         limit, token = int(self.query.get("limit") or 0), self.query.get("continue", "")
         items, version, more = self.api.page(found, limit, token)
         return _json({
@@ -815,8 +804,8 @@ class _Call:
         return not given or given == before["metadata"]["resourceVersion"]
 
     def _stored(self, before: Json, value: Json) -> HttpAnswer:
-        part = "status" if self.part == "status" else ""
-        return _json(self.api.update(self.resource, before, value, part, dry_run=self.dry_run))
+        made = self.api.update(self.resource, before, value, self.written, dry_run=self.dry_run)
+        return _json(made)
 
     def _patch(self) -> HttpAnswer:
         kind = self.request.headers.get("content-type", "").partition(";")[0].strip()
@@ -864,12 +853,10 @@ class _Call:
         wanted = self._applied_body()
         if wanted["metadata"].get("managedFields"):
             raise statuses.bad_request("metadata.managedFields must be nil")
-        force = self.query.get("force") in ("true", "True", "1")
         exists = self.api.store.get(self.resource, self.key) is not None
-        part = "status" if self.part == "status" else ""
         value = self.api.apply(
-            self.resource, self.key, wanted, self._manager(), part, force=force,
-            dry_run=self.dry_run,
+            self.resource, self.key, wanted, self._manager(), self.written,
+            force=_is_set(self.query, "force"), dry_run=self.dry_run,
         )  # fmt: skip
         return _json(value, 200 if exists else 201)
 
@@ -930,12 +917,8 @@ class _Call:
         return self.api.delete(self.resource, before, policy=policy, grace=grace)
 
     def _delete_collection(self) -> HttpAnswer:
-        options, selection = self._options(), self._selection()
-        found = [
-            value
-            for value in self.api.store.every(self.resource, self.namespace)
-            if selection.matches(value)
-        ]
+        options = self._options()
+        found = self.api.store.selected(self.resource, self._selection())
         for value in () if self.dry_run else found:
             self._delete_one(value, options)
         return _json({
@@ -944,6 +927,10 @@ class _Call:
             "metadata": {"resourceVersion": str(self.api.store.version)},
             "items": found,
         })  # fmt: skip
+
+
+def _is_set(query: Mapping[str, str], name: str) -> bool:
+    return query.get(name) in ("true", "True", "1")
 
 
 def qos_class(spec: Mapping[str, Any]) -> str:

@@ -21,7 +21,14 @@ from simgit.kube.embedded.nodes import PENDING, SUCCEEDED, Pod
 from simgit.kube.manifest import Manifest, lookup, template_of
 from simgit.testing.apiserver.api import KubeApi
 from simgit.testing.apiserver.engine import ServedCluster, check_accepted, children_of, read_node
-from simgit.testing.apiserver.objects import Json, ObjectKey, StoreChange, key_of, owner_uids
+from simgit.testing.apiserver.objects import (
+    Json,
+    ObjectKey,
+    StoreChange,
+    key_of,
+    owner_reference,
+    owner_uids,
+)
 from simgit.testing.apiserver.resources import (
     CRDS,
     CRON_JOBS,
@@ -337,7 +344,8 @@ class ControllerManager:
         return None
 
     def _show(self) -> None:
-        for pod in self._take_deleted():
+        taken, self.world.deleted = self.world.deleted, []
+        for pod in taken:
             value = self.store.get(PODS, (pod.namespace, pod.name))
             if value is not None and self.pods.get(key_of(value)) is pod:
                 self._delete(PODS, value)
@@ -356,10 +364,6 @@ class ControllerManager:
         for controller in self.cluster.controllers():
             self._show_status(controller)
         self._show_events()
-
-    def _take_deleted(self) -> list[Pod]:
-        taken, self.world.deleted = self.world.deleted, []
-        return taken
 
     def _show_child(self, parent: Controller, child: PodOwner) -> None:
         resource = _BY_KIND[child.kind]
@@ -398,7 +402,7 @@ class ControllerManager:
                     "name": child.name,
                     "namespace": child.namespace,
                     "labels": labels,
-                    "ownerReferences": [_reference(owner)],
+                    "ownerReferences": [owner_reference(owner, controller=True)],
                 },
                 "spec": spec,
             },
@@ -460,7 +464,7 @@ class ControllerManager:
                 "labels": labels,
                 **({"annotations": dict(metadata["annotations"])}
                    if metadata.get("annotations") else {}),
-                "ownerReferences": [_reference(owner)],
+                "ownerReferences": [owner_reference(owner, controller=True)],
             },
             "spec": spec,
         }  # fmt: skip
@@ -552,23 +556,20 @@ class ControllerManager:
             newest = controller._new
             counts["updatedReplicas"] = len(newest.pods) if newest else 0
             counts["unavailableReplicas"] = max(0, spec.get("replicas", 1) - available)
-            least = controller.replicas - controller.unavailable
-            has = available >= least
-            state = self._condition(value, "Available", has, "MinimumReplicas", least)
+            has = available >= controller.replicas - controller.unavailable
+            state = self._availability(value, has)
             return {**seen, **{k: v for k, v in counts.items() if v}, "conditions": [state]}
         return {**seen, **counts}
 
-    def _condition(
-        self, value: Json, kind: str, holds: bool, reason: str, least: int
-    ) -> Mapping[str, Any]:
+    def _availability(self, value: Json, holds: bool) -> Mapping[str, Any]:
         text = "True" if holds else "False"
         for each in lookup(value, ("status", "conditions")) or ():
-            if each["type"] == kind and each["status"] == text:
+            if each["status"] == text:
                 return dict(each)
         now = self.api.now_text()
         return {
-            "type": kind, "status": text, "lastTransitionTime": now, "lastUpdateTime": now,
-            "reason": f"{reason}{'Available' if holds else 'Unavailable'}",
+            "type": "Available", "status": text, "lastTransitionTime": now, "lastUpdateTime": now,
+            "reason": f"MinimumReplicas{'Available' if holds else 'Unavailable'}",
             "message": f"Deployment {'has' if holds else 'does not have'} minimum availability.",
         }  # fmt: skip
 
@@ -642,14 +643,3 @@ def _template(owner: Any) -> Manifest:
         return found
     original = owner.original or owner.owner.original
     return template_of(original) or {}
-
-
-def _reference(owner: Json) -> Json:
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }

@@ -22,11 +22,10 @@ from simgit.kube.embedded.nodes import CORDON, FAILED, RUNNING, SUCCEEDED, Node,
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import TEMPLATE_PATHS, Manifest, gvk_of, lookup, name_of, namespace_of
-from simgit.testing.apiserver.resources import PRIORITY_CLASSES
+from simgit.testing.apiserver.resources import NAME_LETTERS, PRIORITY_CLASSES
 
 NEVER_MS = 2**50
 """A start delay that never ends."""
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _NAMED = frozenset({"StatefulSet", "Pod"})
 """Owners that choose the names of their pods; others add letters to their own."""
 
@@ -48,7 +47,8 @@ class ServedWorld(World):
         pod = super().new_pod(name, namespace, facts, owner)
         if owner.kind not in _NAMED:
             drawn = hashlib.sha256(f"{namespace}/{name}/{pod.uid}".encode()).digest()
-            pod.name = f"{owner.name}-{''.join(_LETTERS[b % len(_LETTERS)] for b in drawn[:5])}"
+            end = "".join(NAME_LETTERS[b % len(NAME_LETTERS)] for b in drawn[:5])
+            pod.name = f"{owner.name}-{end}"
         self._holders.setdefault((namespace, pod.name), []).append(pod)
         return pod
 

@@ -86,8 +86,6 @@ class HttpServer:
         self.requests: list[RequestRecord] = []
         self.errors: list[Exception] = []
         """Mistakes of the server itself."""
-        self.busy = 0
-        """Requests that are being answered, streams excluded."""
         self._handle, self._date = handle, date
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -130,14 +128,10 @@ class HttpServer:
         if kind == "half-open" and not watch:
             await reader.read(1)
             raise _Ended
-        self.busy += 1
-        try:
-            if fault is not None and kind in ANSWERS:
-                answer = _failure(fault)
-            else:
-                answer = await self._handled(request)
-        finally:
-            self.busy -= 1
+        if fault is not None and kind in ANSWERS:
+            answer = _failure(fault)
+        else:
+            answer = await self._handled(request)
         record.status = answer.code
         if kind == "reset-after":
             record.status = 0

@@ -34,6 +34,18 @@ def key_of(value: Mapping[str, Any]) -> ObjectKey:
     return metadata.get("namespace") or "", metadata["name"]
 
 
+def owner_reference(owner: Json, *, controller: bool = False) -> Json:
+    """Return the reference to an owner that a foreground deletion keeps until its dependents go."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        **({"controller": True} if controller else {}),
+        "blockOwnerDeletion": True,
+    }
+
+
 def content(value: Mapping[str, Any]) -> Json:
     """Return an object without its version and the record of who wrote which field."""
     metadata = {
@@ -66,6 +78,12 @@ class ObjectStore:
         """Return the objects by namespace and name; of all namespaces by default."""
         found = self._objects.get(resource, {})
         return [found[key] for key in sorted(found) if not namespace or key[0] == namespace]
+
+    def selected(self, resource: ApiResource, selection: ObjectSelection) -> list[Json]:
+        """Return the selected objects by namespace and name."""
+        return [
+            each for each in self.every(resource, selection.namespace) if selection.matches(each)
+        ]
 
     def contents(self, namespace: str) -> list[tuple[ApiResource, Json]]:
         """Return everything in a namespace."""

@@ -40,6 +40,8 @@ class ApiResource:
         return "status" in self.subresources
 
 
+NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""The letters of which Kubernetes makes the ends of names."""
 _TABLE = """
 v1 Namespace namespaces - status,finalize
 v1 Pod pods ns status,binding,eviction,log

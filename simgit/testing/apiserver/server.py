@@ -16,9 +16,9 @@ from simgit.kube.embedded import NodeSpec, PodDelays, virtual_nodes
 from simgit.testing.apiserver.access import EVERYTHING, AccessRules
 from simgit.testing.apiserver.api import KubeApi
 from simgit.testing.apiserver.controllers import ControllerManager
-from simgit.testing.apiserver.engine import NEVER_MS, ServedCluster
+from simgit.testing.apiserver.engine import ServedCluster
 from simgit.testing.apiserver.faults import ApiFault, FaultPlan, fault_plan
-from simgit.testing.apiserver.http import HttpAnswer, HttpRequest, HttpServer, RequestRecord
+from simgit.testing.apiserver.http import HttpServer, RequestRecord
 from simgit.testing.apiserver.objects import Json, ObjectStore
 from simgit.testing.apiserver.resources import NAMESPACES, ApiResource
 from simgit.testing.apiserver.simkube import (
@@ -30,8 +30,6 @@ from simgit.testing.apiserver.statuses import not_found
 
 Result = TypeVar("Result")
 TOKEN = "test-token"
-_QUIET = 0.004
-"""Seconds without a request after which a clock of the mode ``skip`` goes on."""
 _NEWS = 0.01
 """Seconds that an event may take to a client before time passes; one that takes longer is late."""
 
@@ -39,9 +37,8 @@ _NEWS = 0.01
 class ApiServer:
     """A Kubernetes API server on 127.0.0.1 while the context lasts.
 
-    Its time is virtual: ``advance`` lets it pass (``time="virtual"``), or it follows the wall clock
-    (``"real"``), or it jumps to the next moment at which something is due whenever every client
-    only waits for a watch (``"skip"``).
+    Its time is virtual: ``advance`` lets it pass, or whoever waits by its ``clock``
+    (``time="virtual"``). Or it follows the wall clock (``"real"``).
 
     Attributes:
         url: where it listens.
@@ -59,7 +56,7 @@ class ApiServer:
         simkube: bool | SimKubeSettings = False,
         crds: Sequence[Mapping[str, Any]] | None = None,
         faults: Sequence[ApiFault] | FaultPlan = (),
-        time: Literal["virtual", "real", "skip"] = "virtual",
+        time: Literal["virtual", "real"] = "virtual",
         start: int | None = None,
         delays: PodDelays | None = None,
         seed: int = 0,
@@ -103,11 +100,10 @@ class ApiServer:
             rules={TOKEN: [EVERYTHING]} if rules is None else rules,
         )
         self._manager = ControllerManager(self._api, self._cluster)
-        self._http = HttpServer(self._handle, self._plan, lambda: self.now + self.skew)
+        self._http = HttpServer(self._api.handle, self._plan, lambda: self.now + self.skew)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="apiserver", daemon=True)
         self._port: Future[int] = Future()
-        self._last = 0.0
 
     def __enter__(self) -> Self:
         """Start to listen."""
@@ -238,10 +234,6 @@ class ApiServer:
     def _plan(self, number: int, method: str, path: str) -> ApiFault | None:
         return self._faults(number, method, path)
 
-    async def _handle(self, request: HttpRequest) -> HttpAnswer:
-        self._last = time.monotonic()
-        return await self._api.handle(request)
-
     def _call(self, call: Callable[[], Result]) -> Result:
         """Run a function in the server's thread."""
 
@@ -271,34 +263,22 @@ class ApiServer:
         if self._simkube is not None:
             SimKubeController(self._manager, self._simkube)
         server, port = await self._http.listen()
-        ticking = asyncio.ensure_future(self._tick())
+        ticking = [asyncio.ensure_future(self._tick())] if self._mode == "real" else []
         self._port.set_result(port)
         await self._end.wait()
-        ticking.cancel()
         server.close()
         await self._http.close()
-        await asyncio.gather(ticking, return_exceptions=True)
+        for task in ticking:
+            task.cancel()
+        await asyncio.gather(*ticking, return_exceptions=True)
 
     async def _tick(self) -> None:
-        """Let time pass by itself, unless it is virtual."""
+        """Let time pass by itself."""
         began, first = time.monotonic(), self._clock.now
-        while self._mode != "virtual":
-            if self._mode == "real":
-                await asyncio.sleep(0.02)
-                passed = int(1000 * (time.monotonic() - began)) + first - self._clock.now
-                self._manager.advance(max(0, passed))
-                continue
-            await asyncio.sleep(_QUIET)
-            due = self._clock.next_time()
-            idle = not self._http.busy and time.monotonic() - self._last > _QUIET
-            if (
-                idle
-                and self._api.watches
-                and due is not None
-                and due - self._clock.now < NEVER_MS / 2
-            ):
-                self._last = time.monotonic()
-                self._manager.advance(max(0, due - self._clock.now))
+        while True:
+            await asyncio.sleep(0.02)
+            passed = int(1000 * (time.monotonic() - began)) + first - self._clock.now
+            self._manager.advance(max(0, passed))
 
 
 class ServerClock:

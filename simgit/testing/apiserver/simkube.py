@@ -22,7 +22,7 @@ from simgit.kube.trace.edit import cut, parse_duration
 from simgit.kube.trace.files import read_trace_file
 from simgit.kube.trace.model import Event, Trace
 from simgit.testing.apiserver.controllers import ControllerManager
-from simgit.testing.apiserver.objects import Json, StoreChange
+from simgit.testing.apiserver.objects import Json, StoreChange, owner_reference
 from simgit.testing.apiserver.patches import FieldManager
 from simgit.testing.apiserver.resources import (
     DEPLOYMENTS,
@@ -118,7 +118,7 @@ class SimKubeController:
         if namespace:
             metadata["namespace"] = namespace
         if owner is not None:
-            metadata["ownerReferences"] = [_reference(owner)]
+            metadata["ownerReferences"] = [owner_reference(owner)]
         head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
         return self.manager.create(resource, {**head, **fields})
 
@@ -389,7 +389,7 @@ class _Driver:
             namespace = namespace_of(value)
             labels = {SIMULATION_LABEL: self.name, VIRTUAL_LABEL: "true"}
             self.controller.create(NAMESPACES, namespace, owner=root, labels=labels)
-            metadata = {**value["metadata"], "ownerReferences": [_reference(root)]}
+            metadata = {**value["metadata"], "ownerReferences": [owner_reference(root)]}
             wanted = {k: v for k, v in value.items() if k != "status"}
             manager = FieldManager(
                 "simkube", resource.api_version, self.api.now_text(), "", custom=resource.custom
@@ -475,16 +475,6 @@ def _lists(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _lists(item) for key, item in value.items()}
     return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _reference(owner: Json) -> Json:
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "blockOwnerDeletion": True,
-    }
 
 
 def simulation_crds(*, lifecycle: bool = True) -> list[Json]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,22 @@ def test_the_copy_is_that_of_the_server_in_the_end(loop: tuple[ApiServer, Api], 
     server.create(config("last"))
     assert watching.changes.wait_until(lambda: "last" in names(watching), PATIENCE)
     watching.close()
+
+
+def test_a_change_is_seen_at_once(loop: tuple[ApiServer, Api]) -> None:
+    """Prints the time from a write on the server to a waiting thread that has seen it (``-s``)."""
+    server, api = loop
+    changes, lags = Changes(api.clock), []
+    watching = Watching(api, MAPS, changes, labels=OURS)
+    for number in range(50):
+        start = time.monotonic()
+        server.create(config(f"m{number}"))
+        assert changes.wait_until(partial(watching.get, ("default", f"m{number}")), PATIENCE)
+        lags.append(1000 * (time.monotonic() - start))
+    watching.close()
+    assert all(watching.get(("default", f"m{number}")) for number in range(50))
+    low, middle, high = min(lags), sorted(lags)[25], max(lags)
+    print(f"seen after {low:.1f} to {high:.1f} ms, in the median {middle:.1f} ms")
 
 
 def test_threads_end_with_the_watch(loop: tuple[ApiServer, Api]) -> None:
