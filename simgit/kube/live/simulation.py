@@ -7,8 +7,6 @@ What the resource may and must have is read from the definition that is installe
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 import secrets
@@ -71,7 +69,6 @@ class SimulationSchema:
     """The fields of a Simulation as an installed definition has them."""
 
     spec: Mapping[str, Any]
-    digest: str
 
     @classmethod
     def of(cls, crd: Mapping[str, Any]) -> SimulationSchema:
@@ -83,10 +80,8 @@ class SimulationSchema:
                 f"the cluster's {CRD} has version {', '.join(served) or 'none'}, and simgit needs "
                 "v1: install SimKube 2.x"
             )
-        schema = lookup(served["v1"], ("schema", "openAPIV3Schema")) or {}
-        text = json.dumps(schema, sort_keys=True).encode()
-        spec = lookup(schema, ("properties", "spec")) or {}
-        return cls(spec, hashlib.sha256(text).hexdigest())
+        path = ("schema", "openAPIV3Schema", "properties", "spec")
+        return cls(lookup(served["v1"], path) or {})
 
     def required(self) -> list[str]:
         """Return what is required, as ``driver.image``."""
@@ -408,7 +403,7 @@ class SimkubeDriver:
 
     @contextmanager
     def _timed(self, doing: str) -> Iterator[None]:
-        """Give a block the time of a step; where it does not suffice, say what it went by with."""
+        """Give a block the time of a step; where it does not suffice, say what was awaited."""
         self._doing = doing
         end = self._api.clock.monotonic() + self._settings.timeout
         try:
@@ -440,20 +435,18 @@ class SimkubeDriver:
             )  # fmt: skip
         if self._facts.known:
             self._facts.check_nodes(virtual(self._api))
-        known = self._watched
         watched = self._watch(selection.namespace)
-        if watched is known:
-            watched.namespaces.refresh()
         namespaces = _namespaces(trace, simulation)
         self._await(lambda: self._taken(watched, namespaces))
         return self._schema, watched
 
     def _watch(self, namespace: str) -> _Watched:
-        """Return the copies, with the pods of a namespace."""
-        if self._watched is not None and self._watched.namespace != namespace:
-            self._unwatch()
-        if self._watched is None:
-            self._watched = _Watched.open(self._api, self._settings.namespace, namespace)
+        """Return the copies, with the pods of a namespace; that of the namespaces is fresh."""
+        if self._watched is not None and self._watched.namespace == namespace:
+            self._watched.namespaces.refresh()
+            return self._watched
+        self._unwatch()
+        self._watched = _Watched.open(self._api, self._settings.namespace, namespace)
         return self._watched
 
     def _unwatch(self) -> None:

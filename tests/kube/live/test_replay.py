@@ -92,6 +92,7 @@ def test_a_root_owns_all_that_is_created(tmp_path: Path) -> None:
             assert cluster.observe(WEB).counts() == (3, 0, 3)
         assert server.objects("simulationroots.simkube.io") == []
         assert driver.facts()["crds"].keys() == {"simulationroots"}
+        assert driver.facts().keys() == {"server", "nodes", "crds"}
 
 
 def test_nodes_that_change_between_two_replays_are_told_once(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from simgit.errors import AlreadyExists, ClusterError, InvalidInput, SimgitWarning
-from simgit.kube.embedded import PodDelays
+from simgit.kube.embedded import PodDelays, virtual_nodes
 from simgit.kube.live import api as api_module
 from simgit.kube.live.api import Api
 from simgit.kube.live.cleanup import Created
@@ -31,6 +31,7 @@ from simgit.testing.apiserver import (
     simulation_crds,
 )
 from simgit.testing.apiserver.controllers import ControllerManager
+from simgit.testing.apiserver.server import node_object
 from tests.support.paths import RECORDED
 from tests.support.served import connect, rights
 
@@ -291,6 +292,7 @@ def test_facts_name_versions_and_no_credentials(simkube: Bench) -> None:
     assert set(map(len, facts["crds"].values())) == {64}
     assert facts["crds"].keys() == {"simulations", "simulationroots"}
     assert facts["image"] == simkube.settings().image
+    assert facts.keys() == {"server", "nodes", "crds", "image"}
     assert TOKEN not in json.dumps(facts)
 
 
@@ -321,6 +323,34 @@ def slowly(found: Bench) -> Callable[[], None]:
 
     node = found.server.objects("nodes")[0]["metadata"]["name"]
     return act
+
+
+def test_nodes_that_change_between_two_replays_are_told_once(
+    simkube: Bench, recwarn: pytest.WarningsRecorder
+) -> None:
+    with simkube.driver() as driver:
+        assert len(driver.facts()["nodes"]) == 3
+        for count, told in ((3, 0), (4, 1), (4, 0)):
+            if count > len(simkube.server.objects("nodes")):
+                [spec] = virtual_nodes(1)
+                simkube.server.create(node_object(evolve(spec, name="another")))
+            recwarn.clear()
+            with driver.replay(TRACE, SIMULATION, WEB, label="main"):
+                found = [each for each in recwarn if "nodes are others now" in str(each.message)]
+            assert len(found) == told
+            assert len(driver.facts()["nodes"]) == count
+
+
+def test_watches_that_are_all_dead_are_noticed(simkube: Bench) -> None:
+    """Half-open: each was accepted, and tells nothing; lists find what happens."""
+    simkube.server.faults = [
+        ApiFault("half-open", match=lambda _, path: "watch=" in path, times=None)
+    ]
+    with simkube.driver() as driver:
+        for _ in range(2):
+            with driver.replay(TRACE, SIMULATION, WEB, label="main") as cluster:
+                assert cluster.observe(WEB).counts() == (0, 3, 3)
+    simkube.server.faults = []
 
 
 @pytest.mark.parametrize("slow", [False, True])
