@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from simgit.datasets.formats.base import Contents, ImportOnly, Source, SourceRun, state_columns
-from simgit.errors import InvalidInput, SimgitError
-from simgit.kube.trace.files import read_trace_file
+from simgit.errors import InvalidInput, NotFound, SimgitError
+from simgit.kube.trace.files import SUFFIX, SUFFIXES, read_trace_file, trace_paths
 from simgit.kube.trace.model import Trace
 from simgit.refs.names import more_names, usable_name
 
-_SUFFIXES: Final = (".sktrace", ".msgpack")
 _ARRAY: Final = 0x90
 """The first byte of version 1: an array of up to 15 parts."""
 
@@ -43,17 +42,15 @@ class Traces(ImportOnly):
 def _files(path: Path) -> list[Path]:
     """Return the trace that a path is, or those of a directory, each in one encoding."""
     if path.is_file():
-        return [path] if path.suffix in (*_SUFFIXES, ".json") else []
-    found = sorted(path.iterdir()) if path.is_dir() else []
-    plain = [each for each in found if each.is_file() and not each.is_symlink()]
-    binary = [each for each in plain if each.suffix in _SUFFIXES]
-    stems = {each.stem for each in binary}
-    texts = [each for each in plain if each.suffix == ".json" and each.stem not in stems]
-    return sorted(binary + [each for each in texts if _is_trace(each)])
+        return [path] if path.suffix in SUFFIXES else []
+    try:
+        return [each for each in trace_paths(path) if not each.is_symlink()]
+    except NotFound:
+        return []
 
 
 def _is_trace(path: Path) -> bool:
-    if path.suffix == ".sktrace":
+    if path.suffix == SUFFIX:
         return True
     with path.open("rb") as opened:
         head = opened.read(4096)

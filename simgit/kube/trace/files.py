@@ -87,7 +87,7 @@ def trace_paths(directory: Path) -> list[Path]:
     """
     if not directory.is_dir():
         raise NotFound(f"no such directory '{directory}'")
-    files = [path for path in directory.iterdir() if path.suffix in SUFFIXES]
+    files = [path for path in directory.iterdir() if path.suffix in SUFFIXES and path.is_file()]
     stems = {path.stem for path in files if path.suffix != JSON}
     found = [p for p in files if p.suffix != JSON or (p.stem not in stems and _is_json_trace(p))]
     if not found:

@@ -176,6 +176,7 @@ def test_a_directory_has_traces_of_every_encoding_each_once(tmp_path: Path) -> N
     for name in ("b.sktrace", "a.json", "c.msgpack", "b.json"):
         write_trace_file(str(tmp_path / name), trace)
     (tmp_path / "summary.json").write_text('{"episodes": 3}')
+    (tmp_path / "folder.json").mkdir()
     assert [path.name for path in trace_paths(tmp_path)] == ["a.json", "b.sktrace", "c.msgpack"]
     assert catalogue(str(tmp_path)) == dict.fromkeys("abc", trace)
     assert read_trace_file(str(tmp_path / "c.msgpack")) == trace
