@@ -31,7 +31,9 @@ from simgit.testing.apiserver import (
     simulation_crds,
 )
 from simgit.testing.apiserver.controllers import ControllerManager
+from simgit.testing.apiserver.resources import PODS
 from simgit.testing.apiserver.server import node_object
+from simgit.testing.apiserver.simkube import SimKubeController
 from tests.support.paths import RECORDED
 from tests.support.served import connect, rights
 
@@ -540,6 +542,32 @@ def test_one_that_begins_anew_again_and_again_is_given_up(tmp_path: Path) -> Non
         found.api.clock.after_sleep = retry  # type: ignore[attr-defined]
         assert "begins anew again and again (3 times)" in str(failure(found))
         assert found.left() == []
+
+
+def test_one_that_is_retried_while_its_driver_runs_goes_on(
+    simkube: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, other = SimKubeController.set_state, simkube.connect()
+
+    def set_state(self: SimKubeController, name: str, state: str, **more: Any) -> None:
+        """As if reconciling failed as long as there are pods."""
+        failing = state == "Running" and self.api.store.every(PODS, "virtual-default")
+        kept(self, name, "Retrying" if failing else state, **more)
+
+    def touch() -> None:
+        for each in simkube.server.objects("simulations.simkube.io"):
+            path = f"/apis/simkube.io/v1/simulations/{each['metadata']['name']}"
+            other.patch(path, {"metadata": {"annotations": {"at": str(simkube.server.now)}}})
+
+    monkeypatch.setattr(SimKubeController, "set_state", set_state)
+    simkube.api.clock.after_sleep = touch  # type: ignore[attr-defined]
+    with (
+        simkube.driver() as driver,
+        driver.replay(TRACE, SIMULATION, WEB, label="main") as cluster,
+    ):
+        assert cluster.observe(WEB).counts() == (0, 3, 3)
+        [found] = simkube.server.objects("simulations.simkube.io")
+        assert found["status"]["state"] == "Retrying"
 
 
 def test_one_that_somebody_deletes_is_said(simkube: Bench) -> None:
