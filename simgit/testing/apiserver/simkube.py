@@ -7,6 +7,7 @@ end, so that whoever wants to see pods looks before (``duration`` adds time).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -394,7 +395,7 @@ class _Driver:
             manager = FieldManager(
                 "simkube", resource.api_version, self.api.now_text(), "", custom=resource.custom
             )
-            plain = _lists({**wanted, "metadata": metadata})
+            plain = json.loads(json.dumps({**wanted, "metadata": metadata}))
             key = (namespace, metadata["name"])
             self.api.apply(resource, key, plain, manager)
         for manifest in event.deleted:
@@ -468,13 +469,6 @@ def _delays(parameters: Mapping[str, Any]) -> PodDelays:
         ready=parameters.get("podStartupDelay") or 0,
         ready_jitter=parameters.get("podStartupJitter"),
     )
-
-
-def _lists(value: Any) -> Any:
-    """Return plain data with lists, where a trace has tuples."""
-    if isinstance(value, Mapping):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def simulation_crds(*, lifecycle: bool = True) -> list[Json]:
