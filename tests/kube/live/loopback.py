@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simgit.kube.live.api import Api
+from simgit.kube.live.api import Api, ApiClock
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.nodes import create_nodes
 from simgit.kube.live.replay import ReplayDriver
@@ -47,11 +48,13 @@ def settings(**values: Any) -> LiveSettings:
 
 
 @contextmanager
-def loopback(folder: Path, *, nodes: int = 3, **options: Any) -> Iterator[tuple[ApiServer, Api]]:
-    """Start a server without a kubelet, with virtual nodes of ours."""
+def loopback(
+    folder: Path, *, nodes: int = 3, clock: ApiClock = time, **options: Any
+) -> Iterator[tuple[ApiServer, Api]]:
+    """Start a server without a kubelet, with virtual nodes of ours; ``clock`` is the client's."""
     with (
         ApiServer(**{"kwok": False, "time": "real", **options}) as server,
-        Api("loopback", kubeconfig=server.kubeconfig(folder / "kubeconfig")) as api,
+        Api("loopback", kubeconfig=server.kubeconfig(folder / "kubeconfig"), clock=clock) as api,
     ):
         create_nodes(api, nodes)
         yield server, api
