@@ -326,6 +326,34 @@ def test_cleanup_removes_what_the_users_sessions_left(
     assert names(server, "leases.coordination.k8s.io") == []
 
 
+def test_cleanup_says_what_it_only_forgets(run: Call, serve: Serve, directory: Path) -> None:
+    server = serve()
+    run("kube", "allow", "kind-sim")
+    theirs = {**ours("theirs"), "metadata": {"name": "theirs", "namespace": "default"}}
+    server.create(theirs, ours("mine"))
+    maps = "/api/v1/namespaces/default/configmaps"
+    notes = directory / "config" / "live-leftovers"
+
+    def note() -> None:
+        for name in ("theirs", "gone"):
+            Created(notes, server.url).note(f"{maps}/{name}")
+
+    told = [
+        f"forget {maps}/theirs: another's has this name", f"forget {maps}/gone: it does not exist",
+        f"remove {maps}/mine",
+    ]  # fmt: skip
+    note()
+    assert run("kube", "cleanup", "--all", "-n").lines == [f"would {each}" for each in told]
+    done = [each.replace("forget ", "forgot ").replace("remove ", "removed ") for each in told]
+    assert run("kube", "cleanup", "--all").lines == done
+    note()
+    assert run("kube", "cleanup", "--json").records == [
+        {"path": f"{maps}/theirs", "removed": False, "absent": "another's has this name"},
+        {"path": f"{maps}/gone", "removed": False, "absent": "it does not exist"},
+    ]
+    assert "theirs" in names(server, "configmaps") and not notes.exists()
+
+
 @pytest.mark.slow
 def test_cleanup_waits_for_no_session_that_lives(run: Call, serve: Serve) -> None:
     server = serve()

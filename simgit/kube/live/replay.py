@@ -221,6 +221,7 @@ class ReplayDriver:
         except BaseException:
             self._lease = None
             raise
+        self._created.read()  # others may have run since
         return None
 
     def _watch(self) -> Watching:

@@ -299,7 +299,10 @@ class SimkubeDriver:
             with self._timed("preparing the cluster"):
                 schema = self._prepare(trace, simulation)
             try:
-                with self._place.delivered(trace) as url, self._timed("creating the Simulation"):
+                with (
+                    self._place.delivered(trace, self._created) as url,
+                    self._timed("creating the Simulation"),
+                ):
                     hold = trace.seconds + math.ceil((timeout + SECONDS) * simulation.speed)
                     spec = schema.build(self._settings, simulation, url, hold)
                     manifest = simulation_manifest(name, run, spec, self._place.annotations())
@@ -334,6 +337,7 @@ class SimkubeDriver:
             lease = ClusterLease(self._api)
             lease.take()
             self._lease = lease
+            self._created.read()
         self._check_lease()
         if self._created.entries() and (left := remove(self._api, self._created)):
             raise ClusterError(

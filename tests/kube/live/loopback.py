@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,12 +48,13 @@ def settings(**values: Any) -> LiveSettings:
 
 @contextmanager
 def loopback(
-    folder: Path, *, nodes: int = 3, clock: ApiClock = time, **options: Any
+    folder: Path, *, nodes: int = 3, clock: ApiClock | None = None, **options: Any
 ) -> Iterator[tuple[ApiServer, Api]]:
     """Start a server without a kubelet, with virtual nodes of ours; ``clock`` is the client's."""
+    given = {} if clock is None else {"clock": clock}
     with (
         ApiServer(**{"kwok": False, "time": "real", **options}) as server,
-        Api("loopback", kubeconfig=server.kubeconfig(folder / "kubeconfig"), clock=clock) as api,
+        Api("loopback", kubeconfig=server.kubeconfig(folder / "kubeconfig"), **given) as api,
     ):
         create_nodes(api, nodes)
         yield server, api

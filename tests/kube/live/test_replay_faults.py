@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,10 @@ class Hasty:
     def sleep(self, seconds: float, /) -> None:
         """Wait for a tenth."""
         time.sleep(seconds / 10)
+
+    def wait(self, condition: threading.Condition, seconds: float, /) -> None:
+        """Wait for a notification, which nothing makes come sooner."""
+        condition.wait(seconds)
 
 
 served = partial(loopback, clock=Hasty())
