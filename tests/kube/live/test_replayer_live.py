@@ -134,6 +134,8 @@ def tallied(cluster: KubeCluster) -> Counter[Any]:
 
 
 @pytest.mark.filterwarnings("ignore:left on the cluster")
+# Python's ssl leaves a socket to the garbage collector that is reset before its handshake
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
 def test_a_server_that_is_killed_in_a_step(
     api: Api, control_plane: ControlPlane, tmp_path: Path
 ) -> None:
