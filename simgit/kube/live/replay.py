@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from simgit.errors import ClusterError, InvalidInput, SimgitError, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
-from simgit.kube.live.api import Api, Object
+from simgit.kube.live.api import Api, ApiError, Object
 from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
 from simgit.kube.live.cluster import (
     MAX_PODS,
@@ -106,6 +106,7 @@ class ReplayDriver:
         self._controller: StageController | None = None
         self._root_kind: bool | None = None
         self._facts: dict[str, Any] | None = None
+        self._doing = ""
         self.left: list[str] = []
         """What the last cleanup could not remove, each with the reason."""
 
@@ -137,8 +138,9 @@ class ReplayDriver:
         keep = False
         with terminable():
             try:
-                with self._api.within(self._settings.timeout):
+                with self._timed():
                     cluster = self._begin(trace, simulation, label_value(label))
+                    self._doing = "applying the trace's objects"
                     replay(trace, cluster, simulation)
                     self._settling(cluster, selection, simulation).wait()
                     self._hold_lease(anew=False)
@@ -182,12 +184,32 @@ class ReplayDriver:
                 "duration", value=seconds,
             )  # fmt: skip
 
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Give a block the time of a step; where that ends, say what it was waiting for."""
+        timeout = self._settings.timeout
+        end = self._api.clock.monotonic() + timeout
+        try:
+            with self._api.within(timeout):
+                yield
+        except ApiError as error:
+            if not error.timeout or self._api.clock.monotonic() < end:
+                raise
+            why = "" if str(error) == "no time is left" else f": {error}"
+            raise ClusterError(
+                f"timed out after {timeout:g} s (cluster.timeout) while {self._doing}{why}",
+                timeout=True,
+            ) from error
+
     def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
+        self._doing = "waiting for the lease of the cluster"
         self._hold_lease(anew=True)
+        self._doing = "removing what an earlier session left"
         if len(self._created.entries()) > len(
             self._kept
         ):  # of a replay that failed, or a killed one
             self._remove(min(CLEANUP_SECONDS, self._settings.timeout / 2))
+        self._doing = "listing what is on the cluster"
         pods = self._watch()
         controller = self._controller
         assert controller is not None
@@ -196,7 +218,9 @@ class ReplayDriver:
             lifetimes = RecordedLifetimes(trace, f"{simulation.prefix}-", simulation.speed)
         timing = ReplayTiming(simulation.delays, lifetimes)
         controller.play(pods, timing)
+        self._doing = "waiting for the virtual nodes"
         self._prepare_nodes(controller)
+        self._doing = "creating what owns the objects"
         return LiveCluster(
             self._api, self._created, run=label, session=self._session, prefix=simulation.prefix,
             namespaces=self._kept, pods=pods, root=self._root(label), most_pods=self._most_pods,

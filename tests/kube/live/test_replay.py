@@ -16,7 +16,7 @@ from simgit.kube.live.nodes import create_nodes, delete_nodes, virtual
 from simgit.kube.simulation import Simulation
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.spec_hash import pod_spec_hash
-from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiServer
+from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiFault, ApiServer
 from simgit.testing.apiserver.controllers import ControllerManager
 from tests.kube.live.loopback import (
     SIMULATION,
@@ -340,6 +340,45 @@ def test_pods_that_nobody_schedules_are_a_timeout(served: tuple[ApiServer, Api])
         counts(api, trace([what]), settings=settings(timeout=3))
     assert told.value.__dict__["timeout"]
     assert left_on(server) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "doing"),
+    [
+        ("/leases/simgit", "waiting for the lease of the cluster: http"),
+        ("/api/v1/pods?limit", "listing what is on the cluster: http"),
+        ("/api/v1/nodes?limit", "waiting for the virtual nodes: http"),
+        ("/deployments/web", "applying the trace's objects: http"),
+    ],
+)
+def test_what_took_the_time_of_a_step_is_said(
+    served: tuple[ApiServer, Api], where: str, doing: str
+) -> None:
+    server, api = served
+    with replayer(api, settings=settings(timeout=1)) as driver:
+        server.faults = [ApiFault("half-open", times=None, match=lambda _, path: where in path)]
+        with pytest.raises(ClusterError) as told:
+            driver.replay(trace([deployment()]), SIMULATION, WEB, label="main").__enter__()
+        server.faults = []
+    assert f"timed out after 1 s (cluster.timeout) while {doing}" in str(told.value)
+    assert told.value.__dict__["timeout"]
+    assert left_on(server) == []
+
+
+def test_a_lease_of_another_that_takes_all_the_time_is_said(
+    served: tuple[ApiServer, Api],
+) -> None:
+    server, api = served
+    server.create({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "simgit", "namespace": "default"},
+        "spec": {"holderIdentity": "other_7_ab", "leaseDurationSeconds": 30},
+    })  # fmt: skip
+    with pytest.raises(ClusterError) as told:
+        counts(api, trace([deployment()]), settings=settings(timeout=1))
+    assert str(told.value) == (
+        "timed out after 1 s (cluster.timeout) while waiting for the lease of the cluster"
+    )
 
 
 def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
