@@ -211,7 +211,30 @@ def test_kwok_that_does_not_run_is_found(
     monkeypatch.setattr("simgit.kube.live.preflight.PROBE_SECONDS", 0.0)
     assert "failed   KWOK: the pod is Pending still\n" in preflight(run, code=3).out
     monkeypatch.undo()
-    assert "virtual-simgit-preflight" not in names(server, "namespaces")
+    assert probes(server) == []
+
+
+def probes(server: ApiServer) -> list[str]:
+    """Return the namespaces of probes that are there."""
+    return [name for name in names(server, "namespaces") if name.startswith("virtual-simgit-")]
+
+
+def test_a_preflight_hurts_no_session_and_no_other_preflight(run: Call, serve: Serve) -> None:
+    from simgit.kube.live.api import Api
+    from simgit.kube.live.lease import ClusterLease
+
+    server = serve()
+    run("kube", "allow", "kind-sim")
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": "virtual-simgit-preflight", "labels": {RUN: "simgit-preflight"}}})  # fmt: skip
+    assert "KWOK: a pod became ready\n" in preflight(run, code=3).out  # one that was killed
+    assert probes(server) == ["virtual-simgit-preflight"]
+    with Api(kubeconfig="kubeconfig") as api, ClusterLease(api):
+        sent = len(server.requests)
+        found = preflight(run, code=3).out
+        writes = [f"{each.method} {each.path}" for each in server.requests[sent:]]
+    assert "warning  KWOK: not tried: simgit on " in found
+    assert not [each for each in writes if each.startswith("DELETE") or "/pods" in each]
 
 
 @pytest.mark.parametrize(
