@@ -176,8 +176,9 @@ def cleanup(
     """Remove what interrupted sessions left on a cluster.
 
     By default that is what your sessions noted; with --all it is every object with
-    the label simgit.io/run, except nodes ('simgit kube nodes delete'). While a session runs on
-    the cluster nothing is removed. Exits with 1 if something is left.
+    the label simgit.io/run, except nodes ('simgit kube nodes delete'). What does not exist any
+    more is only forgotten. While a session runs on the cluster nothing is removed. Exits with 1 if
+    something is left.
     """
     from simgit.kube.live.cleanup import look, remove
     from simgit.kube.live.lease import ClusterLease

@@ -23,7 +23,7 @@ from simgit.kube.live.api import Api, ApiError, Object
 from simgit.kube.simulation import SIMULATION_LABEL
 
 RUN: Final = "simgit.io/run"
-"""The label or annotation of what is ours; its value is the run, or who else created it."""
+"""The label or annotation of what is ours; its value names who created it, process or command."""
 SECONDS: Final = 60.0
 _PODS_SECONDS: Final = 2.0
 """How long pods that are being deleted are left to whoever plays their kubelet."""
