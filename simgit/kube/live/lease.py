@@ -55,7 +55,7 @@ class ClusterLease:
         kind = api.kind("coordination.k8s.io/v1", "Lease")
         self._collection, self._path = kind.path(NAMESPACE), kind.path(NAMESPACE, NAME)
         self._lease: Object | None = None
-        self._renewed = 0.0
+        self._renewed = self._told = 0.0  # by the monotonic clock, and by one that never stops
         self._lost: str | None = None
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -118,8 +118,8 @@ class ClusterLease:
 
     def _claim(self, found: Object | None) -> bool:
         """Write our name into the lease that was read; return False if it has changed since."""
-        began = self._api.clock.monotonic()
-        now = datetime.fromtimestamp(self._api.clock.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        began, told = self._api.clock.monotonic(), self._api.clock.time()
+        now = datetime.fromtimestamp(told, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         before: dict[str, Any] = (found or {}).get("spec") or {}
         again = before.get("holderIdentity") == self.holder
         spec = {
@@ -145,12 +145,14 @@ class ClusterLease:
             if error.status not in (404, 409):
                 raise
             return False
-        self._renewed = began
+        self._renewed, self._told = began, told
         return True
 
     def check(self) -> None:
         """Raise ClusterError if the lease is lost: somebody else may use the cluster."""
-        if self._lost is None and self._api.clock.monotonic() - self._renewed > self._seconds:
+        clock = self._api.clock
+        age = max(clock.monotonic() - self._renewed, clock.time() - self._told)
+        if self._lost is None and age > self._seconds:
             self.renew()  # this machine slept, or the thread did not run
         if self._lost is not None:
             raise ClusterError(f"the lease of the cluster is lost: {self._lost}")

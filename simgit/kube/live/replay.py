@@ -32,6 +32,7 @@ from simgit.kube.live.cluster import (
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.lease import SECONDS, ClusterLease
 from simgit.kube.live.nodes import (
+    LEASE_SECONDS,
     MAX_NODES,
     beat,
     condition,
@@ -143,6 +144,7 @@ class ReplayDriver:
                     self._doing = "applying the trace's objects"
                     replay(trace, cluster, simulation)
                     self._settling(cluster, selection, simulation).wait()
+                    self._check_nodes()
                     self._hold_lease(anew=False)
                 yield cluster
                 keep = cluster.owns_all
@@ -304,6 +306,16 @@ class ReplayDriver:
             if _sizes(self._facts["nodes"]) != _sizes(table):
                 self._facts = {**self._facts, "nodes": table}
                 warn("the virtual nodes are others now than those that were recorded with the run")
+
+    def _check_nodes(self) -> None:
+        """Raise ClusterError if nodes of ours may have counted as lost in this replay."""
+        assert self._controller is not None
+        seconds = self._controller.lapse()
+        if seconds > LEASE_SECONDS:
+            raise ClusterError(
+                f"the virtual nodes had no heartbeat for {seconds:.0f} s, as when this machine "
+                "sleeps: pods may have been placed as if they were lost"
+            )
 
     def _root(self, label: str) -> Object | None:
         """Create the SimulationRoot of a replay; None where the cluster has no such kind."""

@@ -185,6 +185,21 @@ def test_a_machine_that_slept_keeps_a_lease_that_nobody_took(server: ApiServer, 
         held.check()
 
 
+def test_a_lease_that_was_taken_while_the_machine_slept_is_lost(
+    server: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock of Linux stops meanwhile."""
+    held = lease(api)
+    held.take()
+    stopped = api.clock.monotonic()
+    monkeypatch.setattr(api.clock, "monotonic", lambda: stopped)
+    others(server)
+    server.advance(100)
+    with pytest.raises(ClusterError, match="lost: it was taken over by simgit on 'other'"):
+        held.check()
+    held.release()
+
+
 @pytest.mark.parametrize("kind", ["reset", "reset-after", "500", "429"])
 def test_a_renewal_that_fails_is_tried_again(server: ApiServer, api: Api, kind: str) -> None:
     with lease(api) as held:

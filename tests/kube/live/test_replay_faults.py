@@ -31,7 +31,7 @@ from tests.support.patience import PATIENCE
 
 STEP = trace([deployment(), deployment("other", replicas=1, cpu="17")])
 WATCH_ONLY = ("duplicate", "reorder", "gone", "closed", "cut", "empty-lines", "garbage")
-PAIRS = 190
+PAIRS = 120
 """Cases of two faults in one step."""
 PARTS = 6
 Case = tuple[ApiFault, ...]
