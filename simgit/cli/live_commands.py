@@ -261,11 +261,12 @@ def nodes_create(
 @command("nodes delete", example="simgit kube nodes delete --context kind-sim", at_op=False)
 @of_context
 def nodes_delete(app: App, context: str | None, as_json: bool) -> None:
-    """Delete the virtual nodes that simgit created on a cluster."""
+    """Delete the virtual nodes that simgit created on a cluster, while no session runs on it."""
+    from simgit.kube.live.lease import ClusterLease
     from simgit.kube.live.nodes import delete_nodes
 
     with _connected(context, write=True) as api, app.output() as out:
-        with api.within(60):
+        with ClusterLease(api), api.within(60):
             names = delete_nodes(api)
         _write_nodes(out, names, "deleted", as_json)
 

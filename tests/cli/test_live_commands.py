@@ -386,8 +386,10 @@ def test_cleanup_waits_for_no_session_that_lives(run: Call, serve: Serve) -> Non
     from simgit.kube.live.lease import ClusterLease
 
     with Api(kubeconfig="kubeconfig") as api, ClusterLease(api, renew=0.2):
-        assert "the cluster is in use by simgit on" in run("kube", "cleanup", "--all", code=128).err
+        for command in (("cleanup", "--all"), ("nodes", "delete")):
+            assert "the cluster is in use by simgit on" in run("kube", *command, code=128).err
     assert "busy" in names(server, "configmaps")
+    assert len(names(server, "nodes")) == 3
 
 
 @pytest.mark.slow
