@@ -20,9 +20,9 @@ def hook_options(function: F) -> F:
         click.option("--hook-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
                      help="Time limit of each hook in seconds (default 60)."),
         click.option("--post-hook", metavar="COMMAND",
-                     help="Program to run after the training, or each live simulation."),
+                     help="Program to run after the training, or after each live simulation."),
         click.option("--pre-hook", metavar="COMMAND",
-                     help="Program to run before; without a shell."),
+                     help="Program to run before it; without a shell."),
     ):  # fmt: skip
         function = option(function)
     return function

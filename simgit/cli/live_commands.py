@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -176,52 +176,60 @@ def cleanup(
     """Remove what interrupted sessions left on a cluster.
 
     By default that is what your sessions noted; with --all it is every object with
-    the label simgit.io/run, except nodes ('simgit kube nodes delete'). While a session runs on
-    the cluster nothing is removed. Exits with 1 if something is left.
+    the label simgit.io/run, except nodes ('simgit kube nodes delete'). What does not exist any
+    more is only forgotten. While a session runs on the cluster nothing is removed. Exits with 1 if
+    something is left.
     """
-    from simgit.kube.live.cleanup import Created, leftovers, remove
+    from simgit.kube.live.cleanup import look, remove
     from simgit.kube.live.lease import ClusterLease
-    from simgit.repository import live_clusters
 
-    with _connected(context, write=not dry_run) as api, app.output() as out:
-        if every:
-            created = Created(None, api.url)
-            for row in leftovers(api):
-                if row["kind"] not in ("Node", "Lease"):
-                    created.note(row["path"], row["uid"])
-        else:
-            created = Created(live_clusters.leftovers(), api.url)
-        paths = [entry["path"] for entry in created.entries()]
+    with _connected(context, write=not dry_run) as api, app.output() as out, ExitStack() as held:
+        noted = _noted(api, every)
+        if not dry_run and any(each.entries() for each in noted):
+            held.enter_context(ClusterLease(api))
+            noted = _noted(api, every)  # as it is when no other session runs
+        entries = [entry for each in noted for entry in each.entries()]
         left: list[str] = []
-        if paths and not dry_run:
-            with ClusterLease(api):
-                left = remove(api, created, force=force)
-        _write_cleanup(out, created, paths, left, dry_run=dry_run, as_json=as_json)
+        absent: dict[str, str] = {}
+        if dry_run:
+            looks = {entry["path"]: look(api, entry)[1] for entry in entries}
+            absent = {path: why for path, why in looks.items() if why is not None}
+        else:
+            for each in noted:
+                left += remove(api, each, force=force)
+                absent |= each.absent
+        still = {entry["path"] for each in noted for entry in each.entries()}
+        for path in (entry["path"] for entry in entries):
+            why, stays = absent.get(path), path in still
+            if as_json:
+                reason = {} if why is None else {"absent": why}
+                out.json({"path": path, "removed": not stays and why is None, **reason})
+            elif why is not None:
+                out.line(f"{'would forget' if dry_run else 'forgot'} {clean(path)}: {why}")
+            elif dry_run or not stays:
+                out.line(f"{'would remove' if dry_run else 'removed'} {clean(path)}")
+        if not as_json:
+            for told in left:
+                out.line(out.paint(f"left {clean(told)}", "bad"))
+            if not entries:
+                out.line("nothing to remove")
     if left:
         click.get_current_context().exit(1)
 
 
-def _write_cleanup(
-    out: Output,
-    created: Created,
-    paths: list[str],
-    left: list[str],
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    still = {entry["path"] for entry in created.entries()}
-    if as_json:
-        for path in paths:
-            out.json({"path": path, "removed": path not in still})
-        return
-    for path in paths:
-        if dry_run or path not in still:
-            out.line(f"{'would remove' if dry_run else 'removed'} {clean(path)}")
-    for told in left:
-        out.line(out.paint(f"left {clean(told)}", "bad"))
-    if not paths:
-        out.line("nothing to remove")
+def _noted(api: Api, every: bool) -> list[Created]:
+    """Return what the user's sessions noted, and if asked for what else has our label."""
+    from simgit.kube.live.cleanup import Created, leftovers
+    from simgit.repository import live_clusters
+
+    found = [Created(live_clusters.leftovers(), api.url)]
+    if every:
+        found.append(Created(None, api.url))
+        noted = {entry["path"] for entry in found[0].entries()}
+        for row in leftovers(api):
+            if row["kind"] not in ("Node", "Lease") and row["path"] not in noted:
+                found[1].note(row["path"], row["uid"])
+    return found
 
 
 @command("nodes create", example="""\
@@ -253,11 +261,12 @@ def nodes_create(
 @command("nodes delete", example="simgit kube nodes delete --context kind-sim", at_op=False)
 @of_context
 def nodes_delete(app: App, context: str | None, as_json: bool) -> None:
-    """Delete the virtual nodes that simgit created on a cluster."""
+    """Delete the virtual nodes that simgit created on a cluster, while no session runs on it."""
+    from simgit.kube.live.lease import ClusterLease
     from simgit.kube.live.nodes import delete_nodes
 
     with _connected(context, write=True) as api, app.output() as out:
-        with api.within(60):
+        with ClusterLease(api), api.within(60):
             names = delete_nodes(api)
         _write_nodes(out, names, "deleted", as_json)
 

@@ -182,7 +182,7 @@ def qualified(given: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any
     for key in given:
         if _is_fixed(key, config):
             is_sb3 = str((config.get("agent") or {}).get("name")).startswith("sb3:")
-            way = "'simgit train'" if is_sb3 else "'simgit train --load RUN --trace FILE'"
+            way = "'simgit train'" if is_sb3 else f"'simgit train --load RUN {_option(key)}'"
             raise InvalidInput(
                 f"cannot set '{key}': a run keeps its environment and the agent it began with; "
                 f"{way} begins another" + ("" if is_sb3 else " with its agent"),
@@ -203,6 +203,17 @@ def _is_fixed(key: str, config: Mapping[str, Any]) -> bool:
         return True
     own = any(key in (config.get(section) or {}) for section in ("agent", "training"))
     return key == "load" or (not own and key in (config.get("environment") or {}))
+
+
+def _option(key: str) -> str:
+    """Return the option of ``simgit train`` that gives an environment another value."""
+    from simgit.cli.option_table import OPTIONS
+
+    name = key.removeprefix("environment.").partition(".")[0]
+    if name in ("trace", "environment", "id", "training", "load"):
+        return "--trace FILE"
+    option = f"--{name.replace('_', '-')}"
+    return f"{option} …" if option in OPTIONS["train"] else f"--env-set {name}=…"
 
 
 class _Names(click.ParamType):  # type: ignore[type-arg]

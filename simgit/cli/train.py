@@ -150,7 +150,6 @@ def train(
         raise click.UsageError("--transfer needs --load RUN|FILE")
     hooks = hooks_of(given)
     where, arguments = environment(app, given)
-    arguments = with_context(arguments)
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {key.removeprefix("agent."): value for key, value in settings(pairs).items()}
     of_sb3 = {"load": loaded, "episodes": episodes, "trials": trials, "out": out, "save": save}
@@ -158,18 +157,22 @@ def train(
         if resume:
             _check_kept(arguments, chosen, agent, seed)
         name = run or newest_training(repo) if resume else ""
-        former = name if resume else (loaded or "").partition("@")[0]
-        known = repo.config(former).get("environment") if former in repo.runs else None
-        if {**(known or {}), **arguments}.get("cluster"):
+        sb3 = (agent or "").startswith(PREFIX) or (resume and is_sb3(repo, name))
+        check_options(of_sb3 if sb3 else {}, steps, sb3=sb3)
+        source = None if loaded is None else _source(app, repo, loaded, agent)
+        if resume:
+            about = dict(repo.config(name).get("environment") or {})
+        else:
+            where, arguments, about = _environment_of(repo, where, arguments, source)
+        if about.get("cluster"):
             from simgit.kube.live import opened
 
             around.enter_context(opened.hooked(hooks))
         else:
             around.enter_context(hooks.around())
-        if (agent or "").startswith(PREFIX) or (resume and is_sb3(repo, name)):
+        if sb3:
             from simgit.cli import train_sb3
 
-            check_options(of_sb3, steps, sb3=True)
             if resume:
                 begun = train_sb3.resume(repo, name, steps)
             else:
@@ -185,15 +188,12 @@ def train(
                 )
             train_sb3.go(app, begun, curve, as_json)
             return
-        check_options({}, steps, sb3=False)
         if resume:
             training = _resume(repo, name, episodes)
         else:
             times = {"episodes": episodes, "seed": seed, "checkpoint": checkpoint, "trials": trials}
-            source = None if loaded is None else _source(app, repo, loaded, agent)
-            training = _begin(
-                repo, where, arguments, run, agent or "dqn", chosen, times, source, transfer
-            )
+            made = (where, arguments, about)
+            training = _begin(repo, made, run, agent or "dqn", chosen, times, source, transfer)
             if source is not None and not as_json:
                 say(_whence(repo, source, transfer))
         with app.output() as output:
@@ -229,8 +229,7 @@ def _check_files(app: App, curve: str | None, out: str | None, save: str | None)
 
 def _begin(
     repo: Repository,
-    where: str,
-    arguments: dict[str, Any],
+    environment: tuple[str, dict[str, Any], dict[str, Any]],
     run: str | None,
     agent: str,
     chosen: dict[str, Any],
@@ -241,14 +240,10 @@ def _begin(
     from simgit.training import Config
     from simgit.training import train as begin
 
-    label = _label(where, arguments)
-    shown = {key: value for key, value in arguments.items() if key != "trace"}
-    about = {"id": where, **({"trace": label} if "trace" in arguments else {}), **shown}
+    where, arguments, about = environment
+    label = str(about.get("trace") or _label(where, arguments))
     if source is not None:
         agent, chosen = source.kind, source.settings(chosen)
-        if where == SIMKUBE:
-            where, arguments, about = _environment_of(repo, source, arguments, about)
-            label = str(about.get("trace") or _label(where, arguments))
     if "cluster" in arguments and given["trials"] is None:
         given["trials"] = 0  # each is whole episodes more on the live cluster
     times = {name: value for name, value in given.items() if value is not None}
@@ -282,17 +277,23 @@ def _whence(repo: Repository, source: AgentSource, transfer: bool) -> str:
 
 
 def _environment_of(
-    repo: Repository, source: AgentSource, changes: dict[str, Any], shown: dict[str, Any]
+    repo: Repository, where: str, changes: dict[str, Any], source: AgentSource | None
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return id, arguments and description of a loaded agent's environment, as changed."""
+    """Return id, arguments and description of the environment: a loaded agent's, as changed."""
     from simgit.training.evaluation import environment_of
 
-    if source.state is None:
-        return SIMKUBE, changes, shown
-    where, arguments = environment_of(repo, str(source.state), changes, Asker(repo))
-    run = repo.state(source.name).run
-    before = dict(repo.config(run).get("environment") or {}) if run is not None else {}
-    return where, arguments, {**before, **shown, "id": where}
+    arguments, before = changes, {}
+    shown = {key: value for key, value in changes.items() if key not in ("trace", "cluster")}
+    if "trace" in changes:
+        shown = {"trace": _label(where, changes), **shown}
+    if where == SIMKUBE and source is not None and source.state is not None:
+        where, arguments = environment_of(repo, str(source.state), changes, Asker(repo))
+        run = repo.state(source.name).run
+        before = dict(repo.config(run).get("environment") or {}) if run is not None else {}
+        before.pop("cluster", None)
+    arguments = with_context(arguments)  # after those recorded, which have a context
+    cluster = {"cluster": arguments["cluster"]} if "cluster" in arguments else {}
+    return where, arguments, {**before, "id": where, **shown, **cluster}
 
 
 def _resume(repo: Repository, run: str, episodes: int | None) -> Training:

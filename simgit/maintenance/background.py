@@ -27,6 +27,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.header import Header, decode_header, segment_key
 from simgit.odb.segments.index import ARRAYS, STATES
 from simgit.odb.segments.join import join_segments, pack_loose
+from simgit.process import now
 from simgit.refs.oplog.journal import expire
 from simgit.refs.oplog.log import OperationLog
 from simgit.refs.reflog_expiry import expire_log, logged_refs, old_entries
@@ -34,7 +35,6 @@ from simgit.refs.refs import Refs
 from simgit.refs.settings import GC_AUTO, GC_REFLOG, get_setting
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
-from simgit.storage.process import now
 
 AT_CLOSE: Final = 0.5
 """Seconds that a collection has to finish in when the repository is closed."""

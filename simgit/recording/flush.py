@@ -35,6 +35,7 @@ from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.trees import Data, plan
+from simgit.process import now, this_writer
 from simgit.recording.finalize import abandon, finish, watch
 from simgit.recording.states import pending_tip, prepare, store
 from simgit.refs.attachments import attach_data, attachable, check_attachment
@@ -44,7 +45,6 @@ from simgit.refs.refs import Refs
 from simgit.storage.base import WriteTxn
 from simgit.storage.failpoints import fail_point
 from simgit.storage.interrupts import interrupts_held_back
-from simgit.storage.process import now, this_writer
 
 _SHORTEST: Final = 0.01
 """The shortest time in seconds between two flushes by the clock."""

@@ -18,8 +18,8 @@ from simgit.objects.simplify import Simplified, Simplifier, stored_forms
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.batch import StateBatch, Tip, new_batch
+from simgit.process import now
 from simgit.storage.base import WriteTxn
-from simgit.storage.process import now
 
 MIN_WINDOW: Final = 16
 """States that are packed at once at least, however often the schema changes."""

@@ -13,7 +13,7 @@ from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.location import LIMIT, Location
 from simgit.odb.segments.batch import Tip
-from simgit.storage.process import is_alive
+from simgit.process import is_alive
 
 Types = Mapping[str, tuple[type, ...]]
 INT: Final = (int,)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from simgit.errors import AlreadyExists, Conflict, IntegrityError, NotFound, did_you_mean
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import Oid
+from simgit.process import now
 from simgit.refs.names import HEAD, RUNS, TAGS, check_ref_name, fold
 from simgit.refs.records import (
     LogEntry,
@@ -29,7 +30,6 @@ from simgit.refs.records import (
 )
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
-from simgit.storage.process import now
 
 _COMPARED: Final = 1000
 """The most names of runs, and of tags, among which a hint at the right one is looked for."""

@@ -21,10 +21,10 @@ from simgit.odb import ancestry
 from simgit.odb.clock import last_until
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
+from simgit.process import now
 from simgit.refs.names import HEAD, RUNS, TAGS
 from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn
-from simgit.storage.process import now
 
 MIN_PREFIX: Final = 4
 """The fewest digits of an abbreviated oid, as in git."""

@@ -19,13 +19,13 @@ from simgit.odb.ancestry import is_ancestor
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
+from simgit.process import now, this_writer
 from simgit.refs import run_config
 from simgit.refs.names import COUNTER, RUNS, TAGS, more_names
 from simgit.refs.records import STATUSES, RunRef, moved
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
-from simgit.storage.process import now, this_writer
 
 _VERDICT: Final = "verdict"
 HOOKS: Final = "simulator"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.segments.times import time_of
+from simgit.process import now
 from simgit.refs.names import HEAD, expanded, is_pattern
-from simgit.storage.process import now
 
 if TYPE_CHECKING:
     from simgit.history.log import EpisodeLine, LogLine, LogSelection

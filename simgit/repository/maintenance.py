@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from simgit.errors import InvalidInput, SimgitError
+from simgit.process import now
 from simgit.refs.names import expanded
-from simgit.storage.process import now
 
 if TYPE_CHECKING:
     from simgit.maintenance.background import BackgroundMaintenance

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simgit.errors import Conflict, InvalidInput, warn
 from simgit.objects.oid import Oid
+from simgit.process import this_writer
 from simgit.recording.finalize import settle
 from simgit.recording.flush import FlushPolicy, RunWriter
 from simgit.recording.recorder import RunRecorder
@@ -17,7 +18,6 @@ from simgit.recording.vector_recorder import LaneRecorder
 from simgit.refs.names import HEAD
 from simgit.refs.records import RunRef, moved
 from simgit.repository.worktree.files import store_files
-from simgit.storage.process import this_writer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
 from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
+from simgit.process import now
 from simgit.refs.names import HEAD, RUNS, TAGS
 from simgit.refs.records import LogEntry, TagRef
 from simgit.storage.base import make_room
-from simgit.storage.process import now
 
 if TYPE_CHECKING:
     from simgit.repository.store import Store

@@ -14,6 +14,7 @@ from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
+from simgit.process import now
 from simgit.refs.names import HEAD
 from simgit.refs.revision import file_of
 from simgit.repository.history import History
@@ -23,7 +24,6 @@ from simgit.repository.runs import RunEditor, RunsView
 from simgit.repository.store import Store
 from simgit.repository.worktree.checkout import Checkout
 from simgit.storage.directory import find_repository
-from simgit.storage.process import now
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from simgit import Repository
 from simgit.kube.live import opened, replay
@@ -143,6 +144,43 @@ def test_a_strangers_repository_applies_nothing_to_a_live_cluster(
     own = ("--trace", "cpu-slight", "--max-steps", 1)
     if not recorded:
         assert repo("evaluate", "main", "--no-record", *own, *LIVE).code == 0
+
+
+@pytest.mark.slow
+def test_a_loaded_agents_training_is_on_the_cluster_that_was_asked_for_or_recorded(
+    repo: Call, server: ApiServer, directory: Path
+) -> None:
+    """Hooks run around each simulation of a live one, else around the training."""
+    repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "main", "--save", "agent")
+    newest = repo("log", "--json", "main").records[0]["oid"][:12]
+    config = yaml.safe_load((directory / "kubeconfig").read_text())
+    for key in ("contexts", "clusters"):
+        config[key].append({**config[key][0], "name": "other"})
+    config["contexts"][1]["context"] = {**config["contexts"][0]["context"], "cluster": "other"}
+    config["clusters"][1]["cluster"] = {"server": "http://127.0.0.1:9"}
+    config["current-context"] = "other"  # the run has recorded which it was
+    (directory / "kubeconfig").write_text(yaml.safe_dump(config))
+    log = directory / "log"
+    words = ("train", "--episodes", 1, "--max-steps", 2, "--curve", "d.svg")
+    words += ("--pre-hook", f"sh -c 'echo $SIMGIT_STEP >> {log}'")
+    here = ("--trace", "cpu-slight", *LIVE, "--context", "loopback")
+    for number, (given, live) in enumerate([
+        (("--load", "main"), True),
+        (("--load", "main", *LIVE), True),
+        (("--load", newest), True),
+        (("--load", "main~0"), True),
+        (("--load", "main", "--cluster", "embedded"), False),
+        (("--load", "agent", *here), True),
+        (("--load", "agent", "--trace", "cpu-slight"), False),
+    ]):  # fmt: skip
+        log.unlink(missing_ok=True)
+        sent = len(server.requests)
+        repo(*words, *given, "--run", f"run{number}")
+        assert log.read_text().split() == (["0", "1", "2"] if live else []), given
+        assert len(log.read_text().splitlines()) == (3 if live else 1), given
+        assert (len(server.requests) > sent) == live, given
+        known = repo("config", f"run{number}", "--json").json["environment"]
+        assert ("cluster" in known) == live, given
 
 
 def test_a_comparison_names_the_workload_that_differs(repo: Call, server: ApiServer) -> None:

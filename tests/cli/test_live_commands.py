@@ -211,7 +211,30 @@ def test_kwok_that_does_not_run_is_found(
     monkeypatch.setattr("simgit.kube.live.preflight.PROBE_SECONDS", 0.0)
     assert "failed   KWOK: the pod is Pending still\n" in preflight(run, code=3).out
     monkeypatch.undo()
-    assert "virtual-simgit-preflight" not in names(server, "namespaces")
+    assert probes(server) == []
+
+
+def probes(server: ApiServer) -> list[str]:
+    """Return the namespaces of probes that are there."""
+    return [name for name in names(server, "namespaces") if name.startswith("virtual-simgit-")]
+
+
+def test_a_preflight_hurts_no_session_and_no_other_preflight(run: Call, serve: Serve) -> None:
+    from simgit.kube.live.api import Api
+    from simgit.kube.live.lease import ClusterLease
+
+    server = serve()
+    run("kube", "allow", "kind-sim")
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": "virtual-simgit-preflight", "labels": {RUN: "simgit-preflight"}}})  # fmt: skip
+    assert "KWOK: a pod became ready\n" in preflight(run, code=3).out  # one that was killed
+    assert probes(server) == ["virtual-simgit-preflight"]
+    with Api(kubeconfig="kubeconfig") as api, ClusterLease(api):
+        sent = len(server.requests)
+        found = preflight(run, code=3).out
+        writes = [f"{each.method} {each.path}" for each in server.requests[sent:]]
+    assert "warning  KWOK: not tried: simgit on " in found
+    assert not [each for each in writes if each.startswith("DELETE") or "/pods" in each]
 
 
 @pytest.mark.parametrize(
@@ -326,6 +349,34 @@ def test_cleanup_removes_what_the_users_sessions_left(
     assert names(server, "leases.coordination.k8s.io") == []
 
 
+def test_cleanup_says_what_it_only_forgets(run: Call, serve: Serve, directory: Path) -> None:
+    server = serve()
+    run("kube", "allow", "kind-sim")
+    theirs = {**ours("theirs"), "metadata": {"name": "theirs", "namespace": "default"}}
+    server.create(theirs, ours("mine"))
+    maps = "/api/v1/namespaces/default/configmaps"
+    notes = directory / "config" / "live-leftovers"
+
+    def note() -> None:
+        for name in ("theirs", "gone"):
+            Created(notes, server.url).note(f"{maps}/{name}")
+
+    told = [
+        f"forget {maps}/theirs: another's has this name", f"forget {maps}/gone: it does not exist",
+        f"remove {maps}/mine",
+    ]  # fmt: skip
+    note()
+    assert run("kube", "cleanup", "--all", "-n").lines == [f"would {each}" for each in told]
+    done = [each.replace("forget ", "forgot ").replace("remove ", "removed ") for each in told]
+    assert run("kube", "cleanup", "--all").lines == done
+    note()
+    assert run("kube", "cleanup", "--json").records == [
+        {"path": f"{maps}/theirs", "removed": False, "absent": "another's has this name"},
+        {"path": f"{maps}/gone", "removed": False, "absent": "it does not exist"},
+    ]
+    assert "theirs" in names(server, "configmaps") and not notes.exists()
+
+
 @pytest.mark.slow
 def test_cleanup_waits_for_no_session_that_lives(run: Call, serve: Serve) -> None:
     server = serve()
@@ -335,8 +386,10 @@ def test_cleanup_waits_for_no_session_that_lives(run: Call, serve: Serve) -> Non
     from simgit.kube.live.lease import ClusterLease
 
     with Api(kubeconfig="kubeconfig") as api, ClusterLease(api, renew=0.2):
-        assert "the cluster is in use by simgit on" in run("kube", "cleanup", "--all", code=128).err
+        for command in (("cleanup", "--all"), ("nodes", "delete")):
+            assert "the cluster is in use by simgit on" in run("kube", *command, code=128).err
     assert "busy" in names(server, "configmaps")
+    assert len(names(server, "nodes")) == 3
 
 
 @pytest.mark.slow

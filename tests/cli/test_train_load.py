@@ -101,14 +101,30 @@ def test_hooks_run_before_and_after_a_training_and_no_shell_expands_them(
     assert {"$HOME", "a*b", "after"} <= {each.name for each in directory.iterdir()}
 
 
+def test_a_loaded_agents_training_may_have_other_nodes(repo: Call) -> None:
+    repo("train", "--load", "a", "--nodes", "2", "--episodes", 1, "--run", "b")
+    assert len(repo("kube", "nodes", "b@1", "--json").records) == 2
+    known = [repo("config", run, "--json").json["environment"] for run in "ab"]
+    assert known[1] == {**known[0], "nodes": 2}
+
+
 @pytest.mark.parametrize(
-    "pair", ["environment.trace=x", "environment.target=9", "target=9", "training.load.from=b"]
-)
-def test_a_branch_with_another_environment_is_refused_at_once(repo: Call, pair: str) -> None:
+    ("pair", "option"),
+    [
+        ("environment.trace=x", "--trace FILE"), ("environment.target=9", "--target …"),
+        ("target=9", "--target …"), ("training.load.from=b", "--trace FILE"),
+        ("environment.nodes=5", "--nodes …"), ("environment.max_steps=5", "--max-steps …"),
+        ("environment.cluster.speed=5", "--cluster …"),
+        ("environment.faults.slow=5", "--env-set faults=…"),
+    ],
+)  # fmt: skip
+def test_a_branch_with_another_environment_is_refused_at_once(
+    repo: Call, pair: str, option: str
+) -> None:
     for words in (("branch", "b", "a", "--set", pair), ("config", "a", pair)):
         found = repo(*words, code=128)
         assert f"cannot set '{pair.partition('=')[0]}'" in found.err
-        assert "simgit train --load RUN --trace FILE" in found.err
+        assert f"simgit train --load RUN {option}' begins another" in found.err
     assert "b" not in [each["name"] for each in repo("run", "list", "--json").records]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from simgit import Conflict, InvalidInput, Repository, SimgitWarning
-from simgit.storage.process import this_writer
+from simgit.process import this_writer
 from tests.support.patience import PATIENCE
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Repository
+from simgit.process import is_alive, this_writer
 from simgit.refs.names import check_name, check_ref_name, fold
-from simgit.storage.process import is_alive, this_writer
 
 
 @pytest.fixture

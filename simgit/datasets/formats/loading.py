@@ -28,6 +28,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.batch import Tip, new_batch
 from simgit.odb.unreachable import note_states_in_flight
+from simgit.process import now
 from simgit.recording.flush import coerce_data
 from simgit.recording.states import prepare, store
 from simgit.refs import run_config
@@ -39,7 +40,6 @@ from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
 from simgit.remotes.bundle.objects import bind, check_links
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
-from simgit.storage.process import now
 
 SOURCE_KEY: Final = "imported_from"
 """The entry of a run's metadata that names the file that it came from."""

@@ -33,10 +33,10 @@ from simgit.gym.spec.spec import compare_spaces
 from simgit.history.state import State
 from simgit.objects.kinds import Spec
 from simgit.objects.simplify import Simplifier
+from simgit.process import machine
 from simgit.recording.finalize import abandon, is_crashing, settle
 from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
-from simgit.storage.process import machine
 
 SESSION: Final = "session"
 """The attachment that marks the first state of a new environment.

@@ -2,7 +2,7 @@
 
 Ours is what has the label or annotation ``simgit.io/run``, and what SimKube made for a Simulation
 of ours. Nothing else is ever deleted, and no object but the one that was looked at: a deletion
-names its uid.
+names its uid. Files that were put where a cluster reads them are kept beside them, as ``file://``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from simgit.kube.live.api import Api, ApiError, Object
 from simgit.kube.simulation import SIMULATION_LABEL
 
 RUN: Final = "simgit.io/run"
-"""The label or annotation of what is ours; its value is the run, or who else created it."""
+"""The label or annotation of what is ours; its value names who created it, process or command."""
 SECONDS: Final = 60.0
 _PODS_SECONDS: Final = 2.0
 """How long pods that are being deleted are left to whoever plays their kubelet."""
+_FILE: Final = "file://"
+_TRACE: Final = re.compile(r"simgit-[0-9a-f]{32}\.sktrace")
 _NAME: Final = re.compile(r"simgit-[a-z0-9]{1,8}-\d+-[a-z0-9]{4}")
 _ORDER: Final = (
     "simulations", "mutatingwebhookconfigurations", "jobs", "simulationroots", "", "configmaps",
@@ -46,7 +48,10 @@ _KINDS: Final = (
 
 
 class Noted(TypedDict):
-    """An object that a session created, or was about to; ``run`` is what its label must say."""
+    """An object that a session created, or was about to; ``run`` is what its label must say.
+
+    ``path`` is the API server's, or the URL of a file here.
+    """
 
     server: str
     path: str
@@ -82,10 +87,15 @@ class Created:
         """
         self.file = file
         self.server = server
+        self.absent: dict[str, str] = {}
+        """What ``remove`` found that nothing had to be removed of: path -> why."""
         self._entries: dict[str, Noted] = {}
-        if file is not None:
-            with suppress(FileNotFoundError):
-                self._entries = {each["path"]: each for each in _read(file) if self._here(each)}
+        self.read()
+
+    def read(self) -> None:
+        """Read the file anew, as when other sessions are known to have ended."""
+        if self.file is not None:
+            self._entries = {e["path"]: e for e in _read(self.file) if self._here(e)}
 
     def note(self, path: str, uid: str | None = None, *, run: str | None = None) -> None:
         """Note an object: before its creation is sent, and again when its uid is known.
@@ -126,8 +136,12 @@ class Created:
 
 
 def _read(file: Path) -> list[Noted]:
-    found = []
-    for line in file.read_text("utf-8", "replace").splitlines():
+    found: list[Noted] = []
+    try:
+        text = file.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return found
+    for line in text.splitlines():
         with suppress(ValueError, KeyError, TypeError):  # a damaged line is of no use to anybody
             raw = json.loads(line)
             server, path, uid = raw["server"], raw["path"], raw["uid"]
@@ -238,7 +252,8 @@ def remove(
 ) -> list[str]:
     """Delete what was created and wait for its end; return what is left, each with the reason.
 
-    What does not exist any more, or is not ours, is forgotten; what is left stays in the file.
+    What does not exist any more, or is not ours, is forgotten (``created.absent``); what is left
+    stays in the file.
     No error is raised: cleaning up must not hide why it became necessary.
 
     Args:
@@ -258,14 +273,14 @@ def remove(
             for entry in ranks[number]:
                 path = entry["path"]
                 try:
-                    uid = _delete(api, entry)
-                except ApiError as error:
-                    left[path] = str(error)
-                    continue
-                if uid is None:
-                    _forget(created, path)
-                else:
-                    waiting[path] = uid
+                    found, why = look(api, entry)
+                    if why is not None:
+                        created.absent[path] = why
+                        _forget(created, path)
+                    else:
+                        waiting[path] = _delete(api, path, found)
+                except (ApiError, OSError) as error:
+                    left[path] = reason(error) if isinstance(error, OSError) else str(error)
             now = api.clock.monotonic()  # what hangs must not take the time of what follows
             until = end if number == max(ranks) else now + (end - now) / 2
             for path, uid in waiting.items():
@@ -283,20 +298,37 @@ def _forget(created: Created, path: str) -> None:
 
 
 def _rank(path: str) -> int:
+    if path.startswith(_FILE):
+        return -1
     plural = path.split("/")[-2]
     return _ORDER.index(plural if plural in _ORDER else "")
 
 
-def _delete(api: Api, entry: Noted) -> str | None:
-    """Delete an object that was noted; return its uid, None if another or none has its path."""
-    found = api.find(entry["path"])
+def look(api: Api, entry: Noted) -> tuple[Object, str | None]:
+    """Return what is there of an entry, and why it must not be removed, None if it may be.
+
+    Of a file it is an empty object. Raises ApiError.
+    """
+    path = entry["path"]
+    if path.startswith(_FILE):
+        file = Path(path.removeprefix(_FILE))
+        if _TRACE.fullmatch(file.name) is None:  # only such a name is surely ours
+            return {}, "it is not simgit's"
+        return {}, None if file.is_file() else "it does not exist"
+    found = api.find(path)
     if found is None:
-        return None
-    if not _is_noted(entry, found):
-        return None
+        return {}, "it does not exist"
+    return found, None if _is_noted(entry, found) else "another's has this name"
+
+
+def _delete(api: Api, path: str, found: Object) -> str:
+    """Delete what was found at a path; return its uid, "" of a file."""
+    if path.startswith(_FILE):
+        Path(path.removeprefix(_FILE)).unlink(missing_ok=True)
+        return ""
     uid = str(found["metadata"].get("uid") or "")
     if not found["metadata"].get("deletionTimestamp"):
-        api.delete(entry["path"], propagation="Foreground", uid=uid)
+        api.delete(path, propagation="Foreground", uid=uid)
     return uid
 
 
@@ -311,6 +343,8 @@ def _wait(
     api: Api, created: Created, path: str, uid: str, end: float, *, force: bool
 ) -> str | None:
     """Wait for the end of an object that is being deleted; return why it still exists."""
+    if path.startswith(_FILE):
+        return None
     clock = api.clock
     pause, start = 0.1, clock.monotonic()
     strip, finish = (start + end) / 2, start + _PODS_SECONDS

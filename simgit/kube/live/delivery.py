@@ -8,15 +8,17 @@ needs not mount it. ``kind`` with ``extraMounts`` needs two names, a cluster on 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from simgit.errors import ClusterError, InvalidInput, reason
+from simgit.errors import ClusterError, InvalidInput, StorageError, reason
+from simgit.kube.live.cleanup import Created
 from simgit.kube.trace.model import Trace
-from simgit.kube.trace.sktrace import dump_trace, trace_id
+from simgit.kube.trace.sktrace import dump_trace
 
 SKIP_MOUNT: Final = "controller.simkube.io/skip-local-volume-mount"
 _MOUNTED: Final = "mounted"
@@ -68,25 +70,22 @@ class TracePlace:
             raise ClusterError(f"cluster.trace_path: no permission to write to '{self.local}'")
 
     @contextmanager
-    def delivered(self, trace: Trace) -> Iterator[str]:
-        """Give the URL of a trace while the block lasts; its file is named after its id.
+    def delivered(self, trace: Trace, created: Created) -> Iterator[str]:
+        """Give the URL of a trace while the block lasts; its name is no other delivery's.
 
-        Raises ClusterError if it cannot be written.
+        ``created`` notes the file. Raises ClusterError if it cannot be written.
         """
         self.check()
-        name = f"{trace_id(trace)}.sktrace"
-        path = self.local / name
-        scratch = path.with_name(f".{name}.{os.getpid()}")
+        path = self.local / f"simgit-{uuid.uuid4().hex}.sktrace"
+        created.note(f"file://{path}")
         try:
-            scratch.write_bytes(dump_trace(trace))
-            scratch.chmod(0o644)  # the driver may be another user
-            scratch.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                scratch.unlink()
-            raise ClusterError(f"cannot write '{path}': {reason(error)}") from None
-        try:
-            yield f"file://{self.node}/{name}"
+            try:
+                path.write_bytes(dump_trace(trace))
+                path.chmod(0o644)  # the driver may be another user
+            except OSError as error:
+                raise ClusterError(f"cannot write '{path}': {reason(error)}") from None
+            yield f"file://{self.node}/{path.name}"
         finally:
-            with suppress(OSError):
+            with suppress(OSError, StorageError):  # the cleanup that follows says what is left
                 path.unlink()
+                created.gone(f"file://{path}")

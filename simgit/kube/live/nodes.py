@@ -26,7 +26,8 @@ KWOK: Final = "kwok.x-k8s.io/node"
 """The annotation of nodes whose pods KWOK plays."""
 MANAGER: Final = "simgit"
 MAX_NODES: Final = 500
-_LEASE_SECONDS: Final = 40
+LEASE_SECONDS: Final = 40
+"""The seconds without a heartbeat after which a node counts as lost."""
 _NODES: Final = "/api/v1/nodes"
 _LOST: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _WELL: Final = {"MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False"}
@@ -159,7 +160,7 @@ def beat(api: Api, node: Object) -> None:
         },
         "spec": {
             "holderIdentity": name,
-            "leaseDurationSeconds": _LEASE_SECONDS,
+            "leaseDurationSeconds": LEASE_SECONDS,
             "renewTime": stamp(now, micro=True),
         },
     }

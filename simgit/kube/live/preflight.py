@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
@@ -13,7 +14,7 @@ from simgit.kube.live.cleanup import RUN, Created, leftovers, remove, run_of
 from simgit.kube.live.delivery import TracePlace
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.lease import NAMESPACE as LEASE_NAMESPACE
-from simgit.kube.live.lease import holder_of
+from simgit.kube.live.lease import ClusterLease, holder_of
 from simgit.kube.live.nodes import VIRTUAL, condition, ready, spec_of, virtual
 from simgit.kube.live.simulation import (
     API_VERSION,
@@ -423,13 +424,21 @@ def _probe(api: Api, settings: LiveSettings, allowed: bool) -> _Steps:
         )  # fmt: skip
         return
     created = Created(None, api.url)
+    left: list[str] = []
     try:
-        with api.within(_CALL_SECONDS):
-            told = _probed(api, settings, created)
+        holder = holder_of(api)
+        if holder is not None:  # a pod more would change what it counts
+            busy = f"not tried: {holder} uses the cluster"
+            yield PreflightCheck(what, "warning", busy, wanted, "wait for its end")
+            return
+        with ClusterLease(api):
+            try:
+                with api.within(_CALL_SECONDS):
+                    told = _probed(api, settings, created)
+            finally:
+                left = remove(api, created) if created.entries() else []
     except ClusterError as error:
         told = str(error)
-    finally:
-        left = remove(api, created) if created.entries() else []
     if told is not None:
         fix = "see that KWOK runs with the stages of pods, and that virtual nodes have room"
         yield PreflightCheck(what, "failed", told, wanted, fix)
@@ -444,7 +453,7 @@ def _probe(api: Api, settings: LiveSettings, allowed: bool) -> _Steps:
 
 def _probed(api: Api, settings: LiveSettings, created: Created) -> str | None:
     """Return why the pod is not ready, None if it is."""
-    namespace = f"{settings.virtual_prefix}-{_PROBE}"
+    namespace = f"{settings.virtual_prefix}-{_PROBE}-{secrets.token_hex(4)}"
     labels = {RUN: _PROBE, VIRTUAL_LABEL: "true"}
     kind = api.kind("v1", "Namespace")
     created.note(kind.path(None, namespace))

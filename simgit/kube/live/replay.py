@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from simgit.errors import ClusterError, SimgitError, plural, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
-from simgit.kube.live.api import Api, Object
+from simgit.kube.live.api import Api, ApiError, Object
 from simgit.kube.live.cleanup import RUN, Created, label_value, remove, shielded, terminable
 from simgit.kube.live.cluster import (
     MAX_PODS,
@@ -30,6 +30,7 @@ from simgit.kube.live.cluster import (
 from simgit.kube.live.driver import ClusterFacts, LiveSettings, check_time
 from simgit.kube.live.lease import SECONDS, ClusterLease
 from simgit.kube.live.nodes import (
+    LEASE_SECONDS,
     MAX_NODES,
     beat,
     condition,
@@ -103,6 +104,7 @@ class ReplayDriver:
         self._controller: StageController | None = None
         self._root_kind: bool | None = None
         self._facts = ClusterFacts(api)
+        self._doing = ""
         self.left: list[str] = []
         """What the last cleanup could not remove, each with the reason."""
 
@@ -134,10 +136,12 @@ class ReplayDriver:
         keep = False
         with terminable():
             try:
-                with self._api.within(self._settings.timeout):
+                with self._timed():
                     cluster = self._begin(trace, simulation, label_value(label))
+                    self._doing = "applying the trace's objects"
                     replay(trace, cluster, simulation)
                     self._settling(cluster, selection, simulation).wait()
+                    self._check_nodes()
                     self._hold_lease(anew=False)
                 yield cluster
                 keep = cluster.owns_all
@@ -152,12 +156,32 @@ class ReplayDriver:
 
     # Before
 
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Give a block the time of a step; where that ends, say what it was waiting for."""
+        timeout = self._settings.timeout
+        end = self._api.clock.monotonic() + timeout
+        try:
+            with self._api.within(timeout):
+                yield
+        except ApiError as error:
+            if not error.timeout or self._api.clock.monotonic() < end:
+                raise
+            why = "" if str(error) == "no time is left" else f": {error}"
+            raise ClusterError(
+                f"timed out after {timeout:g} s (cluster.timeout) while {self._doing}{why}",
+                timeout=True,
+            ) from error
+
     def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
+        self._doing = "waiting for the lease of the cluster"
         self._hold_lease(anew=True)
+        self._doing = "removing what an earlier session left"
         if len(self._created.entries()) > len(
             self._kept
         ):  # of a replay that failed, or a killed one
             self._remove(min(CLEANUP_SECONDS, self._settings.timeout / 2))
+        self._doing = "listing what is on the cluster"
         pods = self._watch()
         controller = self._controller
         assert controller is not None
@@ -166,7 +190,9 @@ class ReplayDriver:
             lifetimes = RecordedLifetimes(trace, f"{simulation.prefix}-", simulation.speed)
         timing = ReplayTiming(simulation.delays, lifetimes)
         controller.play(pods, timing)
+        self._doing = "waiting for the virtual nodes"
         self._prepare_nodes(controller)
+        self._doing = "creating what owns the objects"
         return LiveCluster(
             self._api, self._created, run=label, session=self._session, prefix=simulation.prefix,
             namespaces=self._kept, pods=pods, root=self._root(label), most_pods=self._most_pods,
@@ -191,6 +217,7 @@ class ReplayDriver:
         except BaseException:
             self._lease = None
             raise
+        self._created.read()  # others may have run since
         return None
 
     def _watch(self) -> Watching:
@@ -245,6 +272,16 @@ class ReplayDriver:
         if not any(ready(node) for node in nodes):
             raise ClusterError("no virtual node is ready: is the node's controller running?")
         self._facts.check_nodes(nodes)
+
+    def _check_nodes(self) -> None:
+        """Raise ClusterError if nodes of ours may have counted as lost in this replay."""
+        assert self._controller is not None
+        seconds = self._controller.lapse()
+        if seconds > LEASE_SECONDS:
+            raise ClusterError(
+                f"the virtual nodes had no heartbeat for {seconds:.0f} s, as when this machine "
+                "sleeps: pods may have been placed as if they were lost"
+            )
 
     def _root(self, label: str) -> Object | None:
         """Create the SimulationRoot of a replay; None where the cluster has no such kind."""

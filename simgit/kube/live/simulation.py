@@ -389,9 +389,12 @@ class SimkubeDriver:
             with self._timed("preparing the cluster"):
                 schema, watched = self._prepare(trace, simulation, selection)
             try:
-                with self._place.delivered(trace) as url, self._timed("creating the Simulation"):
-                    time = self._settings.timeout + SECONDS
-                    hold = trace.seconds + math.ceil(time * simulation.speed)
+                time = self._settings.timeout + SECONDS
+                hold = trace.seconds + math.ceil(time * simulation.speed)
+                with (
+                    self._place.delivered(trace, self._created) as url,
+                    self._timed("creating the Simulation"),
+                ):
                     spec = schema.build(self._settings, simulation, url, hold)
                     manifest = simulation_manifest(name, run, spec, self._place.annotations())
                     yield self._observed(watched, manifest, trace, simulation, selection)
@@ -427,6 +430,7 @@ class SimkubeDriver:
             lease = ClusterLease(self._api)
             lease.take()
             self._lease = lease
+            self._created.read()
         self._check_lease()
         if self._created.entries() and (left := remove(self._api, self._created)):
             raise ClusterError(

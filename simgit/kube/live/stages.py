@@ -175,6 +175,8 @@ class StageController:
         self._nodes: dict[str, Object] = {}
         self.foreign: frozenset[str] = frozenset()
         self._next_beat = float("inf")
+        self._beaten = 0.0  # Unix time, which goes on while this machine sleeps
+        self._begun = self._lapse = 0.0
         self._lock = threading.Condition()
         self._queue: list[tuple[float, int, Key]] = []
         self._count = 0
@@ -207,6 +209,7 @@ class StageController:
             self._due.clear()
             self._failures.clear()
             self.error = self.freed = None
+            self._begun, self._lapse = time.time(), 0.0
         for pod in pods.objects():
             self.changed(None, pod)
 
@@ -214,9 +217,17 @@ class StageController:
         """Send heartbeats for these nodes; pods on the nodes ``foreign`` are played by others."""
         with self._lock:
             self._nodes, self.foreign = dict(nodes), foreign
-            if nodes and self._next_beat == float("inf"):
-                self._next_beat = time.monotonic() + _BEAT_SECONDS
+            if not nodes:
+                self._next_beat = float("inf")
+            elif time.time() - self._beaten > _BEAT_SECONDS:  # or who knows how long ago
+                self._next_beat = time.monotonic()
             self._lock.notify()
+
+    def lapse(self) -> float:
+        """Return the longest time in seconds without heartbeats of this replay until now."""
+        with self._lock:
+            last = max(self._begun, self._beaten)
+            return max(self._lapse, time.time() - last) if self._nodes else 0.0
 
     def changed(self, old: Object | None, new: Object | None) -> None:
         """Take note of a change of a pod, to be looked at by the thread."""
@@ -294,6 +305,7 @@ class StageController:
         return max(0.0, due - time.monotonic())
 
     def _beat(self, nodes: list[Object]) -> None:
+        began, well = time.time(), True
         for node in nodes:
             try:
                 with self._api.within(_CALL_SECONDS):
@@ -301,6 +313,11 @@ class StageController:
                     beat(self._api, node if len(nodes) > 20 else self._api.get(path))
             except ClusterError as error:
                 self.error = error
+                well = well and getattr(error, "status", 0) == 404  # it was deleted
+        with self._lock:
+            if well:
+                self._lapse = max(self._lapse, began - max(self._begun, self._beaten))
+                self._beaten = began
 
     def _step(self, pod: Object) -> None:
         metadata = pod["metadata"]

@@ -20,7 +20,7 @@ from simgit.kube.task.node_setting import Nodes, NodeSetting, build, read_nodes
 from simgit.kube.trace.model import Trace
 
 _LABEL: Final = f"simgit-{secrets.token_hex(4)}"
-"""What the objects of this process's replays on real clusters are labelled with."""
+"""What the objects of this process's replays on real clusters are labelled with: runs share it."""
 
 
 @dataclass(frozen=True, slots=True)

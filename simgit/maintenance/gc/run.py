@@ -16,6 +16,7 @@ from simgit.maintenance.size_log import COLLECTED, SETTLED, note_size
 from simgit.objects.coerce import check_number
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.unreachable import TABLE, Since
+from simgit.process import now
 from simgit.refs.oplog.journal import expire
 from simgit.refs.oplog.log import OperationLog
 from simgit.refs.reflog_expiry import expire_logs, expire_operations
@@ -23,7 +24,6 @@ from simgit.refs.refs import Refs
 from simgit.refs.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
 from simgit.storage.base import ReadTxn, WriteTxn, make_room
 from simgit.storage.overlay import Overlay
-from simgit.storage.process import now
 
 _LEAST: Final = 64 << 10
 _SHARE: Final = 8

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from simgit.errors import IntegrityError
+from simgit.process import now, this_writer
 from simgit.refs.oplog.log import (
     WATCHED,
     Fields,
@@ -24,7 +25,6 @@ from simgit.refs.oplog.log import (
 )
 from simgit.refs.settings import OPLOG_DAYS, OPLOG_KEEP, get_setting
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
-from simgit.storage.process import now, this_writer
 from simgit.storage.watched import WatchedWrite
 
 MAX_ARGUMENT: Final = 80

@@ -9,6 +9,7 @@ from simgit.errors import AlreadyExists, Conflict, NotFound
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
+from simgit.process import is_alive, this_writer
 from simgit.refs.names import RUNS
 from simgit.refs.oplog.log import (
     HEAD_KEY,
@@ -26,7 +27,6 @@ from simgit.refs.oplog.log import (
 from simgit.refs.records import RUN_TYPES, WRITER_TYPES, check_fields, unpack_ref
 from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn, WriteTxn
-from simgit.storage.process import is_alive, this_writer
 
 Was = dict[Key, Fields | None]
 """Earlier records of some keys."""

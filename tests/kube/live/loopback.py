@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simgit.kube.live.api import Api
+from simgit.kube.live.api import Api, ApiClock
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.nodes import create_nodes
 from simgit.kube.live.replay import ReplayDriver
@@ -47,11 +47,14 @@ def settings(**values: Any) -> LiveSettings:
 
 
 @contextmanager
-def loopback(folder: Path, *, nodes: int = 3, **options: Any) -> Iterator[tuple[ApiServer, Api]]:
-    """Start a server without a kubelet, with virtual nodes of ours."""
+def loopback(
+    folder: Path, *, nodes: int = 3, clock: ApiClock | None = None, **options: Any
+) -> Iterator[tuple[ApiServer, Api]]:
+    """Start a server without a kubelet, with virtual nodes of ours; ``clock`` is the client's."""
+    given = {} if clock is None else {"clock": clock}
     with (
         ApiServer(**{"kwok": False, "time": "real", **options}) as server,
-        Api("loopback", kubeconfig=server.kubeconfig(folder / "kubeconfig")) as api,
+        Api("loopback", kubeconfig=server.kubeconfig(folder / "kubeconfig"), **given) as api,
     ):
         create_nodes(api, nodes)
         yield server, api

@@ -145,10 +145,49 @@ def test_what_is_not_ours_stays(server: ApiServer, api: Api, tmp_path: Path) -> 
     created.note(f"{MAPS}/theirs", uid)  # as a stranger's file may say
     created.note(f"{MAPS}/anew", "uid of one that was deleted")
     created.note("/api/v1/namespaces/kube-system")
+    created.note(f"{MAPS}/none")
     assert remove(api, created) == []
+    another = "another's has this name"
+    assert created.absent == {
+        f"{MAPS}/theirs": another, f"{MAPS}/anew": another,
+        "/api/v1/namespaces/kube-system": another, f"{MAPS}/none": "it does not exist",
+    }  # fmt: skip
     assert {"theirs", "anew"} <= set(names(server))
     assert created.entries() == []
     assert [r for r in server.requests if r.method == "DELETE"] == []
+
+
+def test_a_trace_that_a_killed_session_delivered_is_removed_and_no_other_file(
+    api: Api, tmp_path: Path
+) -> None:
+    (tmp_path / "nodes").mkdir()
+    ours = tmp_path / "nodes" / f"simgit-{'0a' * 16}.sktrace"
+    others = [tmp_path / "mine.sktrace", tmp_path / "simgit-0a.sktrace"]
+    created = Created(tmp_path / "left", api.url)
+    for each in (ours, *others):
+        each.write_text("a trace")
+        created.note(f"file://{each}")
+    gone = f"file://{ours.with_name(ours.name.replace('0a', '0b'))}"
+    created.note(gone)
+    assert remove(api, created) == []
+    assert not ours.exists() and all(each.exists() for each in others)
+    assert created.absent == {
+        gone: "it does not exist", **{f"file://{each}": "it is not simgit's" for each in others}
+    }  # fmt: skip
+    assert not (tmp_path / "left").exists()
+
+
+def test_what_another_session_removed_meanwhile_is_read_again(tmp_path: Path) -> None:
+    mine, other = (Created(tmp_path / "left", HERE) for _ in range(2))
+    mine.note("/a/b/c")
+    other.read()
+    other.gone("/a/b/c")
+    other.note("/a/b/d", "uid")
+    mine.read()
+    assert [each["path"] for each in mine.entries()] == ["/a/b/d"]
+    other.gone("/a/b/d")
+    mine.read()
+    assert mine.entries() == []
 
 
 def test_one_of_the_same_name_that_came_in_between_stays(server: ApiServer, api: Api) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from simgit.errors import ClusterError, InvalidInput
+from simgit.kube.live.cleanup import Created
 from simgit.kube.live.delivery import SKIP_MOUNT, TracePlace
 from simgit.kube.task.scenarios import generate
-from simgit.kube.trace.sktrace import load_trace, trace_id
+from simgit.kube.trace.sktrace import load_trace
 
 TRACE = generate("cpu-slight").trace
 
@@ -47,13 +48,19 @@ def test_a_bad_place_is_refused_in_one_line(text: str, told: str) -> None:
 
 
 def test_a_trace_is_there_while_the_block_lasts(tmp_path: Path) -> None:
-    with TracePlace.of(f"{tmp_path}:/data").delivered(TRACE) as url:
-        assert url == f"file:///data/{trace_id(TRACE)}.sktrace"
+    created = Created(None, "http://here")
+    with TracePlace.of(f"{tmp_path}:/data").delivered(TRACE, created) as url:
         [path] = tmp_path.iterdir()
-        assert path.name == f"{trace_id(TRACE)}.sktrace"
+        assert url == f"file:///data/{path.name}"
+        assert [each["path"] for each in created.entries()] == [f"file://{path}"]
         assert load_trace(path.read_bytes()) == TRACE
         assert path.stat().st_mode & 0o444 == 0o444
+        # another cluster's session may deliver the same trace in the same directory
+        with TracePlace.of(str(tmp_path)).delivered(TRACE, Created(None, "http://there")):
+            assert len(list(tmp_path.iterdir())) == 2
+        assert path.exists()
     assert list(tmp_path.iterdir()) == []
+    assert created.entries() == []
 
 
 def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -62,6 +69,6 @@ def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(ClusterError, match="no directory"),
-        TracePlace.of(f"{tmp_path}/file").delivered(TRACE),
+        TracePlace.of(f"{tmp_path}/file").delivered(TRACE, Created(None, "http://here")),
     ):
         pass

@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 from simgit.kube.live.api import Api
 from tests.kube.live.loopback import *
-with Api("loopback", kubeconfig=sys.argv[1]) as api, replayer(api, leftovers=Path(sys.argv[2])) as driver:
-    with driver.replay(trace([deployment()], [deployment("other")]), SIMULATION, WEB, label="main") as cluster:
+with Api(kubeconfig=sys.argv[1]) as api, replayer(api, leftovers=Path(sys.argv[2])) as driver:
+    with driver.replay(trace([deployment(replicas=int(sys.argv[4]))], [deployment("other")]), SIMULATION, WEB, label="main") as cluster:
         print("settled", flush=True)
         cluster.advance(float(sys.argv[3]))
     print("left the block", flush=True)
@@ -43,7 +43,7 @@ def interrupted(
 
     server.faults = watch
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder / "kubeconfig"), str(folder / "left"), "0"],
+        [sys.executable, "-c", SCRIPT, str(folder / "kubeconfig"), str(folder / "left"), "0", "3"],
         cwd=here, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert struck.wait(PATIENCE)
@@ -107,7 +107,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, point: str) -> No
 
         server.faults = kill
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "kubeconfig"), str(tmp_path / "left"), "0"],
+            [sys.executable, "-c", SCRIPT, str(tmp_path / "kubeconfig"), str(tmp_path / "left"), "0", "3"],
             cwd=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert process.wait(PATIENCE) == -signal.SIGKILL

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +13,13 @@ import pytest
 from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded import PodDelays
 from simgit.kube.live import replay as replaying
+from simgit.kube.live import stages
 from simgit.kube.live.api import Api
 from simgit.kube.live.nodes import create_nodes, delete_nodes, virtual
 from simgit.kube.simulation import Simulation
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.spec_hash import pod_spec_hash
-from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiServer
+from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiFault, ApiServer
 from simgit.testing.apiserver.controllers import ControllerManager
 from tests.kube.live.loopback import (
     SIMULATION,
@@ -28,9 +31,11 @@ from tests.kube.live.loopback import (
     settings,
     trace,
 )
+from tests.support.patience import PATIENCE
 from tests.support.served import rights
 
 FAST = Simulation(speed=100)
+SLOW = Simulation(speed=99)
 ROOTS = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -256,6 +261,39 @@ def test_a_lease_that_was_lost_is_taken_again(served: tuple[ApiServer, Api]) -> 
     assert left_on(server) == []
 
 
+def test_nodes_are_alive_from_the_first_step_and_a_machine_that_slept_in_one_is_said(
+    served: tuple[ApiServer, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, api = served
+    leases = "leases.coordination.k8s.io"
+    for each in server.objects(leases):
+        server.delete(leases, each["metadata"]["name"], "kube-node-lease")
+    slept = [0.0]
+    clock = SimpleNamespace(time=lambda: time.time() + slept[0], monotonic=time.monotonic)
+    monkeypatch.setattr(stages, "time", clock)
+    kept = Api.apply
+
+    def apply(self: Api, path: str, body: Any, **options: Any) -> Any:
+        slept[0] += 60 * (simulation is SLOW and "deployments" in path)
+        return kept(self, path, body, **options)
+
+    monkeypatch.setattr(Api, "apply", apply)
+    with replayer(api) as driver:
+        for simulation in (SIMULATION, SLOW, SIMULATION):
+            replay = driver.replay(trace([deployment()]), simulation, WEB, label="main")
+            if simulation is SLOW:
+                with pytest.raises(ClusterError, match="nodes had no heartbeat for 60 s, as when"):
+                    replay.__enter__()
+                continue
+            with replay as cluster:
+                assert cluster.observe(WEB).counts() == (3, 0, 3)
+            end = time.monotonic() + PATIENCE
+            while len([e for e in server.objects(leases) if "node" in e["metadata"]["name"]]) < 3:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+    assert left_on(server) == []
+
+
 def test_nothing_is_written_outside(served: tuple[ApiServer, Api]) -> None:
     server, api = served
     with (
@@ -275,7 +313,8 @@ def test_nothing_is_written_outside(served: tuple[ApiServer, Api]) -> None:
                 cluster.apply([thing])
         with pytest.raises(InvalidInput):
             cluster.delete([deployment(namespace="kube-system")])
-        assert all(each.method == "GET" for each in server.requests[sent:])
+        writes = [each for each in server.requests[sent:] if each.method != "GET"]
+        assert all("/kube-node-lease/" in each.path for each in writes)  # heartbeats
         server.create(
             {
                 "apiVersion": "scheduling.k8s.io/v1",
@@ -341,6 +380,45 @@ def test_pods_that_nobody_schedules_are_a_timeout(served: tuple[ApiServer, Api])
         counts(api, trace([what]), settings=settings(timeout=3))
     assert told.value.__dict__["timeout"]
     assert left_on(server) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "doing"),
+    [
+        ("/leases/simgit", "waiting for the lease of the cluster: http"),
+        ("/api/v1/pods?limit", "listing what is on the cluster: http"),
+        ("/api/v1/nodes?limit", "waiting for the virtual nodes: http"),
+        ("/deployments/web", "applying the trace's objects: http"),
+    ],
+)
+def test_what_took_the_time_of_a_step_is_said(
+    served: tuple[ApiServer, Api], where: str, doing: str
+) -> None:
+    server, api = served
+    with replayer(api, settings=settings(timeout=1)) as driver:
+        server.faults = [ApiFault("half-open", times=None, match=lambda _, path: where in path)]
+        with pytest.raises(ClusterError) as told:
+            driver.replay(trace([deployment()]), SIMULATION, WEB, label="main").__enter__()
+        server.faults = []
+    assert f"timed out after 1 s (cluster.timeout) while {doing}" in str(told.value)
+    assert told.value.__dict__["timeout"]
+    assert left_on(server) == []
+
+
+def test_a_lease_of_another_that_takes_all_the_time_is_said(
+    served: tuple[ApiServer, Api],
+) -> None:
+    server, api = served
+    server.create({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "simgit", "namespace": "default"},
+        "spec": {"holderIdentity": "other_7_ab", "leaseDurationSeconds": 30},
+    })  # fmt: skip
+    with pytest.raises(ClusterError) as told:
+        counts(api, trace([deployment()]), settings=settings(timeout=1))
+    assert str(told.value) == (
+        "timed out after 1 s (cluster.timeout) while waiting for the lease of the cluster"
+    )
 
 
 def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from simgit import Conflict, InvalidInput, NotFound, Repository, StorageError
+from simgit.process import this_writer
 from simgit.refs.oplog.journal import LEAST, MAX_ARGUMENT, MAX_ARGUMENTS, Journal, shortened
 from simgit.refs.oplog.log import KeyChange, Operation
 from simgit.refs.oplog.undo import Undo
 from simgit.refs.records import TagRef
-from simgit.storage.process import this_writer
 from tests.support.paths import ROOT
 
 
