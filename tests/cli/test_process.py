@@ -212,8 +212,8 @@ def test_an_error_leaves_stdout_empty(directory, process) -> None:
     assert "Traceback" in process("--debug", "log").err
 
 
-def test_an_interrupted_stream_is_kept(directory, environment, process) -> None:
-    process("init")
+def test_an_interrupted_stream_is_kept(run, environment) -> None:
+    run("init")
     with subprocess.Popen(
         [sys.executable, "-m", "simgit", "commit", "--stdin", "--flush-every", "1"],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
@@ -222,13 +222,13 @@ def test_an_interrupted_stream_is_kept(directory, environment, process) -> None:
         child.stdin.write(b'{"reward": 1}\n')
         child.stdin.flush()
         deadline = time.monotonic() + PATIENCE
-        while not process("log", "--json").out and time.monotonic() < deadline:
+        while not run("log", "--json", code=None).out and time.monotonic() < deadline:
             time.sleep(0.1)
         child.send_signal(signal.SIGINT)
         assert child.wait(PATIENCE) == 130
         assert child.stderr.read() == b""
         child.stdin.close()
-    info = process("run", "show", "--json").json
+    info = run("run", "show", "--json").json
     assert (info["step"], info["status"]) == (0, "paused")
 
 
@@ -340,10 +340,10 @@ def test_a_module_that_is_no_extra_is_an_error_of_the_program(long, environment)
     assert found.returncode == 128 and "internal error: ModuleNotFoundError" in found.stderr
 
 
-def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> None:
-    process("init")
-    process("commit", "-o", 1, "--reset")
-    process("commit", "-o", 2, "-r", 1, "-a", 1, "--terminated", "-m", "größer → 🙂")
+def test_what_an_encoding_lacks_is_replaced(run, environment, process) -> None:
+    run("init")
+    run("commit", "-o", 1, "--reset")
+    run("commit", "-o", 2, "-r", 1, "-a", 1, "--terminated", "-m", "größer → 🙂")
     environment |= {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     for command, shown in (("log", "größer -> ?"), ("plot", "1 |."), ("gc", " on disk\n")):
         found = subprocess.run(
@@ -367,9 +367,9 @@ def test_a_defect_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_message_is_cut_where_the_terminal_ends(directory, environment, process) -> None:
+def test_a_message_is_cut_where_the_terminal_ends(run, environment, process) -> None:
     environment |= {"SIMGIT_PAGER": "cat", "NO_COLOR": "1", "COLUMNS": "100"}
-    process("trace", "generate", "cpu-slight", "-o", "a.sktrace")
+    run("trace", "generate", "cpu-slight", "-o", "a.sktrace")
     words = ("kube", "pods", "--trace", "a.sktrace")
     assert max(map(len, process(*words).lines)) > 120, "a pipe gets all of it"
     code, text = in_terminal(environment, *words)
