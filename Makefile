@@ -8,6 +8,9 @@ STAMP := $(VENV)/.stamp-dev
 # pinned here, and before anything that depends on it: elsewhere any recent torch will do
 TORCH := torch==2.13.0
 
+# compiled files are kept, whatever the caller's environment says: tests start hundreds of processes
+export PYTHONDONTWRITEBYTECODE :=
+
 # the lowest version that the extra `gym` in pyproject.toml admits; `make test` has the highest
 OLDEST_GYMNASIUM := gymnasium==1.0.0
 

@@ -16,7 +16,7 @@ from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 import simgit
 from simgit.gym import Recorder
 
-MAP = generate_random_map(size=20, p=0.85, seed=2)
+MAP = generate_random_map(size=12, p=0.85, seed=2)
 LENGTH, TRIES = 12, 600
 
 
@@ -40,7 +40,7 @@ def by_chance(steps: int) -> int:
 
 
 def make() -> gymnasium.Env[Any, Any]:
-    """Return a frozen lake of 20 by 20 with a hole in every seventh place."""
+    """Return a frozen lake of 12 by 12 with a hole in every seventh place."""
     return gymnasium.make("FrozenLake-v1", desc=MAP, is_slippery=False, max_episode_steps=400)
 
 

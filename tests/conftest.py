@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib.util
 import os
 import random
@@ -59,3 +60,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             or getattr(getattr(item, "module", None), "share", None) is share
         ):
             item.add_marker("thorough")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what there is now to no collection again: it is much, and a second for each."""
+    gc.collect()
+    gc.freeze()

@@ -58,7 +58,7 @@ def test_standard_output_is_a_file_or_a_pipe(
         assert (done.returncode, written) == (2, b"before")
         assert b"'tensorboard' makes a directory" in done.stderr
         return
-    subprocess.run([*command, "expected", "main"], cwd=directory, check=True)
+    filled("export", format, "expected", "main")
     assert done.returncode == 0
     assert written == b"before" + (directory / "expected").read_bytes()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,8 +212,8 @@ def test_an_error_leaves_stdout_empty(directory, process) -> None:
     assert "Traceback" in process("--debug", "log").err
 
 
-def test_an_interrupted_stream_is_kept(directory, environment, process) -> None:
-    process("init")
+def test_an_interrupted_stream_is_kept(run, environment) -> None:
+    run("init")
     with subprocess.Popen(
         [sys.executable, "-m", "simgit", "commit", "--stdin", "--flush-every", "1"],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
@@ -220,13 +222,13 @@ def test_an_interrupted_stream_is_kept(directory, environment, process) -> None:
         child.stdin.write(b'{"reward": 1}\n')
         child.stdin.flush()
         deadline = time.monotonic() + PATIENCE
-        while not process("log", "--json").out and time.monotonic() < deadline:
+        while not run("log", "--json", code=None).out and time.monotonic() < deadline:
             time.sleep(0.1)
         child.send_signal(signal.SIGINT)
         assert child.wait(PATIENCE) == 130
         assert child.stderr.read() == b""
         child.stdin.close()
-    info = process("run", "show", "--json").json
+    info = run("run", "show", "--json").json
     assert (info["step"], info["status"]) == (0, "paused")
 
 
@@ -275,9 +277,34 @@ def test_completion_of_options_does_without_click(environment) -> None:
     assert "simgit.cli.shell" in loaded and not loaded & {*LIGHT, "click"}
 
 
-@pytest.mark.parametrize("command", [name for name in FLAT if name != "completion"])
-def test_help_waits_for_no_library(command: str, environment) -> None:
-    assert not imported(environment, command, "--help") & {*LIGHT, *HEAVY}
+def one_after_another(environment: dict[str, str], before: str, lines: list[str]) -> list[Any]:
+    """Call command lines in one process; return exit code, stdout, stderr and modules of each."""
+    script = f"""
+import contextlib, io, json, shlex, sys
+{before}
+from simgit.cli import main
+for line in sys.argv[1:]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(shlex.split(line))
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue(), err.getvalue(), sorted(sys.modules)]))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script, *lines],
+        capture_output=True, text=True, env=environment, timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    return [json.loads(line) for line in found.stdout.splitlines()]
+
+
+def test_help_waits_for_no_library(environment) -> None:
+    names = [name for name in FLAT if name != "completion"]
+    found = one_after_another(environment, "", [f"{name} --help" for name in names])
+    for name, (code, out, _, loaded) in zip(names, found, strict=True):
+        assert code == 0 and out.startswith("Usage: simgit"), name
+        assert not {*loaded} & {*LIGHT, *HEAVY}, name
 
 
 def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None:
@@ -291,40 +318,32 @@ def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None
     assert first.startswith(b"* ") and rest.count(b"\n") == 4999
 
 
-BLOCKED = "import sys; sys.modules[{!r}] = None; from simgit.cli import main; main()"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("record", "CartPole-v1"), ("train",), ("train", "--agent", "greedy"),
-        ("evaluate", "main"), ("doctor", "CartPole-v1"), ("verify", "main"),
-        ("video", "main", "-o", "x.gif"), ("what-if", "main", "--action", "1"), ("play", "main"),
-        ("merge", "--average", "main", "main", "--run", "mean"), ("step", "--trace", "cpu-slight", "--agent", "heuristic"),
-    ],
-    ids=" ".join,
-)  # fmt: skip
-def test_what_needs_gymnasium_says_so(words, long, environment) -> None:
-    found = subprocess.run(
-        [sys.executable, "-c", BLOCKED.format("gymnasium"), *words],
-        capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    told = f"fatal: '{words[0]}' needs gymnasium: pip install 'simgit[gym]'\n"
-    assert (found.returncode, found.stdout, found.stderr) == (128, "", told)
+def test_what_needs_gymnasium_says_so(long, environment) -> None:
+    lines = [
+        "record CartPole-v1", "train", "train --agent greedy", "evaluate main",
+        "doctor CartPole-v1", "verify main", "video main -o x.gif", "what-if main --action 1",
+        "play main", "merge --average main main --run mean",
+        "step --trace cpu-slight --agent heuristic",
+    ]  # fmt: skip
+    found = one_after_another(environment, "sys.modules['gymnasium'] = None", lines)
+    for line, (code, out, err, _) in zip(lines, found, strict=True):
+        told = f"fatal: '{line.split()[0]}' needs gymnasium: pip install 'simgit[gym]'\n"
+        assert (code, out, err) == (128, "", told)
 
 
 def test_a_module_that_is_no_extra_is_an_error_of_the_program(long, environment) -> None:
+    blocked = "import sys; sys.modules['simgit.maintenance.gc'] = None; from simgit.cli import main"
     found = subprocess.run(
-        [sys.executable, "-c", BLOCKED.format("simgit.maintenance.gc"), "gc"],
+        [sys.executable, "-c", f"{blocked}; main()", "gc"],
         capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert found.returncode == 128 and "internal error: ModuleNotFoundError" in found.stderr
 
 
-def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> None:
-    process("init")
-    process("commit", "-o", 1, "--reset")
-    process("commit", "-o", 2, "-r", 1, "-a", 1, "--terminated", "-m", "größer → 🙂")
+def test_what_an_encoding_lacks_is_replaced(run, environment, process) -> None:
+    run("init")
+    run("commit", "-o", 1, "--reset")
+    run("commit", "-o", 2, "-r", 1, "-a", 1, "--terminated", "-m", "größer → 🙂")
     environment |= {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     for command, shown in (("log", "größer -> ?"), ("plot", "1 |."), ("gc", " on disk\n")):
         found = subprocess.run(
@@ -348,9 +367,9 @@ def test_a_defect_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_message_is_cut_where_the_terminal_ends(directory, environment, process) -> None:
+def test_a_message_is_cut_where_the_terminal_ends(run, environment, process) -> None:
     environment |= {"SIMGIT_PAGER": "cat", "NO_COLOR": "1", "COLUMNS": "100"}
-    process("trace", "generate", "cpu-slight", "-o", "a.sktrace")
+    run("trace", "generate", "cpu-slight", "-o", "a.sktrace")
     words = ("kube", "pods", "--trace", "a.sktrace")
     assert max(map(len, process(*words).lines)) > 120, "a pipe gets all of it"
     code, text = in_terminal(environment, *words)

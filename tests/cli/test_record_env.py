@@ -117,20 +117,21 @@ def test_a_run_of_another_environment_is_left_alone(repo: Path, run: Call) -> No
     assert "run 'main' was recorded from 'CartPole-v1', not from 'Acrobot-v1'" in err
 
 
-def test_ctrl_c_says_what_is_stored_and_how_to_go_on(directory, environment, process) -> None:
-    process("init")
+def test_ctrl_c_says_what_is_stored_and_how_to_go_on(run, environment) -> None:
+    run("init")
     with subprocess.Popen(
         [sys.executable, "-m", "simgit", "record", "CartPole-v1", "--steps", "100000000",
          "--run", "x", "--env-set", "sutton_barto_reward=true"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True,
     ) as child:  # fmt: skip
         deadline = time.monotonic() + PATIENCE
-        while not process("log", "x", "-n", 1, "--json").out and time.monotonic() < deadline:
+        shown = ("log", "x", "-n", 1, "--json")
+        while not run(*shown, code=None).out and time.monotonic() < deadline:
             time.sleep(0.2)
         child.send_signal(signal.SIGINT)
         err = child.communicate(timeout=PATIENCE)[1]
     assert child.returncode == 130
-    info = process("run", "show", "x", "--json").json
+    info = run("run", "show", "x", "--json").json
     assert info["step"] > 0
     assert err.splitlines()[-1] == (
         f"interrupted: {info['step'] + 1} states stored on run 'x'; continue with: "

@@ -235,8 +235,8 @@ def test_convert_says_what_it_does_not_keep_byte_by_byte(run, web: Path, directo
     assert read_trace_file(directory / "compact.sktrace") == read_trace_file(web)
 
 
-def test_traces_go_through_pipes(process, directory: Path) -> None:
-    process("trace", "generate", "cpu-slight", "-o", "web.sktrace")
+def test_traces_go_through_pipes(process, run, directory: Path) -> None:
+    run("trace", "generate", "cpu-slight", "-o", "web.sktrace")
     data = (directory / "web.sktrace").read_bytes()
     as_json = process("trace", "convert", "-", "-", "--to", "json", stdin=data).out
     assert json.loads(as_json)["version"] == 2

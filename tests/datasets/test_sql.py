@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from simgit.history.trajectory import Trajectory
 from simgit.refs.run_config import flat
 from tests.support.examples import share
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 pytest.importorskip("duckdb")
 pytest.importorskip("pyarrow")
@@ -653,6 +655,10 @@ def test_ctrl_c_ends_a_query(repo: Repository) -> None:
     with pytest.raises(KeyboardInterrupt):
         found.fetchall()
     timer.join()
+    deadline = time.monotonic() + PATIENCE
+    while any(thread.name == "simgit-sql" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, "the query goes on"
+        time.sleep(0.01)
     assert repo.sql("select 1").fetchall() == [(1,)]
 
 

@@ -21,6 +21,7 @@ SPAWN = multiprocessing.get_context("spawn")
 FORK = multiprocessing.get_context("fork")
 ROUNDS = 12
 WRITERS = 4
+HOWS = ("raise", "branch", "number")
 
 
 @pytest.fixture
@@ -29,78 +30,94 @@ def repo(tmp_path: Path) -> Any:
         yield found
 
 
-def _race(path: str, barrier: Any, answers: Any, how: str) -> None:
-    with Repository.open(path) as repo:
-        for number in range(ROUNDS):
-            name = f"{number}/{{auto}}" if how == "number" else str(number)
-            barrier.wait(PATIENCE)
-            try:
-                with warnings.catch_warnings(record=True) as said:
-                    warnings.simplefilter("always", SimgitWarning)
-                    rec = repo.recorder(name, on_conflict="branch" if how == "branch" else "raise")
-                rec.append(os.getpid())
-                found = (rec.run, [str(each.message) for each in said])
-            except Conflict as error:
-                rec, found = None, (None, [str(error), error.pid])  # type: ignore[attr-defined]
-            barrier.wait(PATIENCE)
-            if rec is not None:
-                rec.close()
-            answers.put((number, os.getpid(), *found))
+def _race(directory: str, barrier: Any, answers: Any) -> None:
+    for how in HOWS:
+        with Repository.open(Path(directory, how)) as repo:
+            for number in range(ROUNDS):
+                answers.put((how, number, os.getpid(), *_begin(repo, number, barrier, how)))
 
 
-def _rounds(path: Path, how: str) -> dict[int, list[tuple[int, str | None, list[Any]]]]:
-    """Let processes open runs at the same moment; return what each got in each round."""
+def _begin(repo: Repository, number: int, barrier: Any, how: str) -> tuple[str | None, list[Any]]:
+    name = f"{number}/{{auto}}" if how == "number" else str(number)
+    barrier.wait(PATIENCE)
+    rec = None
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", SimgitWarning)
+            rec = repo.recorder(name, on_conflict="branch" if how == "branch" else "raise")
+        rec.append(os.getpid())
+        found = (rec.run, [str(each.message) for each in said])
+    except Conflict as error:
+        found = (None, [str(error), error.pid])  # type: ignore[attr-defined]
+    barrier.wait(PATIENCE)
+    if rec is not None:
+        rec.close()
+    return found
+
+
+Rounds = dict[int, list[tuple[int, str | None, list[Any]]]]
+
+
+@pytest.fixture(scope="module")
+def races(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Rounds]]:
+    """Processes opened runs at the same moment: the directory, and what each got in each round."""
+    directory = tmp_path_factory.mktemp("races")
+    found: dict[str, tuple[Path, Rounds]] = {how: (directory / how, {}) for how in HOWS}
+    for path, _ in found.values():
+        Repository.init(path).close()
     barrier, answers = SPAWN.Barrier(WRITERS), SPAWN.Queue()
     writers = [
-        SPAWN.Process(target=_race, args=(str(path), barrier, answers, how))
-        for _ in range(WRITERS)
-    ]  # fmt: skip
+        SPAWN.Process(target=_race, args=(str(directory), barrier, answers)) for _ in range(WRITERS)
+    ]
     for writer in writers:
         writer.start()
-    found: dict[int, list[Any]] = {}
-    for _ in range(ROUNDS * WRITERS):
-        number, *answer = answers.get(timeout=PATIENCE)
-        found.setdefault(number, []).append(tuple(answer))
+    for _ in range(len(HOWS) * ROUNDS * WRITERS):
+        how, number, *answer = answers.get(timeout=PATIENCE)
+        found[how][1].setdefault(number, []).append(tuple(answer))
     for writer in writers:
         writer.join(PATIENCE)
         assert writer.exitcode == 0
     return found
 
 
-def test_of_processes_that_begin_a_run_at_the_same_moment_one_gets_it(
-    repo: Repository, tmp_path: Path
-) -> None:
-    for number, answers in _rounds(tmp_path, "raise").items():
-        (winner,) = [pid for pid, run, _ in answers if run is not None]
-        for pid, run, said in answers:
-            assert pid == winner or (run is None and said[1] == winner)
-            assert pid == winner or f"is being recorded by process {winner}" in said[0]
-        assert repo.state(str(number)).observation == winner
-        assert repo.runs[str(number)].step == 0
-    assert set(repo.runs) == set(map(str, range(ROUNDS)))
-    assert not repo.fsck().problems
+def test_of_processes_that_begin_a_run_at_the_same_moment_one_gets_it(races: Any) -> None:
+    path, rounds = races["raise"]
+    with Repository.open(path) as repo:
+        for number, answers in rounds.items():
+            (winner,) = [pid for pid, run, _ in answers if run is not None]
+            for pid, run, said in answers:
+                assert pid == winner or (run is None and said[1] == winner)
+                assert pid == winner or f"is being recorded by process {winner}" in said[0]
+            assert repo.state(str(number)).observation == winner
+            assert repo.runs[str(number)].step == 0
+        assert set(repo.runs) == set(map(str, range(ROUNDS)))
+        assert not repo.fsck().problems
 
 
-def test_with_on_conflict_branch_each_gets_a_run_and_the_others_are_told(
-    repo: Repository, tmp_path: Path
-) -> None:
-    for number, answers in _rounds(tmp_path, "branch").items():
-        names = sorted(run for _, run, _ in answers if run is not None)
-        assert names == [f"{number}", f"{number}.2", f"{number}.3", f"{number}.4"]
-        for pid, run, said in answers:
-            assert run is not None
-            assert repo.state(run).observation == pid
-            assert len(said) == (run != str(number))
-            assert not said or said[0].endswith(f"; recording to run '{run}' instead")
-    assert not repo.fsck().problems
+def test_with_on_conflict_branch_each_gets_a_run_and_the_others_are_told(races: Any) -> None:
+    path, rounds = races["branch"]
+    assert len(rounds) == ROUNDS
+    with Repository.open(path) as repo:
+        for number, answers in rounds.items():
+            names = sorted(run for _, run, _ in answers if run is not None)
+            assert names == [f"{number}", f"{number}.2", f"{number}.3", f"{number}.4"]
+            for pid, run, said in answers:
+                assert run is not None
+                assert repo.state(run).observation == pid
+                assert len(said) == (run != str(number))
+                assert not said or said[0].endswith(f"; recording to run '{run}' instead")
+        assert not repo.fsck().problems
 
 
-def test_numbers_are_given_once(repo: Repository, tmp_path: Path) -> None:
-    for number, answers in _rounds(tmp_path, "number").items():
-        names = sorted(run for _, run, _ in answers if run is not None)
-        assert names == [f"{number}/{n}" for n in range(1, WRITERS + 1)]
-        for pid, run, _ in answers:
-            assert repo.state(str(run)).observation == pid
+def test_numbers_are_given_once(races: Any) -> None:
+    path, rounds = races["number"]
+    assert len(rounds) == ROUNDS
+    with Repository.open(path) as repo:
+        for number, answers in rounds.items():
+            names = sorted(run for _, run, _ in answers if run is not None)
+            assert names == [f"{number}/{n}" for n in range(1, WRITERS + 1)]
+            for pid, run, _ in answers:
+                assert repo.state(str(run)).observation == pid
 
 
 def _hold(path: str, started: Any) -> None:
@@ -112,7 +129,7 @@ def _hold(path: str, started: Any) -> None:
 
 
 def test_what_a_killed_writer_claimed_is_free_again(repo: Repository, tmp_path: Path) -> None:
-    for i in range(3):
+    for i in range(2):
         started = SPAWN.Event()
         writer = SPAWN.Process(target=_hold, args=(str(tmp_path), started))
         writer.start()

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from simgit import Conflict, InvalidInput, Repository, StorageError
+from tests.support.forks import in_a_fork
 from tests.support.patience import PATIENCE
 
 SCRIPT = """
@@ -96,19 +97,6 @@ def test_a_worker_that_does_not_close_its_recorder_loses_nothing(
         assert {name: info.step for name, info in repo.runs.items()} == {
             "1": 0, "2": 0, "mine": None,
         }  # fmt: skip
-
-
-def in_a_fork(act: Callable[[], None]) -> int:
-    """Do something in a forked child, which then ends as usual; return its exit code."""
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @pytest.mark.parametrize("background", [False, True])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Repository
 from simgit.process import is_alive, this_writer
 from simgit.refs.names import check_name, check_ref_name, fold
+from tests.support import examples
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_name_is_allowed_or_the_error_has_one_that_is_or_none(name: str) -> No
             assert check_ref_name(hint[:-1]) == hint[:-1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples.share(50))
 @given(st.text(st.sampled_from("ab.@/{}:~^-0e5p HEAD'"), min_size=1, max_size=8))
 def test_a_name_that_is_allowed_is_a_revision_that_names_its_run(name: str) -> None:
     repo = Repository.init(":memory:")

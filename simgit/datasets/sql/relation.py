@@ -154,22 +154,24 @@ def _interruptible(connection: Any, work: Callable[[], T]) -> T:
         return work()
     done: list[T] = []
     failed: list[BaseException] = []
+    ended = threading.Event()  # a join that Ctrl-C interrupts takes the thread for ended
 
     def run() -> None:
         try:
             done.append(work())
         except BaseException as error:
             failed.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, name="simgit-sql", daemon=True)
-    thread.start()
+    threading.Thread(target=run, name="simgit-sql", daemon=True).start()
     try:
-        while thread.is_alive():  # a signal may have come to another thread, and wake nobody here
-            thread.join(0.2)
+        while not ended.wait(0.2):  # a signal may have come to another thread, and wake nobody here
+            pass
     except BaseException:  # Ctrl-C, whatever the program makes of it
-        while thread.is_alive():  # it may come just before the query begins
+        while not ended.is_set():  # it may come just before the query begins
             connection.interrupt()
-            thread.join(0.1)
+            ended.wait(0.1)
         raise
     if failed:
         raise failed[0]

@@ -16,6 +16,7 @@ from simgit.kube.manifest import replace
 from simgit.kube.quantity import parse_quantity
 from simgit.kube.simulation import DEFAULT, simulate
 from simgit.kube.trace.model import Event, Trace
+from tests.support import examples
 
 GPU = "example.com/gpu"
 
@@ -343,7 +344,7 @@ changes = st.lists(
 
 
 @given(changes, st.integers(1, 8), st.sampled_from([0, 700]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples.share(80))
 def test_a_quota_is_never_exceeded_and_its_count_is_that_of_the_pods(
     todo: list[tuple[str, str, int, str]], cpu: int, delay: int
 ) -> None:

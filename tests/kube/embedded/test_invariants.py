@@ -19,6 +19,7 @@ from simgit.kube.embedded.scheduler.filters import Cycle, refusal_with_nominated
 from simgit.kube.embedded.world import World
 from simgit.kube.simulation import Simulation, simulate
 from simgit.kube.trace.model import Event, Lifecycle, Trace
+from tests.support import examples
 
 HOST, ZONE = "kubernetes.io/hostname", "zone"
 CLASSES = {"low": 10, "high": 1000}
@@ -193,7 +194,7 @@ def settle(cluster: EmbeddedCluster, flushes: int = 5) -> None:
 
 @given(steps, st.integers(0, 3))
 @example(WITHDRAWN, 1)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples.share(150))
 def test_every_state_is_consistent(todo: list[tuple[str, dict[str, Any]]], seed: int) -> None:
     cluster = EmbeddedCluster(nodes(), seed=seed, priority_classes=CLASSES)
     for what, manifest in todo:
@@ -271,7 +272,7 @@ def resolved(value: int | str, of: int, *, up: bool) -> int:
     st.sampled_from([0, 1000]),
     st.integers(0, 3),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples.share(300))
 @example("DaemonSet", LEFT_BY_SURGE, "", 1000, 0)
 def test_no_update_makes_more_unavailable_than_it_may(
     kind: str, todo: list[tuple[Any, ...]], policy: str, delay: int, partition: int
@@ -306,7 +307,7 @@ def test_no_update_makes_more_unavailable_than_it_may(
     ),
     st.tuples(st.integers(0, 4), st.integers(0, 4)),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples.share(150))
 def test_a_rollout_keeps_its_bounds_and_ends_when_all_fits(
     versions: list[tuple[int, str]], bounds: tuple[int, int]
 ) -> None:
@@ -354,7 +355,7 @@ def applied(todo: list[tuple[str, dict[str, Any]]], seed: int) -> list[tuple[Any
 
 
 @given(steps, st.integers(0, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples.share(100))
 def test_a_cached_replay_gives_the_same_world(
     todo: list[tuple[str, dict[str, Any]]], seed: int
 ) -> None:

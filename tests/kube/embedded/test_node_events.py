@@ -29,6 +29,7 @@ from tests.kube.embedded.test_invariants import (
     world,
     world_of,
 )
+from tests.support import examples
 
 TAINT = [{"key": "k", "effect": "NoSchedule"}]
 GONE = 40
@@ -592,7 +593,7 @@ LEFT = [(7, "leave", 0, "2"), (0, "drain", 1, "2"), (30, "join", 4, "16"), (30, 
 
 @given(steps, drafts, st.integers(0, 3))
 @example([("apply", workload(cpu="5", name="a")), ("apply", workload(cpu="3", name="b"))], LEFT, 0)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples.share(100))
 def test_no_pod_is_where_it_must_not_be(
     todo: list[tuple[str, dict[str, Any]]], draft: list[Draft], seed: int
 ) -> None:
@@ -633,7 +634,7 @@ def test_no_pod_is_where_it_must_not_be(
 
 
 @given(steps, drafts, st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples.share(40))
 def test_equal_runs_are_equal(
     todo: list[tuple[str, dict[str, Any]]], draft: list[Draft], seed: int
 ) -> None:

@@ -19,6 +19,7 @@ from simgit.refs.oplog.journal import LEAST, MAX_ARGUMENT, MAX_ARGUMENTS, Journa
 from simgit.refs.oplog.log import KeyChange, Operation
 from simgit.refs.oplog.undo import Undo
 from simgit.refs.records import TagRef
+from tests.support.forks import in_a_fork
 from tests.support.paths import ROOT
 
 
@@ -707,7 +708,7 @@ def test_an_undo_whose_changes_are_forgotten_is_not_redone(repo: Repository) -> 
 
 
 def _collect_after(monkeypatch: pytest.MonkeyPatch, method: str, directory: Path) -> None:
-    """Let another process run ``gc --expire now`` after a method of ``Undo`` is called first."""
+    """Let another process collect everything after a method of ``Undo`` is called first."""
     plan = getattr(Undo, method)
     calls = []
 
@@ -715,9 +716,7 @@ def _collect_after(monkeypatch: pytest.MonkeyPatch, method: str, directory: Path
         found = plan(self, *args)
         if not calls:
             calls.append(method)
-            words = [sys.executable, "-m", "simgit", "gc", "--expire", "now", "--grace", "now"]
-            env = {**os.environ, "PYTHONPATH": str(ROOT)}
-            subprocess.run(words, cwd=directory, env=env, check=True, capture_output=True)
+            assert in_a_fork(lambda: Repository.open(directory).gc(grace=0, expire=0)) == 0
         return found
 
     monkeypatch.setattr(Undo, method, then_collect)
