@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -149,25 +149,30 @@ def decode(key: bytes, value: bytes, count: int) -> Summary:
     Raises:
         IntegrityError: it is damaged.
     """
-    (found,) = decode_all([(key, value)], count)
-    return found
+    rows, values = decode_many([(key, value)], count)
+    return Summary(int(rows[0]), values[0])
 
 
-def decode_all(entries: list[tuple[bytes, bytes]], count: int) -> list[Summary]:
-    """Return the summaries of schemas with so many scalars; see ``decode``."""
+def decode_many(
+    entries: Sequence[tuple[bytes, bytes]], count: int
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return rows, (entries,), and values, (entries, 5, scalars), of a schema's summaries.
+
+    Raises:
+        IntegrityError: one is damaged.
+    """
     size = 2 + 5 * count
     for key, value in entries:
         check_entry(key, value)
-    masks = np.frombuffer(b"".join(value[2:size] for _, value in entries), np.uint8)
+    masks = np.frombuffer(b"".join([value[2:size] for _, value in entries]), np.uint8)
     there = np.unpackbits(masks, bitorder="little").view(bool)
-    data = b"".join(value[size:-CHECKSUM_SIZE] for _, value in entries)
+    data = b"".join([value[size:-CHECKSUM_SIZE] for _, value in entries])
     if len(there) != 40 * count * len(entries) or np.count_nonzero(there) != len(data):
         raise IntegrityError("malformed summary: its length is wrong; see 'simgit fsck'")
     full = np.zeros(len(there), np.uint8)
     full[there] = np.frombuffer(data, np.uint8)
-    values = full.view("<f8").reshape(len(entries), 5, count)
-    rows = [rows_of(value) for _, value in entries]
-    return [Summary(n, each) for n, each in zip(rows, values, strict=True)]
+    rows = np.array([rows_of(value) for _, value in entries], np.int64)
+    return rows, full.view("<f8").reshape(len(entries), 5, count)
 
 
 def check_entry(key: bytes, value: bytes) -> None:

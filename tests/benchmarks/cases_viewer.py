@@ -1,0 +1,99 @@
+"""What a viewer asks for: curves, and what is written for them while recording."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from . import generate, subject
+from .case import Bench, Case, at_most
+from .measure import seconds
+
+CURVES = 10
+summarising = Case(
+    "summaries-cost",
+    "record 100 000 states with their summaries",
+    "µs/state",
+    at_most(lambda peers: 1.03 * peers["without"]),
+    "processor time and clock, synced; the same without writing summaries",
+)
+weight = Case(
+    "summaries-size",
+    "summaries of a state",
+    "bytes/state",
+    at_most(0.1),
+    "keys and values; CartPole, 8 scalars",
+)
+overview = Case(
+    "curves",
+    "10 curves of 1 M states, 489 buckets each",
+    "ms",
+    at_most(60),
+    "n, min, max, mean, last from summaries; one request a curve",
+)
+window = Case(
+    "curves-window",
+    "4 curves of a window of 100 000 states of 1 M",
+    "ms",
+    at_most(25),
+    "four elements of the observation in 782 buckets, from columns",
+)
+CASES = [summarising, weight, overview, window]
+
+
+def _length(bench: Bench) -> int:
+    return bench.size(1_000_000, 100_000)
+
+
+def _record(bench: Bench, name: str) -> float:
+    rows = bench.keep("viewer-rows", lambda: list(generate.rows(100_000)))
+    path = bench.folder(f"{name}-{len(list(bench.path.iterdir()))}")
+    return seconds(lambda: subject.record(path, rows)) / len(rows) * 1e6
+
+
+@summarising.side("simgit", repeat=5)
+def _(bench: Bench) -> float:
+    return _record(bench, "with-summaries")
+
+
+@summarising.side("without", repeat=5)
+def _(bench: Bench) -> float:
+    subject.store()
+    from simgit.odb.segments import summaries
+
+    kept = summaries.extend
+    summaries.extend = lambda *_: None
+    try:
+        return _record(bench, "without-summaries")
+    finally:
+        summaries.extend = kept
+
+
+@weight.side("simgit", repeat=1)
+def _(bench: Bench) -> float:
+    count = _length(bench)
+    with subject.store().open(subject.recorded(bench, count)) as repo, repo.odb.read() as txn:
+        return sum(len(key) + len(value) for key, value in txn.scan("summaries")) / count
+
+
+def _median(work: Callable[[], object]) -> float:
+    work()
+    return statistics.median(seconds(work) for _ in range(5)) * 1e3
+
+
+@overview.side("simgit")
+def _(bench: Bench) -> float:
+    with subject.store().open(subject.recorded(bench, _length(bench))) as repo:
+        return _median(lambda: [repo.buckets("main", points=500) for _ in range(CURVES)])
+
+
+@window.side("simgit")
+def _(bench: Bench) -> float:
+    count = _length(bench)
+    fields = [f"observation[{i}]" for i in range(4)]
+    with subject.store().open(subject.recorded(bench, count)) as repo:
+        return _median(
+            lambda: repo.buckets(
+                "main", fields, start=count // 2, stop=count // 2 + 100_000, points=800
+            )
+        )
