@@ -193,7 +193,10 @@ def pages(
 
 def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
     """Return the lines of the states of one block, newest first."""
-    _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
+    if part.stop - part.start == 1:  # which decodes few states
+        rows = odb.states.row(txn, Location(part.line, part.start))[2]
+    else:
+        _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
     oids, parents = _names(odb, txn, part)
     episodes, within, starts = _episodes(odb, txn, part, rows)
     steps = range(part.start, part.stop)

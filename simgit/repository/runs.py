@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class RunsView(Mapping[str, RunInfo]):
     """The runs of a repository by name, in the order of their names.
 
-    Nothing is kept: each call reads, in one snapshot, what is there at that moment. A loop goes
-    over the runs that there were when it began.
+    Each call reads, in one snapshot, what is there at that moment; of runs that have not moved it
+    returns the same ``RunInfo`` again, in which nothing must be changed. A loop goes over the runs
+    that there were when it began.
     """
 
     def __init__(self, store: Store) -> None:
@@ -123,10 +124,9 @@ class RunsView(Mapping[str, RunInfo]):
         with self._store.read() as txn:
             return [name for name, _ in self._store.refs.runs(txn)]
 
-    def _snapshot(self) -> dict[str, RunInfo]:
+    def _snapshot(self) -> Mapping[str, RunInfo]:
         with self._store.read() as txn:
-            names = [name for name, _ in self._store.refs.runs(txn)]
-            return {name: self._store.runs.info(txn, name) for name in names}
+            return self._store.runs.infos(txn)
 
     def __repr__(self) -> str:
         return visible(f"<{len(names := self._names())} runs: {', '.join(names)}>")

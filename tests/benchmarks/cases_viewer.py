@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 
 from . import generate, subject
 from .case import Bench, Case, at_most
@@ -38,7 +39,17 @@ window = Case(
     at_most(25),
     "four elements of the observation in 782 buckets, from columns",
 )
-CASES = [summarising, weight, overview, window]
+runs_again = Case(
+    "runs-again",
+    "`repo.runs.values()` of 1 000 runs, none moved",
+    "ms",
+    at_most(5),
+    "in an open repository that has read them before; peer: a new one",
+)
+runs_moved = Case(
+    "runs-moved", "`repo.runs.values()` of 1 000 runs, after one moved", "ms", at_most(10)
+)
+CASES = [runs_again, runs_moved, summarising, weight, overview, window]
 
 
 def _length(bench: Bench) -> int:
@@ -97,3 +108,40 @@ def _(bench: Bench) -> float:
                 "main", fields, start=count // 2, stop=count // 2 + 100_000, points=800
             )
         )
+
+
+def _thousand(bench: Bench) -> Path:
+    def build() -> Path:
+        path = bench.folder("simgit-thousand-runs")
+        subject.record(path, generate.rows(3000))
+        with subject.store().open(path) as repo, repo.transaction("branches"):
+            for i in range(1000):
+                settings = {"agent.lr": i / 1000, "agent.gamma": 0.9}
+                repo.branch(f"sweep/{i:04}", f"main@{i * 7 % 3000}", overrides=settings, seed=i)
+        return path
+
+    return bench.keep("simgit-thousand-runs", build)
+
+
+@runs_again.side("simgit")
+def _(bench: Bench) -> float:
+    with subject.store().open(_thousand(bench)) as repo:
+        return _median(lambda: list(repo.runs.values()))
+
+
+@runs_again.side("new")
+def _(bench: Bench) -> float:
+    path = _thousand(bench)
+    with subject.store().open(path) as repo:
+        return seconds(lambda: list(repo.runs.values())) * 1e3
+
+
+@runs_moved.side("simgit")
+def _(bench: Bench) -> float:
+    found = []
+    with subject.store().open(_thousand(bench)) as repo:
+        list(repo.runs.values())
+        for i in range(5):
+            repo.commit(i, run="sweep/0007")
+            found.append(seconds(lambda: list(repo.runs.values())))
+    return statistics.median(found) * 1e3
