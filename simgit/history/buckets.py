@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from simgit.history.leaf_column import LeafColumn
 from simgit.history.paths import FieldPath, as_path, element_index, locate, path_text
 from simgit.history.step_range import Piece, StepRange
 from simgit.objects.schema import FIXED, Schema
+from simgit.odb import ancestry
 from simgit.odb.segments import summaries
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.lines import line_of_step, read_line
@@ -207,6 +208,53 @@ def read_buckets(
     return Buckets(width, high, buckets, along, fields)
 
 
+class Summed(NamedTuple):
+    """A field of some states: how many values, the least, greatest, mean, sum and newest."""
+
+    n: int
+    min: float
+    max: float
+    mean: float
+    sum: float
+    last: float
+
+
+def sum_up(
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, name: str, episodes: int = 0
+) -> Summed | None:
+    """Return a field of a state's history summed up, None if no state has a value.
+
+    Args:
+        odb: the database.
+        txn: the transaction.
+        tip: the state.
+        name: the field, as in ``Repository.buckets``.
+        episodes: only the last so many episodes, also if the newest has not ended; 0 for all.
+
+    Raises:
+        NotFound: the states have no such field.
+        InvalidInput: it is not a number.
+    """
+    path = _path(name)
+    schema = odb.schema(txn, odb.states.header(txn, tip).schema)
+    if locate(schema, path) is None:
+        raise no_such_field([schema], path)
+    start = 0
+    if episodes:
+        newest = odb.states.standing(txn, odb.states.header(txn, tip), tip.step)[0]
+        start = ancestry.episode_start(odb, txn, tip, max(1, newest - episodes + 1))
+    found = _Gathered(1, 0, 1, tip.step + 1)
+    steps = StepRange(odb, tip, start, tip.step + 1)
+    for part in _parts(steps, txn):
+        part.add_to(found, steps, txn, {0: path})
+    if not found.n[0, 0]:
+        return None
+    total = float(found.sum[0, 0])
+    mean = found.bucketed(0, 0, 1).mean[0]
+    least, greatest, last = float(found.least[0, 0]), float(found.greatest[0, 0]), found.last[0, 0]
+    return Summed(int(found.n[0, 0]), least, greatest, float(mean), total, float(last))
+
+
 def _path(name: str) -> FieldPath:
     """Return the path of a field such as ``observation.position[2]``."""
     return as_path(_INDEX.sub(r".\1", name))
@@ -307,9 +355,9 @@ def _no_number(path: FieldPath, what: str) -> InvalidInput:
 
 
 class _Part:
-    """Consecutive blocks of a line: with summaries of one schema, or without any."""
+    """Consecutive blocks of a line, with their summaries, which are of one schema."""
 
-    def __init__(self, start: int, schema: Schema | None) -> None:
+    def __init__(self, start: int, schema: Schema) -> None:
         self.start = self.stop = start
         self.schema = schema
         self.steps: list[int] = []
@@ -319,20 +367,17 @@ class _Part:
         self, found: _Gathered, steps: StepRange, txn: ReadTxn, paths: dict[int, FieldPath]
     ) -> None:
         """Add the fields to buckets: from summaries, or from columns where these are needed."""
-        left = dict(paths)
-        if self.schema is not None:
-            count = scalars(self.schema).count
-            rows, values = summaries.decode_many(self.entries, count)
-            at = np.array(self.steps, np.int64)
-            for i, path in paths.items():
-                k = scalar_of(self.schema, path)
-                if k is None and locate(self.schema, path) is not None:
-                    continue  # only the columns say
-                del left[i]
-                if k is not None:
-                    v = values[:, :, k]
-                    n = rows - v[:, ABSENT].astype(np.int64)
-                    found.add(i, at, n, v[:, LEAST], v[:, GREATEST], v[:, SUM], v[:, LAST])
+        left = {}
+        rows, values = summaries.decode_many(self.entries, scalars(self.schema).count)
+        at = np.array(self.steps, np.int64)
+        for i, path in paths.items():
+            k = scalar_of(self.schema, path)
+            if k is not None:
+                v = values[:, :, k]
+                n = rows - v[:, ABSENT].astype(np.int64)
+                found.add(i, at, n, v[:, LEAST], v[:, GREATEST], v[:, SUM], v[:, LAST])
+            elif locate(self.schema, path) is not None:
+                left[i] = path  # only the columns say
         for low in range(self.start - self.start % _AT_ONCE, self.stop if left else 0, _AT_ONCE):
             here = max(low, self.start), min(low + _AT_ONCE, self.stop)
             _add_blocks(found, StepRange(steps.odb, steps.place, *here), txn, left)
@@ -388,14 +433,15 @@ def _parts(steps: StepRange, txn: ReadTxn) -> Iterator[_Part]:
             is_whole = at == max(first, block * BLOCK_ROWS) and summaries.rows_of(value) == end - at
             while span.line != line or span.stop < end:
                 span = next(spans)
-            schema = span.schema if is_whole else None
-            if part is None or part.schema != schema:
+            if not is_whole:
+                summary = summaries.compute(steps.odb.states, txn, line, at, end)
+                value = summaries.encode(key, summary)
+            if part is None or part.schema != span.schema:
                 if part is not None:
                     yield part
-                part = _Part(at, schema)
+                part = _Part(at, span.schema)
             part.stop = end
-            if is_whole:
-                part.steps.append(at)
-                part.entries.append((key, value))
+            part.steps.append(at)
+            part.entries.append((key, value))
         if part is not None:
             yield part

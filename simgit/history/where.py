@@ -14,7 +14,7 @@ import ast
 import keyword
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -109,13 +109,17 @@ class ColumnTable(Protocol):
 class Predicate:
     """A parsed condition; call it with a trajectory."""
 
-    def __init__(self, text: str, fields: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, text: str, fields: Mapping[str, str] | None = None, measures: Collection[str] = ()
+    ) -> None:
         """Parse a condition.
 
         Args:
             text: the condition.
             fields: the names that it may have, those of a state without it, each with the type
                 of its values: "a number", "a text", "True or False", or "" if they differ.
+            measures: functions of what is no column, as in ``mean(reward, 10)``; such a call is a
+                column of its own, of numbers.
 
         Raises:
             InvalidInput: the text is not a condition; the message says what is wrong and where.
@@ -126,7 +130,10 @@ class Predicate:
             self._tree = _parse(_readable(text))
             _check_depth(self._tree)
             names = {_SAFE if name == "return" else name: kind for name, kind in known.items()}
-            _Check(names).node(self._tree)
+            found = _Measures(measures, names)
+            self._tree = found.visit(self._tree)
+            self.measures: tuple[str, ...] = tuple(found.found)
+            _Check(names | dict.fromkeys(self.measures, "a number")).node(self._tree)
         self.entries = tuple(dict.fromkeys(_entries(self._tree)))
 
     def __call__(self, trajectory: ColumnTable) -> Mask:
@@ -217,6 +224,34 @@ def _check_depth(tree: ast.expr) -> None:
 def _refuse(node: ast.AST, what: str) -> InvalidInput:
     column = getattr(node, "col_offset", 0) + 1
     return InvalidInput(f"condition, column {column}: {what}", column=column)
+
+
+class _Measures(ast.NodeTransformer):
+    """Turns calls of measures into columns of the name that they are written as."""
+
+    def __init__(self, functions: Collection[str], fields: Mapping[str, str]) -> None:
+        self.functions = functions
+        self.fields = fields
+        self.found: dict[str, None] = {}
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Return the column of a call, or the call where it is of columns."""
+        match node:
+            case ast.Call(func=ast.Name(id=name), args=[of], keywords=[]):
+                count = ""
+            case ast.Call(
+                func=ast.Name(id=name), args=[of, ast.Constant(value=int() as n)], keywords=[]
+            ):
+                count = f", {n}"
+            case _:
+                return self.generic_visit(node)
+        path = _path(of) if name in self.functions else ()
+        is_column = bool(path) and isinstance(of, ast.Name) and of.id in self.fields
+        if not path or (name in FUNCTIONS and is_column):
+            return self.generic_visit(node)  # min and max of columns
+        text = f"{name}({path_text(path)}{count})"
+        self.found[text] = None
+        return ast.copy_location(ast.Name(id=text, ctx=ast.Load()), node)
 
 
 class _Check:

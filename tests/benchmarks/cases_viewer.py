@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,14 @@ runs_again = Case(
 runs_moved = Case(
     "runs-moved", "`repo.runs.values()` of 1 000 runs, after one moved", "ms", at_most(10)
 )
-CASES = [runs_again, runs_moved, summarising, weight, overview, window]
+by_measure = Case(
+    "runs-measure",
+    "runs with mean(reward) > 0.5, of 20 branches of 1 M states",
+    "s",
+    at_most(lambda peers: 0.2 * peers["columns"]),
+    "from summaries, and by reading the reward of each run as a column",
+)
+CASES = [by_measure, runs_again, runs_moved, summarising, weight, overview, window]
 
 
 def _length(bench: Bench) -> int:
@@ -145,3 +153,31 @@ def _(bench: Bench) -> float:
             repo.commit(i, run="sweep/0007")
             found.append(seconds(lambda: list(repo.runs.values())))
     return statistics.median(found) * 1e3
+
+
+def _long(bench: Bench) -> Path:
+    """Return a repository of twenty branches of a long run."""
+
+    def build() -> Path:
+        path = bench.folder("simgit-long-branches")
+        shutil.copytree(subject.recorded(bench, _length(bench)), path, dirs_exist_ok=True)
+        with subject.store().open(path) as repo:
+            for i in range(20):
+                repo.branch(f"b{i}", f"main@{(i + 1) * _length(bench) // 21}")
+        return path
+
+    return bench.keep("simgit-long-branches", build)
+
+
+@by_measure.side("simgit")
+def _(bench: Bench) -> float:
+    with subject.store().open(_long(bench)) as repo:
+        return seconds(lambda: repo.runs.select("mean(reward) > 0.5"))
+
+
+@by_measure.side("columns")
+def _(bench: Bench) -> float:
+    with subject.store().open(_long(bench)) as repo:
+        return seconds(
+            lambda: [run for run in repo.runs if repo.trajectory(run).rewards.mean() > 0.5]
+        )
