@@ -218,6 +218,8 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
     Raises:
         InvalidInput: the condition is malformed, or does not apply to the values of a field.
     """
+    from simgit.history.buckets import BlockBounds
+    from simgit.history.step_range import Piece
     from simgit.history.trajectory import Trajectory
     from simgit.history.where import Predicate
 
@@ -232,8 +234,9 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
                         odb, txn, LineRange(line_range.line, line_range.start, stop)
                     )
                 )
+                may_hold = holds.may_hold(BlockBounds(odb, txn, Piece(*part)))
             block = Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop)
-            mask = holds(block)
+            mask = holds(block) if may_hold else np.zeros(len(block), bool)
             if known is not None and holds.entries:
                 known = None if mask.any() else known | block.paths()
             if mask.any():

@@ -14,7 +14,7 @@ import ast
 import keyword
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
 
 Mask = npt.NDArray[np.bool_]
+Bounds = tuple[float, float]
+"""The least and the greatest value of a field; (1, 0) if no state has a value but NaN."""
+_EXACT: Final = 2.0**53
 MAX_LENGTH: Final = 4096
 MAX_DEPTH: Final = 60
 NAMES: Final = (*FIELDS, "step", "episode", TIME)
@@ -145,6 +148,19 @@ class Predicate:
         with _readable_errors(self.text):
             return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
 
+    def may_hold(self, bounds: Callable[[FieldPath], Bounds | None]) -> bool:
+        """Return False if bounds of fields tell that the condition holds for no state.
+
+        It is True whenever they do not tell, or the condition could be refused for its values.
+
+        Args:
+            bounds: returns the least and greatest value of a path, None where that is not known.
+        """
+        try:
+            return _may_hold(self._tree, bounds)
+        except _UnknownError:
+            return True
+
     def unknown_entries(self, known: Set[FieldPath]) -> Iterator[str]:
         """Yield a message for each entry, such as ``info.lives``, that is in no known path."""
         for path in self.entries:
@@ -156,6 +172,63 @@ class Predicate:
 
     def __repr__(self) -> str:
         return f"Predicate({self.text!r})"
+
+
+class _UnknownError(Exception):
+    """A part of a condition of which bounds do not tell whether it holds, or can be evaluated."""
+
+
+def _may_hold(node: ast.expr, bounds: Callable[[FieldPath], Bounds | None]) -> bool:
+    match node:
+        case ast.BoolOp(op=op, values=parts):
+            # all are looked at: one that cannot be evaluated must raise its error
+            found = [_may_hold(part, bounds) for part in parts]
+            return all(found) if isinstance(op, ast.And) else any(found)
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            _may_hold(inner, bounds)
+            return True
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            sides = [_bounds(side, bounds) for side in (left, *others)]
+            names = [_COMPARE[type(op)] for op in ops]
+            pairs = zip(names, sides, sides[1:], strict=False)
+            compared = [_may_compare(*each) for each in pairs]
+            return all(compared)
+        case ast.Name() | ast.Attribute() | ast.Subscript():
+            _bounds(node, bounds)
+            return True
+    raise _UnknownError
+
+
+def _bounds(node: ast.expr, bounds: Callable[[FieldPath], Bounds | None]) -> Bounds:
+    match node:
+        case ast.Constant(value=int() | float() as value) if abs(value) < _EXACT:
+            return float(value), float(value)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -float(value), -float(value)
+        case ast.Name() | ast.Attribute() | ast.Subscript():
+            found = bounds(_path(node))
+            # beyond it, integers are compared more exactly than their bounds tell
+            if found is not None and max(-found[0], found[1]) < _EXACT:
+                return found
+    raise _UnknownError
+
+
+def _may_compare(name: str, left: Bounds, right: Bounds) -> bool:
+    """Return False if a comparison holds for no values within bounds; NaN is only != others."""
+    match name:
+        case "<":
+            return left[0] < right[1]
+        case "<=":
+            return left[0] <= right[1]
+        case ">":
+            return left[1] > right[0]
+        case ">=":
+            return left[1] >= right[0]
+        case "==":
+            return left[0] <= right[1] and right[0] <= left[1]
+        case "!=":
+            return True
+    raise _UnknownError
 
 
 def where(text: str, trajectory: Trajectory) -> Mask:

@@ -57,7 +57,14 @@ by_measure = Case(
     at_most(lambda peers: 0.2 * peers["columns"]),
     "from summaries, and by reading the reward of each run as a column",
 )
-CASES = [by_measure, runs_again, runs_moved, summarising, weight, overview, window]
+rare = Case(
+    "log-where-rare",
+    "log --where of 1 M states, true for none",
+    "ms",
+    at_most(lambda peers: 0.25 * peers["all blocks"]),
+    "blocks left out by their summaries, and all evaluated",
+)
+CASES = [rare, by_measure, runs_again, runs_moved, summarising, weight, overview, window]
 
 
 def _length(bench: Bench) -> int:
@@ -181,3 +188,25 @@ def _(bench: Bench) -> float:
         return seconds(
             lambda: [run for run in repo.runs if repo.trajectory(run).rewards.mean() > 0.5]
         )
+
+
+NEVER = "observation[2] > 1e9 and reward >= 1"
+
+
+@rare.side("simgit")
+def _(bench: Bench) -> float:
+    with subject.store().open(subject.recorded(bench, _length(bench))) as repo:
+        return seconds(lambda: list(repo.log("main", where=NEVER))) * 1e3
+
+
+@rare.side("all blocks")
+def _(bench: Bench) -> float:
+    with subject.store().open(subject.recorded(bench, _length(bench))) as repo:
+        from simgit.history.where import Predicate
+
+        kept = Predicate.may_hold
+        Predicate.may_hold = lambda *_: True
+        try:
+            return seconds(lambda: list(repo.log("main", where=NEVER))) * 1e3
+        finally:
+            Predicate.may_hold = kept

@@ -122,7 +122,7 @@ def scalars(schema: Schema) -> Scalars:
 
 
 class Summary(NamedTuple):
-    """What the scalars of consecutive states are.
+    """The sums over the scalars of consecutive states.
 
     Attributes:
         rows: the number of states.
