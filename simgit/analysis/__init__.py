@@ -3,21 +3,25 @@
 ``simgit.plot`` draws plain data; this package gets them from repositories and clusters.
 """
 
-from simgit.analysis.action_values import Thoughts, draw_policy, draw_values, policy, thoughts
-from simgit.analysis.cluster import ClusterSample, loop_usage, sample, trace_usage, usage
-from simgit.analysis.loop import episode_title, one_episode, pod_history_of, pod_steps, pods
-from simgit.analysis.runs import (
-    MEASURES,
-    Episodes,
-    RunNode,
-    by_seed,
-    curves,
-    draw_tree,
-    learning_curves,
-    series_curves,
-    tree,
-)
-from simgit.analysis.statistics import Estimate, band
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simgit.analysis.action_values import Thoughts, draw_policy, draw_values, policy, thoughts
+    from simgit.analysis.cluster import ClusterSample, loop_usage, sample, trace_usage, usage
+    from simgit.analysis.loop import episode_title, one_episode, pod_history_of, pod_steps, pods
+    from simgit.analysis.runs import (
+        MEASURES,
+        Episodes,
+        RunNode,
+        by_seed,
+        curves,
+        draw_tree,
+        learning_curves,
+        series_curves,
+        tree,
+    )
+    from simgit.analysis.statistics import Estimate, band
 
 __all__ = [
     "MEASURES",
@@ -47,3 +51,36 @@ __all__ = [
     "tree",
     "usage",
 ]
+
+_MODULES = {
+    **dict.fromkeys(
+        ("Thoughts", "draw_policy", "draw_values", "policy", "thoughts"), "action_values"
+    ),
+    **dict.fromkeys(("ClusterSample", "loop_usage", "sample", "trace_usage", "usage"), "cluster"),
+    **dict.fromkeys(
+        ("episode_title", "one_episode", "pod_history_of", "pod_steps", "pods"), "loop"
+    ),
+    **dict.fromkeys(
+        (
+            "MEASURES",
+            "Episodes",
+            "RunNode",
+            "by_seed",
+            "curves",
+            "draw_tree",
+            "learning_curves",
+            "series_curves",
+            "tree",
+        ),
+        "runs",
+    ),
+    **dict.fromkeys(("Estimate", "band"), "statistics"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # imported when it is first used: the tree of runs needs no cluster
+    if name not in _MODULES:
+        raise AttributeError(f"module 'simgit.analysis' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(f"simgit.analysis.{_MODULES[name]}"), name)
+    return value

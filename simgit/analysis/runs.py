@@ -300,16 +300,24 @@ class RunNode:
     """The parent run."""
 
 
+def _starts(repo: Repository, infos: Mapping[str, RunInfo]) -> dict[str, int]:
+    """Return the step of each run's branch point, 0 without one."""
+    starts: dict[Oid | None, int] = {info.oid: info.step or 0 for info in infos.values()}
+    starts[None] = 0
+    with repo.odb.read() as txn:
+        for point in {info.branch_point for info in infos.values()} - starts.keys():
+            assert point is not None
+            starts[point] = repo.odb.locate(txn, point).step
+    return {name: starts[info.branch_point] for name, info in infos.items()}
+
+
 def tree(repo: Repository) -> list[RunNode]:
     """Return the runs, each followed by those branched off it, by step and name.
 
     A run branched off a state by oid is below the run that recorded the state.
     """
     infos = dict(repo.runs.items())
-    starts = {
-        name: repo.state(info.branch_point).step if info.branch_point else 0
-        for name, info in infos.items()
-    }
+    starts = _starts(repo, infos)
     owners = {
         point: _owner(repo, infos, starts, point)
         for point in {info.branch_point for info in infos.values() if info.parent is None}

@@ -49,9 +49,9 @@ def run_list(
 
     NAME is name, status, parent, seed, step, states, episodes, return, created, ended,
     last_return, best_return, mean_return, last_length or mean_length (of the episodes that have
-    ended), a measure such as 'mean(return, 10)' (see 'run best'), time (the simulator's clock at
-    the newest state), or a setting as config.agent.lr or metadata.note. A CONDITION compares
-    them, as 'log --where' does fields of states.
+    ended), a measure such as 'mean(return, 10)' or 'max(info.loss)' (see 'run best'), time (the
+    simulator's clock at the newest state), or a setting as config.agent.lr or metadata.note. A
+    CONDITION compares them, as 'log --where' does fields of states.
     """
     with app.repository() as repo, app.output(page=True) as out:
         names = repo.runs.matching(*patterns) if patterns else None
@@ -129,7 +129,8 @@ def run_best(
 
     MEASURE is FUNCTION(return) or FUNCTION(length) of the episodes that have ended, or
     FUNCTION(return, N) of the last N of them, with mean, median, min, max, sum, std, first or last;
-    or a NAME of 'run list', such as states or config.score. Runs without it are left out.
+    mean, min, max, sum or last of a field, as in mean(reward) or last(info.loss, N); or a NAME of
+    'run list', such as states or config.score. Runs without it are left out.
     """
     from simgit.refs.run_config import flat
 

@@ -5,6 +5,7 @@
 - ``leaf_column``: one column, and what stands where a state has no value.
 - ``paths``: where a path of a field leads, in a schema and inside values.
 - ``step_range``: where the states of a range of steps lie.
+- ``buckets``: fields of long histories as curves.
 - ``windows``, ``spans``, ``summary``: windows and transitions for training; which states each is
   of; summaries for display.
 - ``planned_columns``: columns that are read by plans of a longer range.

@@ -193,7 +193,10 @@ def pages(
 
 def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
     """Return the lines of the states of one block, newest first."""
-    _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
+    if part.stop - part.start == 1:  # which decodes few states
+        rows = odb.states.row(txn, Location(part.line, part.start))[2]
+    else:
+        _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
     oids, parents = _names(odb, txn, part)
     episodes, within, starts = _episodes(odb, txn, part, rows)
     steps = range(part.start, part.stop)
@@ -215,6 +218,8 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
     Raises:
         InvalidInput: the condition is malformed, or does not apply to the values of a field.
     """
+    from simgit.history.buckets import BlockBounds
+    from simgit.history.step_range import Piece
     from simgit.history.trajectory import Trajectory
     from simgit.history.where import Predicate
 
@@ -229,8 +234,9 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
                         odb, txn, LineRange(line_range.line, line_range.start, stop)
                     )
                 )
+                may_hold = holds.may_hold(BlockBounds(odb, txn, Piece(*part)))
             block = Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop)
-            mask = holds(block)
+            mask = holds(block) if may_hold else np.zeros(len(block), bool)
             if known is not None and holds.entries:
                 known = None if mask.any() else known | block.paths()
             if mask.any():
@@ -339,22 +345,33 @@ class EpisodeColumns(NamedTuple):
     truncated: npt.NDArray[np.bool_]
 
 
-def episode_columns(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> EpisodeColumns:
-    """Return the episodes of a state's first-parent history."""
+def episode_columns(
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, since: int = 0
+) -> EpisodeColumns:
+    """Return the episodes of a state's first-parent history, from that of a step on."""
+    number, began = 1, 0
+    if since:
+        place = ancestry.ancestor(txn, tip, since)
+        number, began, _ = odb.states.standing(txn, odb.states.header(txn, place), since)
     starts: list[npt.NDArray[np.int64]] = []
     returns: list[npt.NDArray[np.float64]] = []
     names = ("terminated", "truncated")
     ended: dict[str, list[npt.NDArray[np.bool_]]] = {name: [] for name in names}
     last = dict.fromkeys(names, False)  # the flags of the row before
-    for part in reversed(list(ancestry.line_ranges(txn, tip))):
+    for part in reversed(list(ancestry.line_ranges(txn, tip, began))):
         for step, rows in odb.states.rows(txn, *part, False):
             reward = _column(rows, "reward", float)
             at = np.flatnonzero(episode_starts(rows, step == 0))
-            goes_on = not len(at) or at[0]  # an episode of the block before
+            goes_on = bool(not len(at) or at[0])  # an episode of the block before
+            sums = np.zeros(len(at) + goes_on)
+            if goes_on and returns:
+                sums[0] = returns[-1][-1]
+                returns[-1] = returns[-1][:-1]
+            counts = np.diff([*([0] if goes_on else []), *at.tolist(), rows.count])
             with np.errstate(all="ignore"):  # infinities of both signs
-                if goes_on:
-                    returns[-1][-1] += reward[: at[0] if len(at) else None].sum()
-                returns += [np.add.reduceat(reward, at)] if len(at) else []
+                # one after another: a sum must not depend on where blocks are cut
+                np.add.at(sums, np.repeat(np.arange(len(sums)), counts), reward)
+            returns.append(sums)
             starts += [at + step] if len(at) else []
             for name in names:
                 flags = _column(rows, name, bool)
@@ -368,7 +385,7 @@ def episode_columns(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Episode
     stop = np.append(start[1:], tip.step + 1)
     flags = [np.append(np.concatenate(ended[name])[1:], last[name]) for name in names]
     return EpisodeColumns(
-        np.arange(1, len(start) + 1), start, stop, np.concatenate(returns), *flags
+        np.arange(number, number + len(start)), start, stop, np.concatenate(returns), *flags
     )
 
 

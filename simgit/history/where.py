@@ -14,7 +14,7 @@ import ast
 import keyword
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
 
 Mask = npt.NDArray[np.bool_]
+Bounds = tuple[float, float]
+"""The least and the greatest value of a field; (1, 0) if no state has a value but NaN."""
+_EXACT: Final = 2.0**53
 MAX_LENGTH: Final = 4096
 MAX_DEPTH: Final = 60
 NAMES: Final = (*FIELDS, "step", "episode", TIME)
@@ -109,13 +112,17 @@ class ColumnTable(Protocol):
 class Predicate:
     """A parsed condition; call it with a trajectory."""
 
-    def __init__(self, text: str, fields: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, text: str, fields: Mapping[str, str] | None = None, measures: Collection[str] = ()
+    ) -> None:
         """Parse a condition.
 
         Args:
             text: the condition.
             fields: the names that it may have, those of a state without it, each with the type
                 of its values: "a number", "a text", "True or False", or "" if they differ.
+            measures: functions of what is no column, as in ``mean(reward, 10)``; such a call is a
+                column of its own, of numbers.
 
         Raises:
             InvalidInput: the text is not a condition; the message says what is wrong and where.
@@ -126,7 +133,10 @@ class Predicate:
             self._tree = _parse(_readable(text))
             _check_depth(self._tree)
             names = {_SAFE if name == "return" else name: kind for name, kind in known.items()}
-            _Check(names).node(self._tree)
+            found = _Measures(measures, names)
+            self._tree = found.visit(self._tree)
+            self.measures: tuple[str, ...] = tuple(found.found)
+            _Check(names | dict.fromkeys(self.measures, "a number")).node(self._tree)
         self.entries = tuple(dict.fromkeys(_entries(self._tree)))
 
     def __call__(self, trajectory: ColumnTable) -> Mask:
@@ -137,6 +147,19 @@ class Predicate:
         """
         with _readable_errors(self.text):
             return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
+
+    def may_hold(self, bounds: Callable[[FieldPath], Bounds | None]) -> bool:
+        """Return False if bounds of fields tell that the condition holds for no state.
+
+        It is True whenever they do not tell, or the condition could be refused for its values.
+
+        Args:
+            bounds: returns the least and greatest value of a path, None where that is not known.
+        """
+        try:
+            return _may_hold(self._tree, bounds)
+        except _UnknownError:
+            return True
 
     def unknown_entries(self, known: Set[FieldPath]) -> Iterator[str]:
         """Yield a message for each entry, such as ``info.lives``, that is in no known path."""
@@ -149,6 +172,63 @@ class Predicate:
 
     def __repr__(self) -> str:
         return f"Predicate({self.text!r})"
+
+
+class _UnknownError(Exception):
+    """A part of a condition of which bounds do not tell whether it holds, or can be evaluated."""
+
+
+def _may_hold(node: ast.expr, bounds: Callable[[FieldPath], Bounds | None]) -> bool:
+    match node:
+        case ast.BoolOp(op=op, values=parts):
+            # all are looked at: one that cannot be evaluated must raise its error
+            found = [_may_hold(part, bounds) for part in parts]
+            return all(found) if isinstance(op, ast.And) else any(found)
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            _may_hold(inner, bounds)
+            return True
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            sides = [_bounds(side, bounds) for side in (left, *others)]
+            names = [_COMPARE[type(op)] for op in ops]
+            pairs = zip(names, sides, sides[1:], strict=False)
+            compared = [_may_compare(*each) for each in pairs]
+            return all(compared)
+        case ast.Name() | ast.Attribute() | ast.Subscript():
+            _bounds(node, bounds)
+            return True
+    raise _UnknownError
+
+
+def _bounds(node: ast.expr, bounds: Callable[[FieldPath], Bounds | None]) -> Bounds:
+    match node:
+        case ast.Constant(value=int() | float() as value) if abs(value) < _EXACT:
+            return float(value), float(value)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -float(value), -float(value)
+        case ast.Name() | ast.Attribute() | ast.Subscript():
+            found = bounds(_path(node))
+            # beyond it, integers are compared more exactly than their bounds tell
+            if found is not None and max(-found[0], found[1]) < _EXACT:
+                return found
+    raise _UnknownError
+
+
+def _may_compare(name: str, left: Bounds, right: Bounds) -> bool:
+    """Return False if a comparison holds for no values within bounds; NaN is only != others."""
+    match name:
+        case "<":
+            return left[0] < right[1]
+        case "<=":
+            return left[0] <= right[1]
+        case ">":
+            return left[1] > right[0]
+        case ">=":
+            return left[1] >= right[0]
+        case "==":
+            return left[0] <= right[1] and right[0] <= left[1]
+        case "!=":
+            return True
+    raise _UnknownError
 
 
 def where(text: str, trajectory: Trajectory) -> Mask:
@@ -217,6 +297,34 @@ def _check_depth(tree: ast.expr) -> None:
 def _refuse(node: ast.AST, what: str) -> InvalidInput:
     column = getattr(node, "col_offset", 0) + 1
     return InvalidInput(f"condition, column {column}: {what}", column=column)
+
+
+class _Measures(ast.NodeTransformer):
+    """Turns calls of measures into columns of the name that they are written as."""
+
+    def __init__(self, functions: Collection[str], fields: Mapping[str, str]) -> None:
+        self.functions = functions
+        self.fields = fields
+        self.found: dict[str, None] = {}
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Return the column of a call, or the call where it is of columns."""
+        match node:
+            case ast.Call(func=ast.Name(id=name), args=[of], keywords=[]):
+                count = ""
+            case ast.Call(
+                func=ast.Name(id=name), args=[of, ast.Constant(value=int() as n)], keywords=[]
+            ):
+                count = f", {n}"
+            case _:
+                return self.generic_visit(node)
+        path = _path(of) if name in self.functions else ()
+        is_column = bool(path) and isinstance(of, ast.Name) and of.id in self.fields
+        if not path or (name in FUNCTIONS and is_column):
+            return self.generic_visit(node)  # min and max of columns
+        text = f"{name}({path_text(path)}{count})"
+        self.found[text] = None
+        return ast.copy_location(ast.Name(id=text, ctx=ast.Load()), node)
 
 
 class _Check:

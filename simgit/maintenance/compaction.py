@@ -1,4 +1,5 @@
-"""Compaction: joins segments, array groups and index runs that were written in small pieces.
+"""Compaction: joins segments, array groups and index runs that were written in small pieces,
+and adds the summaries that are missing.
 
 No oid and no location changes.
 """
@@ -6,13 +7,17 @@ No oid and no location changes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments import summaries
 from simgit.odb.segments.index import ARRAYS, STATES
 from simgit.odb.segments.join import headers, join_groups, join_index, join_segments, joinable
 
 Progress = Callable[[int, int], None]
 """Called with the number of lines that are done, and of all lines."""
+_TOGETHER: Final = 64
+"""The most summaries that are computed in one transaction: writers wait some 50 ms."""
 
 
 def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
@@ -50,6 +55,7 @@ def _consolidate_line(odb: ObjectDatabase, line: int) -> int:
             current = [h for h in headers(txn, line) if first <= h.step < end]
             if [h.step for h in current] == [h.step for h in segments]:
                 join_segments(odb.states, txn, current)
+    _summarise_line(odb, line)
     joined = 0
     with odb.read() as txn:
         found = [h for h in headers(txn, line) if odb.schema(txn, h.schema).arrays]
@@ -57,3 +63,13 @@ def _consolidate_line(odb: ObjectDatabase, line: int) -> int:
         with odb.write() as txn:
             joined += join_groups(odb.states, txn, header)
     return joined
+
+
+def _summarise_line(odb: ObjectDatabase, line: int) -> None:
+    """Store the summaries that a line lacks, some in a transaction."""
+    with odb.read() as txn:
+        missing = summaries.unsummarised(txn, line)
+    for at in range(0, len(missing), _TOGETHER):
+        with odb.write() as txn:
+            for block in missing[at : at + _TOGETHER]:
+                summaries.summarise(odb.states, txn, line, block)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known, shown
-from simgit.objects.codec import encode_value
+from simgit.objects.codec import decode_name, encode_value
 from simgit.objects.coerce import check_seed
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
@@ -22,7 +22,7 @@ from simgit.odb.segments.lines import read_line
 from simgit.process import now, this_writer
 from simgit.refs import run_config
 from simgit.refs.names import COUNTER, RUNS, TAGS, more_names
-from simgit.refs.records import STATUSES, RunRef, moved
+from simgit.refs.records import STATUSES, RunRef, decode_run, moved
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -30,6 +30,8 @@ from simgit.storage.base import ReadTxn, WriteTxn
 _VERDICT: Final = "verdict"
 HOOKS: Final = "simulator"
 """The key of a run's metadata for the names of a simulator's hooks, which are code."""
+_DOUBTED: Final = frozenset({_VERDICT, HOOKS})
+"""Keys of a run's metadata that count for nothing when they came from elsewhere."""
 _EXACT: Final = ("exact", "exact by replay")
 """The verdicts with which an environment can be resumed."""
 
@@ -103,12 +105,61 @@ class Opened:
     warning: str | None = None
 
 
+class _Known(NamedTuple):
+    """The runs of a snapshot: facts, values of the refs, refs of those that a process records."""
+
+    txn_id: int
+    infos: dict[str, RunInfo]
+    values: dict[str, bytes]
+    written: dict[str, RunRef]
+
+
 class Runs:
     """The runs of one store: created, changed and described."""
 
     def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
         self.odb = odb
         self.refs = refs
+        self._known = _Known(-1, {}, {}, {})
+
+    def infos(self, txn: ReadTxn) -> Mapping[str, RunInfo]:
+        """Return the facts about all runs by name, in the order of their names.
+
+        They are kept by the bytes of their refs, and shared: nothing in them must be changed.
+        """
+        if isinstance(txn, WriteTxn):  # what it wrote may be rolled back
+            return {name: self.describe(txn, name, ref) for name, ref in self.refs.runs(txn)}
+        before = self._known  # read once: another thread may replace it
+        if before.txn_id != txn.txn_id:
+            before = self._known = self._read_all(txn, before)
+        alive: dict[tuple[Any, ...], str] = {}
+        changed = {}
+        for name, ref in before.written.items():  # a process may end without writing anything
+            writer = tuple(sorted((ref.writer or {}).items()))
+            if writer not in alive:
+                alive[writer] = ref.shown_status
+            if before.infos[name].status != alive[writer]:
+                changed[name] = replace(before.infos[name], status=alive[writer])
+        return {**before.infos, **changed} if changed else before.infos
+
+    def _read_all(self, txn: ReadTxn, before: _Known) -> _Known:
+        """Return the runs of a snapshot; those whose refs have not moved are as they were."""
+        infos, values, written = {}, {}, {}
+        for key, value in txn.scan("refs", b"runs/", b"runs0"):
+            name = decode_name(key[len(RUNS) :])
+            values[name] = value
+            if before.values.get(name) != value:
+                ref = decode_run(value)
+                infos[name] = self.describe(txn, name, ref)
+                if ref.status == "active" and ref.writer is not None:
+                    written[name] = ref
+                continue
+            info = infos[name] = before.infos[name]
+            if name in before.written:
+                written[name] = before.written[name]
+            if not _DOUBTED.isdisjoint(info.metadata):  # 'simgit trust' moves no ref
+                infos[name] = self.describe(txn, name, decode_run(value))
+        return _Known(txn.txn_id, infos, values, written)
 
     def info(self, txn: ReadTxn, name: str) -> RunInfo:
         """Return the facts about a run.
@@ -125,7 +176,7 @@ class Runs:
             name, ref.oid, ref.step if ref.oid else None, ref.episodes, ref.returned,
             ref.shown_status, record.overrides, ref.parent, record.branch_point, record.seed,
             record.metadata, ref.created, ref.ended, ref.writer,
-            not {_VERDICT, HOOKS}.isdisjoint(record.metadata)
+            not _DOUBTED.isdisjoint(record.metadata)
             and foreign.is_foreign(txn, ref.record),
             lambda: self.config(ref.record),
         )  # fmt: skip

@@ -13,6 +13,7 @@ from simgit.process import now
 from simgit.refs.names import HEAD, expanded, is_pattern
 
 if TYPE_CHECKING:
+    from simgit.history.buckets import Along, Buckets
     from simgit.history.log import EpisodeLine, LogLine, LogSelection
     from simgit.odb.location import Location
     from simgit.repository.store import Store
@@ -135,6 +136,27 @@ class History:
         with self._store.read() as txn:
             tip = self._store.resolve(txn, revision).place
             return list(log.episodes(self._odb, txn, tip))
+
+    def buckets(
+        self,
+        revision: str | Oid,
+        fields: Sequence[str],
+        x: Along,
+        start: int,
+        stop: int | None,
+        points: int,
+        width: int | None,
+        smooth: int,
+    ) -> Buckets:
+        from simgit.history.buckets import read_buckets, width_for
+
+        with self._store.read() as txn:
+            tip = self._store.resolve(txn, revision).place
+            end = tip.step + 1 if stop is None else min(stop, tip.step + 1)
+            chosen = width_for(start, end, points) if width is None else width
+            return read_buckets(
+                self._odb, txn, tip, fields, x=x, start=start, stop=end, width=chosen, smooth=smooth
+            )
 
 
 def _time(given: str | int | None) -> int | None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from simgit.datasets.series import Series
     from simgit.datasets.sql.relation import Relation
     from simgit.history.bisect import FirstDifference
+    from simgit.history.buckets import Along, Buckets
     from simgit.history.diff.runs import RunDiff
     from simgit.history.diff.values import Change, StateDiff
     from simgit.history.log import EpisodeLine, LogLine
@@ -1103,6 +1104,54 @@ class Repository:
 
             raise no_such_tag(str(revision), tag, list(found))
         return found[tag]
+
+    def buckets(
+        self,
+        revision: str | Oid = HEAD,
+        fields: Sequence[str] = ("reward",),
+        *,
+        x: Along = "step",
+        start: int = 0,
+        stop: int | None = None,
+        points: int = 1000,
+        width: int | None = None,
+        smooth: int = 1,
+    ) -> Buckets:
+        """Return fields of a history as curves: n, min, max, mean and last in buckets of steps.
+
+        Buckets have 2^k steps, are aligned to step 0 and whole: the same request gives the same
+        bytes, and when a run grows only its last bucket changes. So a curve is continued from the
+        ``step`` of the last bucket that was seen, with its ``width``. A branch has the history of
+        its parent before it; its own curve begins at its branch point.
+
+        Args:
+            revision: a run or another revision.
+            fields: fields that are numbers (``reward``, ``info.loss``), elements of arrays
+                (``observation[2]``), ``return`` and ``length`` of the episodes that have ended.
+            x: what ``Buckets.x`` is: ``step``, ``episode``, or ``time``.
+            start: the first step; the bucket that has it is whole.
+            stop: the step after the last, None for the newest state's.
+            points: the most buckets, from which the width follows.
+            width: the steps of a bucket instead, a power of two.
+            smooth: over how many buckets ``Bucketed.smooth`` is the mean of the states.
+
+        Raises:
+            NotFound: there is no such revision, or its states have no such field.
+            InvalidInput: a field is not a number, or an argument is out of range.
+            IntegrityError: stored bytes are damaged.
+        """
+        start = check_number(start, "start", whole=True)
+        points = check_number(points, "points", 1, most=1 << 20, whole=True)
+        smooth = check_number(smooth, "smooth", 1, most=1 << 12, whole=True)
+        if stop is not None:
+            stop = check_number(stop, "stop", whole=True)
+        if width is not None:
+            width = int(check_number(width, "width", 1, most=1 << 62, whole=True))
+            if width & (width - 1):
+                raise InvalidInput(f"width must be a power of two, got {width}")
+        if not isinstance(x, str) or x not in ("step", "episode", "time"):
+            raise InvalidInput(f"x must be 'step', 'episode' or 'time', got {shown(x)}")
+        return self._history.buckets(revision, fields, x, start, stop, points, width, smooth)
 
     def add_series(self, revision: str | Oid, points: Mapping[str, Any]) -> Oid:
         """Add points to the series of a state (the newest one of a run); return their oid.

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput, did_you_mean, near_or_known, shown
+from simgit.errors import InvalidInput, NotFound, did_you_mean, near_or_known, shown
+from simgit.history.buckets import Summed
 from simgit.history.leaf_column import LeafColumn
 from simgit.history.log import EpisodeColumns
 from simgit.history.paths import FieldPath, path_text
@@ -36,13 +37,15 @@ _OF_EPISODES: Final = {
     "last_length": "last(length)", "mean_length": "mean(length)",
 }  # fmt: skip
 _MEASURE: Final = re.compile(
-    r"\s*(?P<function>[a-z]+)\s*\(\s*(?P<of>[a-z]+)\s*(?:,\s*(?P<count>[0-9]{1,9})\s*)?\)\s*"
+    r"\s*(?P<function>[a-z]+)\s*\(\s*(?P<of>[^\s(),]+)\s*(?:,\s*(?P<count>[0-9]{1,9})\s*)?\)\s*"
 )
 _FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "mean": np.mean, "median": np.median, "min": np.min, "max": np.max, "sum": np.sum,
     "std": np.std, "last": lambda values: values[-1], "first": lambda values: values[0],
 }  # fmt: skip
 """Measures of a run's episodes that have ended, as in ``mean(return, 10)``: of the last ten."""
+_OF_FIELDS: Final = ("mean", "min", "max", "sum", "last")
+"""Measures of a field of a run's states too, as in ``mean(reward)``, or of the last episodes'."""
 _COMMA: Final = re.compile(r",(?![^()]*\))")
 
 
@@ -53,6 +56,7 @@ class RunTable:
         infos: the runs.
         episodes: returns the episodes of a run.
         clock: returns the simulator's time at the newest state of a run, None without one.
+        sum_up: returns a field of the states of a run's last episodes, 0 for all, summed up.
     """
 
     def __init__(
@@ -60,9 +64,11 @@ class RunTable:
         infos: Sequence[RunInfo],
         episodes: Callable[[str], EpisodeColumns],
         clock: Callable[[str], float | None],
+        sum_up: Callable[[str, str, int], Summed | None],
     ) -> None:
         self.infos = list(infos)
         self._clock = clock
+        self._sum_up = cache(sum_up)
         self._episodes = cache(episodes)
         self._columns: dict[str, list[Any]] = {}
         self._settings = [
@@ -108,15 +114,35 @@ class RunTable:
         if function not in _FUNCTIONS:
             near = near_or_known(function, _FUNCTIONS)
             raise InvalidInput(f"unknown function '{function}' in '{name}'{near}", name=name)
-        if of not in ("return", "length"):
-            raise InvalidInput(f"'{name}' must be of 'return' or 'length', got '{of}'", name=name)
         if count is not None and not int(count):
             raise InvalidInput(f"'{name}' must be of 1 episode or more, got 0", name=name)
+        if of not in ("return", "length"):
+            return self._of_field(name, function, of, int(count or 0))
         found = []
         for info in self.infos:
             values = self._ended(info, of)[-int(count or 0) :]
             with np.errstate(all="ignore"):  # infinities of both signs
                 found.append(_FUNCTIONS[function](values).item() if len(values) else None)
+        return found
+
+    def _of_field(self, name: str, function: str, of: str, count: int) -> list[Any]:
+        """Return a measure of a field of each run's states, None where it has no value."""
+        if function not in _OF_FIELDS:
+            raise InvalidInput(
+                f"'{name}': '{function}' is of 'return' or 'length' only; of a field there are "
+                f"{', '.join(_OF_FIELDS)}",
+                name=name,
+            )
+        found: list[Any] = []
+        missing: NotFound | None = None
+        for info in self.infos:
+            try:
+                summed = None if info.oid is None else self._sum_up(info.name, of, count)
+            except NotFound as error:
+                summed, missing = None, error
+            found.append(None if summed is None else getattr(summed, function))
+        if missing is not None and all(value is None for value in found):
+            raise InvalidInput(f"'{name}': {missing}", name=name) from None
         return found
 
     def _ended(self, info: RunInfo, of: str) -> npt.NDArray[Any]:
@@ -188,7 +214,9 @@ class RunTable:
         return good + [each for each in found if each[1] != each[1]]  # those with NaN
 
     def _holds(self, condition: str) -> npt.NDArray[np.bool_]:
-        holds = Predicate(condition, FIELDS)
+        holds = Predicate(condition, FIELDS, _FUNCTIONS)
+        for measure in holds.measures:
+            self.values(measure)
         for path in holds.entries:
             self.values(path_text(path))
         return holds(self)

@@ -14,6 +14,7 @@ from simgit.refs.runs import RunInfo, being_recorded
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
+    from simgit.history.buckets import Summed
     from simgit.history.log import EpisodeColumns
     from simgit.objects.oid import Oid
     from simgit.repository.run_table import RunTable
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 class RunsView(Mapping[str, RunInfo]):
     """The runs of a repository by name, in the order of their names.
 
-    Nothing is kept: each call reads, in one snapshot, what is there at that moment. A loop goes
-    over the runs that there were when it began.
+    Each call reads, in one snapshot, what is there at that moment; of runs that have not moved it
+    returns the same ``RunInfo`` again, in which nothing must be changed. A loop goes over the runs
+    that there were when it began.
     """
 
     def __init__(self, store: Store) -> None:
@@ -73,6 +75,7 @@ class RunsView(Mapping[str, RunInfo]):
     def table(self) -> RunTable:
         """Return what is known of all runs, as columns."""
         from simgit.history import log
+        from simgit.history.buckets import sum_up
         from simgit.odb.clock import clocks
         from simgit.repository.run_table import RunTable
 
@@ -86,14 +89,20 @@ class RunsView(Mapping[str, RunInfo]):
                 place = self._store.refs.run(txn, name).place
                 return clocks(self._store.odb.states.row(txn, place)[2])[0]
 
-        return RunTable([*self.values()], episodes, clock)
+        def summed(name: str, field: str, count: int) -> Summed | None:
+            with self._store.read() as txn:
+                place = self._store.refs.run(txn, name).place
+                return sum_up(self._store.odb, txn, place, field, count)
+
+        return RunTable([*self.values()], episodes, clock, summed)
 
     def select(self, where: str | None = None, sort: str | None = None) -> list[RunInfo]:
         """Return the runs that fulfil a condition, in an order.
 
         Args:
             where: as in ``return > 10 and config.lr < 0.1``; the names are those of
-                ``simgit.repository.run_table.FIELDS``. A run without a value does not fulfil it.
+                ``simgit.repository.run_table.FIELDS`` and measures as in ``best``. A run without
+                a value does not fulfil it.
             sort: names of which the first counts most, as in ``-return,name``; ``-`` for the
                 greatest first. Runs without a value come last.
 
@@ -110,7 +119,9 @@ class RunsView(Mapping[str, RunInfo]):
         Args:
             by: a measure of the episodes that have ended, such as ``mean(return, 10)`` for the last
                 ten; the functions are mean, median, min, max, sum, std, first and last, of
-                ``return`` or ``length``. Or a name, as in ``select``.
+                ``return`` or ``length``. Or mean, min, max, sum or last of a field of the states,
+                as in ``mean(reward)`` or ``max(info.loss, 3)``, in all or in the last episodes. Or
+                a name, as in ``select``.
             where: only runs that fulfil a condition, as in ``select``.
             lowest: True if the lowest number is the best.
 
@@ -123,10 +134,9 @@ class RunsView(Mapping[str, RunInfo]):
         with self._store.read() as txn:
             return [name for name, _ in self._store.refs.runs(txn)]
 
-    def _snapshot(self) -> dict[str, RunInfo]:
+    def _snapshot(self) -> Mapping[str, RunInfo]:
         with self._store.read() as txn:
-            names = [name for name, _ in self._store.refs.runs(txn)]
-            return {name: self._store.runs.info(txn, name) for name in names}
+            return self._store.runs.infos(txn)
 
     def __repr__(self) -> str:
         return visible(f"<{len(names := self._names())} runs: {', '.join(names)}>")

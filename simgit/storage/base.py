@@ -48,7 +48,10 @@ TABLES: Final = (
     "bodies",
     "operations",
     "pending",
+    "summaries",
 )
+OPTIONAL: Final = ("summaries",)
+"""Tables that a store of an earlier version lacks; they read as empty until it is written."""
 
 MAX_KEY: Final = 511
 """The longest key in bytes: LMDB's limit, kept by every implementation."""

@@ -17,6 +17,7 @@ from . import (
     cases_start,
     cases_train,
     cases_upkeep,
+    cases_viewer,
 )
 from .case import Case
 
@@ -38,6 +39,7 @@ def every_case() -> list[Case]:
         *cases_sb3.CASES,
         *cases_learners.CASES,
         *cases_upkeep.CASES,
+        *cases_viewer.CASES,
     ]
 
 

@@ -144,7 +144,7 @@ def test_a_run_whose_number_is_none_is_the_last(lowest: bool) -> None:
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("men(return)", "unknown function 'men'"), ("mean(reward)", "must be of 'return' or 'length'"),
+        ("men(return)", "unknown function 'men'"), ("mean(rewrd)", "did you mean 'reward'?"),
         ("mean(return, 0)", "must be of 1 episode or more"), ("name", "'name' must be a number"),
         ("mean(return, -1)", "unknown name"), ("mean(return", "unknown name"), ("", "unknown name"),
         ("mean(return, 10) + 1", "unknown name"),
@@ -175,3 +175,105 @@ def test_numbers_of_numpy_in_settings_are_ranked_and_sorted_as_numbers() -> None
         ("b", 9.5),
     ]
     assert [info.name for info in repo.runs.select(None, "config.lr")] == ["d", "b", "a", "c"]
+
+
+# --- measures of fields ---
+
+
+@pytest.fixture(scope="module")
+def fields() -> Repository:
+    """Runs of several blocks, with forks, absent values and NaN."""
+    made = Repository.init(":memory:")
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("long", "fork", "short")):
+        if name == "fork":
+            made.branch("fork", "long@3000")
+        with made.recorder(name, flush_every=1500) as rec:
+            for i in range(20 if name == "short" else 5000):
+                info = {"loss": float(rng.normal(number)) if i % 3 else math.nan}
+                rec.append(
+                    rng.normal(size=2), 1, rng.normal(number), i % 100 == 99, False,
+                    info if i % 5 else {}, reset={"seed": i} if i % 100 == 0 else None,
+                )  # fmt: skip
+    made.recorder("empty").close()
+    return made
+
+
+def by_columns(repo: Repository, run: str, field: str, count: int) -> dict[str, float]:
+    """Return the measures of a field, from its column."""
+    states = repo.trajectory(run)
+    start = states.episodes[-min(count, len(states.episodes))].start if count else 0
+    path = {"observation[1]": ("observation", 1)}.get(field, field)
+    (leaf,) = states.leaf_columns(path)
+    values = np.asarray(leaf.values, float)[~leaf.absent & (states.steps >= start)]
+    values = values[~np.isnan(values)]
+    return {
+        "mean": values.mean(), "min": values.min(), "max": values.max(), "sum": values.sum(),
+        "last": values[-1],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ["reward", "info.loss", "observation[1]"])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_measures_of_fields_are_those_of_the_columns(
+    fields: Repository, field: str, count: int
+) -> None:
+    table = fields.runs.table()
+    names = [info.name for info in table.infos]
+    for function in ("mean", "min", "max", "sum", "last"):
+        text = f"{function}({field}{f', {count}' * bool(count)})"
+        found = dict(zip(names, table.values(text), strict=True))
+        assert found.pop("empty") is None
+        for name, value in found.items():
+            assert value == pytest.approx(by_columns(fields, name, field, count)[function])
+
+
+def test_runs_are_chosen_and_ordered_by_measures_of_fields(fields: Repository) -> None:
+    def chosen(*arguments: str | None) -> list[str]:
+        return [info.name for info in fields.runs.select(*arguments)]
+
+    assert chosen("mean(reward) > 1.5") == ["short"]
+    assert chosen("mean(reward) < 1.5 and max(info.loss) > 0 and last(length, 1) == 99") == [
+        "fork", "long",
+    ]  # fmt: skip
+    assert chosen("min(observation[1]) < min(1, 2)", "-mean(reward, 3)") == [
+        "short",
+        "fork",
+        "long",
+    ]
+    assert chosen(None, "sum(reward)")[-1] == "empty"
+    (best, value), *_ = fields.runs.best("max(reward)")
+    assert value == max(
+        by_columns(fields, n, "reward", 0)["max"] for n in ("long", "fork", "short")
+    )
+    assert best.name in ("fork", "short")
+
+
+def test_measures_of_fields_are_the_same_without_summaries(fields: Repository) -> None:
+    measures = ("mean(reward)", "sum(info.loss, 9)", "last(observation[0])")
+    before = [fields.runs.table().values(each) for each in measures]
+    with fields.odb.write() as txn:
+        kept = list(txn.scan("summaries"))
+        for key, _ in kept:
+            txn.delete("summaries", key)
+    try:
+        assert [fields.runs.table().values(each) for each in measures] == before
+    finally:
+        with fields.odb.write() as txn:
+            for entry in kept:
+                txn.put("summaries", *entry)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("mean(rewrd) > 1", "did you mean 'reward'"), ("median(reward) > 1", "'return' or 'length'"),
+        ("mean(observation) > 1", "is not a number"), ("mean(reward, 0) > 1", "1 episode or more"),
+        ("mean(reward) > 'a'", "is a text"), ("mean(1) > 1", "can be called"),
+    ],
+)  # fmt: skip
+def test_a_measure_that_is_none_is_refused(
+    fields: Repository, condition: str, message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        fields.runs.select(condition)

@@ -32,6 +32,7 @@ from simgit.maintenance.fsck.report import (
     OBJECT,
     REFS,
     STATES,
+    SUMMARIES,
     TIMES,
     FsckReport,
     Problem,
@@ -40,6 +41,7 @@ from simgit.objects.oid import Oid
 from simgit.odb import ancestry, foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import LIMIT, Location
+from simgit.odb.segments import summaries
 from simgit.odb.segments.array_codec import group_header
 from simgit.odb.segments.array_groups import index_groups, read_group
 from simgit.odb.segments.block import CHECKPOINT_ROWS
@@ -110,6 +112,7 @@ class _Repairer:
         simple: dict[str, Callable[[WriteTxn], str]] = {
             COUNTERS: self._counters, CHILDREN: self._children, INDEX: self._index,
             NAMES: self._names, LOGS: self._logs, TIMES: self._times, IDENTITY: self._identity,
+            SUMMARIES: self._summaries,
         }  # fmt: skip
         actions = self._copy(problems) if self.source is not None else []
         with self.odb.write() as txn:
@@ -206,6 +209,17 @@ class _Repairer:
             except SimgitError:
                 self.kept.take(txn, "meta", key)
         return "removed unreadable times of recorded states"
+
+    def _summaries(self, txn: WriteTxn) -> str:
+        """Compute all summaries anew where the states can be read."""
+        for key, _ in list(txn.scan(summaries.TABLE)):
+            self.kept.take(txn, summaries.TABLE, key)
+        for key, _ in list(txn.scan("lines")):
+            with suppress(SimgitError):
+                number = int.from_bytes(key, "big")
+                for block in summaries.unsummarised(txn, number):
+                    summaries.summarise(self.odb.states, txn, number, block)
+        return "rebuilt the summaries"
 
     def _identity(self, txn: WriteTxn) -> str:
         self.kept.take(txn, "meta", foreign.IDENTITY)

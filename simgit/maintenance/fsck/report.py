@@ -13,11 +13,12 @@ LOGS: Final = "reflogs"
 LINES: Final = "lines"
 REFS: Final = "refs"
 TIMES: Final = "times"
+SUMMARIES: Final = "summaries"
 IDENTITY: Final = "identity"
 STATES: Final = "states"
 OBJECT: Final = "object"
 ARRAYS: Final = "arrays"
-ALONE: Final = (INDEX, COUNTERS, CHILDREN, NAMES, LOGS, LINES, REFS, TIMES, IDENTITY)
+ALONE: Final = (INDEX, COUNTERS, CHILDREN, NAMES, LOGS, LINES, REFS, TIMES, SUMMARIES, IDENTITY)
 """The kinds of damage that a repository can repair by itself."""
 COPIES: Final = (STATES, OBJECT, ARRAYS)
 """The kinds of damage that need good copies from another repository."""

@@ -10,12 +10,13 @@ import numpy as np
 from simgit.errors import IntegrityError, SimgitError
 from simgit.maintenance.fsck.findings import END, Findings
 from simgit.maintenance.fsck.report import ARRAYS as ARRAYS_DAMAGED
-from simgit.maintenance.fsck.report import CHILDREN, INDEX, LINES
+from simgit.maintenance.fsck.report import CHILDREN, INDEX, LINES, SUMMARIES
 from simgit.maintenance.fsck.report import STATES as STATES_DAMAGED
 from simgit.objects import rows as rowlib
 from simgit.objects.row_encoder import hash_array
 from simgit.odb import ancestry
 from simgit.odb.location import Location
+from simgit.odb.segments import summaries
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
 from simgit.odb.segments.array_groups import array_place, groups_between, read_group
 from simgit.odb.segments.batch import SEGMENT_ROWS
@@ -66,9 +67,21 @@ class StateChecks(Findings):
                 self._check_segment(txn, line, header, parent, before)
             step, parent = header.end, header.last
             before = Location(number, header.end - 1)
+        self._check_summaries(txn, line)
         needed = self._needed(txn).get(number, 0)
         if step < needed:
             self._lacks(txn, number, step, needed)
+
+    def _check_summaries(self, txn: ReadTxn, line: Line) -> None:
+        first, end = summaries.summary_key(line.id, 0), summaries.summary_key(line.id + 1, 0)
+        for key, value in txn.scan(summaries.TABLE, first, end):
+            number = int.from_bytes(key[8:], "big")
+            if not self._sample.has(line.id + number * BLOCK_ROWS // SEGMENT_ROWS):
+                continue
+            try:
+                summaries.check(self.odb.states, txn, line, key, value)
+            except SimgitError as error:
+                self._problem(str(error), kind=SUMMARIES)
 
     def _next_step(self, txn: ReadTxn, key: bytes, line: int) -> int:
         after = next(txn.scan("segments", key + b"\0", segment_key(line + 1, 0)), None)

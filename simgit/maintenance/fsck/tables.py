@@ -14,6 +14,7 @@ from simgit.maintenance.fsck.report import (
     NAMES,
     OBJECT,
     REFS,
+    SUMMARIES,
     TIMES,
 )
 from simgit.maintenance.size_log import sizes
@@ -21,6 +22,7 @@ from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import foreign, unreachable
 from simgit.odb.location import Location
+from simgit.odb.segments import summaries
 from simgit.odb.segments.array_groups import group_place
 from simgit.odb.segments.index import STATES, check_run, find_loose
 from simgit.odb.segments.lines import counter
@@ -60,12 +62,16 @@ class TableChecks(Findings):
 
     def _check_stray_segments(self, txn: ReadTxn) -> None:
         lines = {key for key, _ in txn.scan("lines")}
-        for line in sorted({key[:8] for key, _ in txn.scan("segments")} - lines):
+        stored = {key[:8] for key, _ in txn.scan("segments")}
+        for line in sorted(stored - lines):
             number = int.from_bytes(line, "big")
             self._problem(
                 f"line {number} is missing, but has segments", self._cost(txn, number, 0, END),
                 LINES, (number, 0),
             )  # fmt: skip
+
+        for line in sorted({key[:8] for key, _ in txn.scan(summaries.TABLE)} - lines - stored):
+            self._problem(f"a summary is of the missing line {line.hex()}", kind=SUMMARIES)
 
         for key, _ in txn.scan("groups"):
             with self._noting():

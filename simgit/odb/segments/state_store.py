@@ -10,6 +10,7 @@ import numpy as np
 from simgit.objects import rows as rowlib
 from simgit.objects.rows import Rows
 from simgit.odb.location import Location
+from simgit.odb.segments import summaries
 from simgit.odb.segments.array_groups import Member, index_groups, write_groups
 from simgit.odb.segments.batch import SEGMENT_ROWS, StateBatch, Tip, write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
@@ -77,6 +78,8 @@ class StateStore(StateReader):
             self._write_arrays(txn, line.id, start + at, part)
             place = Location(line.id, start + at)
             tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
+        former = batch.parents[0].schema if batch.parents else None
+        summaries.extend(txn, line, start, batch.rows, former)
         if time is not None:
             note_time(txn, Location(line.id, start), len(batch.oids), time)
         fail_point("states.stored")

@@ -14,6 +14,7 @@ import numpy as np
 
 from simgit.errors import IntegrityError
 from simgit.odb.location import Location
+from simgit.odb.segments import summaries
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
 from simgit.odb.segments.array_groups import (
     Member,
@@ -65,6 +66,7 @@ def cut_line(states: StateStore, txn: WriteTxn, number: int, stop: int) -> None:
     for header in list(headers(txn, number, stop)):
         _cut_segment(states, txn, line, header, stop)
     forget_times(txn, number, max(stop, line.step))
+    summaries.cut(states, txn, line, stop)
     if stop > line.step:
         txn.put("lines", line_key(number), encode_line(line._replace(cut=True)))
         return

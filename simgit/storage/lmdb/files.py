@@ -14,7 +14,7 @@ import lmdb
 
 from simgit import errors
 from simgit.storage import datafile
-from simgit.storage.base import TABLES
+from simgit.storage.base import OPTIONAL, TABLES
 from simgit.storage.durable import sync
 from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import reserve
@@ -165,9 +165,19 @@ def open_largest(
 
 
 def open_tables(env: lmdb.Environment, writable: bool) -> dict[str, Any]:
-    """Open every table; only in a write transaction do the handles outlive it."""
+    """Open every table; only in a write transaction do the handles outlive it.
+
+    Only a writer makes the optional ones; a reader goes without those that are not there.
+    """
     if not writable:
-        return {table: env.open_db(table.encode(), create=False) for table in TABLES}
+        tables = {}
+        for table in TABLES:
+            try:
+                tables[table] = env.open_db(table.encode(), create=False)
+            except lmdb.NotFoundError:
+                if table not in OPTIONAL:
+                    raise
+        return tables
     with env.begin(write=True) as txn:
         return {table: env.open_db(table.encode(), txn=txn) for table in TABLES}
 

@@ -9,7 +9,15 @@ from typing import Any, Final, NoReturn, Protocol
 import lmdb
 
 from simgit import errors
-from simgit.storage.base import ReadTxn, Storage, WriteTxn, check_key, check_start, check_table
+from simgit.storage.base import (
+    OPTIONAL,
+    ReadTxn,
+    Storage,
+    WriteTxn,
+    check_key,
+    check_start,
+    check_table,
+)
 from simgit.storage.failpoints import fail_point
 from simgit.storage.interrupts import interrupts_held_back
 
@@ -39,6 +47,16 @@ class Ended:
 
 
 ENDED: Final[Any] = Ended()
+
+
+class _NoEntries:
+    """The cursor of a table that the store does not have."""
+
+    def set_range(self, _: bytes) -> bool:
+        return False
+
+    def last(self) -> bool:
+        return False
 
 
 class LmdbRead(ReadTxn):
@@ -77,7 +95,8 @@ class LmdbRead(ReadTxn):
     def get(self, table: str, key: bytes) -> bytes | None:
         check_key(key)
         try:
-            value: bytes | None = self._txn.get(key, None, self._handle(table))
+            handle = self._handle(table)
+            value: bytes | None = None if handle is None else self._txn.get(key, None, handle)
             return value
         except lmdb.Error as error:
             self._fail(error)
@@ -110,20 +129,25 @@ class LmdbRead(ReadTxn):
 
     def count(self, table: str) -> int:
         try:
-            return int(self._txn.stat(self._handle(table))["entries"])
+            handle = self._handle(table)
+            return 0 if handle is None else int(self._txn.stat(handle)["entries"])
         except lmdb.Error as error:
             self._fail(error)
 
     def _handle(self, table: str) -> Any:
+        """Return the handle of a table, None for an optional one that the store does not have."""
         try:
             return self._tables[table]
         except KeyError:
             check_table(table)
-            raise errors.StorageError("transaction has ended") from None
+            if self._txn is ENDED or table not in OPTIONAL:
+                raise errors.StorageError("transaction has ended") from None
+            return None
 
     def _cursor(self, table: str) -> Any:
         try:
-            return self._txn.cursor(self._handle(table))
+            handle = self._handle(table)
+            return _NoEntries() if handle is None else self._txn.cursor(handle)
         except lmdb.Error as error:
             self._fail(error)
 
