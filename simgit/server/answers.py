@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from simgit.errors import InvalidInput, SimgitError
 from simgit.objects.json_form import plain_json
-from simgit.objects.oid import Oid
 from simgit.repository.jsonable import json_text, to_jsonable
 from simgit.server.problems import Refused, of_error
 
@@ -33,13 +32,20 @@ Limit = Annotated[int, Query(ge=1, le=MOST, description="Elements of a page.")]
 After = Annotated[str | None, Query(description="The last element of the page before.")]
 
 
-def reply(request: Request, record: Any, status: int = 200, **headers: str) -> Response:
+class Text(str):
+    """A text that is JSON already."""
+
+
+def reply(
+    request: Request, record: Any, headers: Mapping[str, str] | None = None, status: int = 200
+) -> Response:
     """Return what a call returned as JSON; a reader who has it gets 304."""
-    body = json_text(to_jsonable(record)).encode()
+    text = record if isinstance(record, Text) else json_text(to_jsonable(record))
+    body = text.encode()
     if request.method not in ("GET", "HEAD") or status != 200:
-        return sent(request, body, JSON, status, headers)
+        return sent(request, body, JSON, status, headers or {})
     tag = blake3(body).hexdigest(16)
-    return conditional(request, tag, lambda: body, JSON, headers)
+    return conditional(request, tag, lambda: body, JSON, headers or {})
 
 
 def conditional(
@@ -50,7 +56,7 @@ def conditional(
     headers: Mapping[str, str],
 ) -> Response:
     """Return a body under a tag; it is made only for a reader who does not have it."""
-    found = {"Cache-Control": CHANGING, "ETag": f'"{tag}"', **_named(headers)}
+    found = {"Cache-Control": CHANGING, "ETag": f'"{tag}"', **headers}
     if has_tag(request, "if-none-match", tag):
         return Response(status_code=304, headers={**found, "Vary": "Accept, Accept-Encoding"})
     return sent(request, make(), media, 200, found)
@@ -63,6 +69,8 @@ def by_revision(
     whole: str,
     make: Callable[[], bytes],
     media: str = JSON,
+    *,
+    has_address: bool = True,
 ) -> Response:
     """Return what an oid leads to: for ever if it was asked for by oid, else with its address.
 
@@ -73,7 +81,10 @@ def by_revision(
         whole: the same by oids only; also the tag.
         make: returns the body.
         media: its type.
+        has_address: the same can be asked for by ``whole``.
     """
+    if not has_address:
+        return conditional(request, whole, make, media, {})
     if revision == whole:
         return conditional(request, whole, make, media, {"Cache-Control": FOREVER})
     query = f"?{request.url.query}" if request.url.query else ""
@@ -85,7 +96,7 @@ def sent(
     request: Request, body: bytes, media: str, status: int, headers: Mapping[str, str]
 ) -> Response:
     """Return a body, compressed if the reader takes that."""
-    found = _named(headers)
+    found = dict(headers)
     found.setdefault("Cache-Control", "no-store")
     if status == 200 and request.method == "GET":
         found.setdefault("Vary", "Accept, Accept-Encoding")
@@ -95,15 +106,32 @@ def sent(
     return Response(body, status, found, media)
 
 
-def _named(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.replace("_", "-"): value for name, value in headers.items()}
-
-
 def has_tag(request: Request, header: str, *tags: str) -> bool:
     """Return True if one of some tags, or ``*``, is in a header."""
     given = [part.strip() for part in request.headers.get(header, "").split(",")]
     there = {f'"{tag}"' for tag in tags}
     return "*" in given or any(part.removeprefix("W/") in there for part in given)
+
+
+def accepted(request: Request, offers: Sequence[str]) -> str:
+    """Return the media type that a request prefers; the first offer if it does not say.
+
+    Raises:
+        Refused: 406, it accepts none.
+    """
+    wanted: list[tuple[float, str]] = []
+    for part in request.headers.get("accept", "*/*").split(","):
+        kind, *parameters = (each.strip().lower() for each in part.split(";"))
+        quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        try:
+            wanted.append((-float(quality), kind))
+        except ValueError:
+            continue
+    for weight, kind in sorted(wanted, key=lambda each: each[0]):
+        for offer in offers if weight else ():
+            if kind in (offer, "*/*", f"{offer.partition('/')[0]}/*"):
+                return offer
+    raise Refused(406, f"Accept must have one of {', '.join(offers)}", offers=list(offers))
 
 
 def check_match(request: Request, what: str, there: str | int | None, *others: str) -> None:
@@ -133,7 +161,7 @@ def page(
     if len(found) <= limit:
         return reply(request, list(found))
     link = next_link(request, str(name(found[limit - 1])))
-    return reply(request, list(found[:limit]), Link=link)
+    return reply(request, list(found[:limit]), {"Link": link})
 
 
 def next_link(request: Request, after: str) -> str:
@@ -156,14 +184,6 @@ def past(found: Iterable[Any], after: str | None, name: Callable[[Any], str | in
     if at is None:
         raise InvalidInput(f"after: '{after}' is not in the list; begin again", after=after)
     return listed[at + 1 :]
-
-
-def is_oid(text: str) -> bool:
-    """Return True for a whole oid."""
-    try:
-        return len(text) == 64 and Oid.from_hex(text).hex() == text
-    except (ValueError, InvalidInput):
-        return False
 
 
 class StrictRequest(Request):

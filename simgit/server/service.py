@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
+from simgit.repository.jsonable import json_text, run_record
+from simgit.server.answers import Text
 from simgit.server.gate import Access
 from simgit.server.replays import Replays
 
@@ -33,6 +36,18 @@ class Service:
         """Open the handle that reads."""
         directory = self.repo.directory
         self.reader = self.repo if directory is None else Repository.open(directory, read_only=True)
+        self.runs = self.reader.runs.kept()
+        self._texts: dict[str, tuple[RunInfo, str]] = {}
+
+    def run_texts(self, infos: Sequence[RunInfo]) -> Text:
+        """Return runs as a JSON array; one that is as it was is not encoded again."""
+        texts = []
+        for info in infos:
+            found = self._texts.get(info.name)
+            if found is None or found[0] is not info:
+                found = self._texts[info.name] = (info, json_text(run_record(info)))
+            texts.append(found[1])
+        return Text(f"[{', '.join(texts)}]")
 
     def end(self) -> None:
         """End all streams: the server ends."""

@@ -2,7 +2,9 @@
 
 from typing import Final
 
-from simgit.server.routes import about, runs
+from simgit.server.routes import about, columns, objects, references, runs, states
 
-ROUTERS: Final = (about.router, runs.router)
+ROUTERS: Final = tuple(
+    module.router for module in (about, columns, objects, references, runs, states)
+)
 """Further modules are entered here."""
