@@ -15,6 +15,7 @@ from simgit.repository.jsonable import json_text, run_record
 from simgit.server.answers import Text
 from simgit.server.gate import Access
 from simgit.server.replays import Replays
+from simgit.server.watch import Watch
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Service:
         directory = self.repo.directory
         self.reader = self.repo if directory is None else Repository.open(directory, read_only=True)
         self.runs = self.reader.runs.kept()
+        self.watch = Watch(self.reader)
         self._texts: dict[str, tuple[RunInfo, str]] = {}
 
     def run_texts(self, infos: Sequence[RunInfo]) -> Text:
@@ -51,9 +53,11 @@ class Service:
 
     def end(self) -> None:
         """End all streams: the server ends."""
+        self.watch.end()
 
     def close(self) -> None:
         """Close the handle that reads; the other one belongs to the caller."""
+        self.end()
         if self.reader is not self.repo:
             self.reader.close()
 
