@@ -545,6 +545,11 @@ class Repository:
         """Log whatever this object writes from now on as one operation, under this name."""
         self._store.name_command(command, *arguments)
 
+    @property
+    def named_operation(self) -> int | None:
+        """Return the number of the operation that the named command wrote, None without one."""
+        return self._store.named_operation
+
     # --- reading states ---
 
     def resolve(self, revision: str | Oid) -> Oid:

@@ -23,6 +23,12 @@ CLIENT = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=None))
 Event = tuple[str, Any, str | None]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def closing() -> Iterator[None]:
+    yield
+    CLIENT.close()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     where = tmp_path_factory.mktemp("events")

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from simgit.server.routes import about, columns, events, objects, references, runs, states
+from simgit.server.routes import about, columns, events, objects, references, runs, states, writing
 
 ROUTERS: Final = tuple(
-    module.router for module in (about, columns, events, objects, references, runs, states)
+    module.router for module in (about, columns, events, objects, references, runs, states, writing)
 )
 """Further modules are entered here."""
