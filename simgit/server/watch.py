@@ -62,7 +62,7 @@ class Watch:
 
     @property
     def is_ended(self) -> bool:
-        """True once no stream goes on."""
+        """True once all streams have to end."""
         return self._ended.is_set()
 
     def listen(self, listener: Listener) -> bool:

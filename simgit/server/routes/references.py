@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from simgit.objects.oid import Oid
 from simgit.repository.jsonable import entry_record, tag_record, to_jsonable
 from simgit.server.answers import After, Limit, Route, page, past, reply
 from simgit.server.service import Reader
@@ -64,6 +68,20 @@ def changes(request: Request, repo: Reader, operation: str) -> Response:
     """Return an operation and what it changed; '@' is the newest."""
     found = to_jsonable(repo.operation(operation))
     return reply(request, found | {"changed": to_jsonable(repo.changes(operation))})
+
+
+@router.get("/unreachable")
+def unreachable(
+    request: Request, repo: Reader, limit: Limit = 100, after: After = None
+) -> Response:
+    """List what no ref leads to, and until when each can be brought back."""
+    found = past(map(asdict, repo.unreachable()), after, _hex)
+    return page(request, found, limit, _hex)
+
+
+def _hex(each: dict[str, Any]) -> str:
+    oid: Oid = each["oid"]
+    return oid.hex()
 
 
 @router.get("/stats")

@@ -1,4 +1,4 @@
-"""Routes that write: each request is one operation, which undo takes back."""
+"""Routes that write: each request is one operation, which can be undone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.responses import Response
 
 from simgit.errors import AlreadyExists, Conflict, InvalidInput
 from simgit.objects.json_form import parse_json, value_from_json
+from simgit.objects.oid import Oid
 from simgit.recording import stream
 from simgit.repository import Repository
 from simgit.repository.jsonable import run_record, tag_record, to_jsonable
@@ -68,7 +69,7 @@ class NewRun(_Body):
 
 
 class RunChange(_Body):
-    """A change of a run; what is not named stays."""
+    """A change of a run; what is not named is kept."""
 
     name: str | None = None
     status: Status | None = None
@@ -87,6 +88,10 @@ class NewTag(_Body):
     force: bool = False
 
 
+class Settings(RootModel[dict[str, float | str | None]]):
+    """Settings of the repository by name."""
+
+
 class Which(_Body):
     """The operation to undo; without one the newest that is not undone."""
 
@@ -101,9 +106,22 @@ Sent = Annotated[bytes, Depends(_bytes_of)]
 
 
 def _done(request: Request, repo: Repository, record: Values, status: int = 200) -> Response:
-    """Return what was done, with the operation that undo takes back."""
+    """Return what was done, with the operation to undo."""
     more = {} if status != 201 else {"Location": request.scope["simgit.location"]}
     return reply(request, record | {"operation": repo.named_operation}, more, status)
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+@router.patch("/settings")
+def set_settings(request: Request, served: Served, given: Settings) -> Response:
+    """Change settings of the repository; null restores a default."""
+    with served.writing(request) as repo:
+        with repo.transaction():
+            for name, value in given.root.items():
+                repo.set_setting(name, value)
+        return reply(request, repo.settings())
 
 
 # --- runs ---------------------------------------------------------------------------------------
@@ -150,7 +168,7 @@ def change(request: Request, served: Served, name: str, given: RunChange) -> Res
 def delete(
     request: Request, served: Served, name: str, force: Annotated[bool, Query()] = False
 ) -> Response:
-    """Delete a run; its states stay until gc, and undo brings it back."""
+    """Delete a run; its states are kept until gc, and undo restores it."""
     with served.writing(request) as repo:
         with repo.transaction():
             _check_tip(request, repo, name)
@@ -204,13 +222,14 @@ def delete_tag(request: Request, served: Served, name: str) -> Response:
 # --- states -------------------------------------------------------------------------------------
 
 
-@router.post("/states/{name:path}", status_code=201, openapi_extra=_STATES)
-def record(request: Request, served: Served, name: str, data: Sent) -> Response:
+@router.post("/states/{revision:path}", status_code=201, openapi_extra=_STATES)
+def record(request: Request, served: Served, revision: str, data: Sent) -> Response:
     """Record states on a run: one as JSON, many as a JSON array or NDJSON, columns as npz.
 
     All of them or none. Their keys are those of 'commit --stdin'.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    name = revision
     states = [stream.fields_of(each) for each in _records(kind, data)]
     if not states:
         raise InvalidInput("no states are given")
@@ -343,6 +362,14 @@ def detach(
     with served.writing(request) as repo:
         oid = repo.detach(revision, name)
         return _done(request, repo, {"deleted": name, "oid": oid})
+
+
+@router.post("/reattach/{binding}")
+def reattach(request: Request, served: Served, binding: str) -> Response:
+    """Bind again what was detached; 'changes' tells the oid of the binding."""
+    with served.writing(request) as repo:
+        state = repo.reattach(Oid.from_hex(binding))
+        return _done(request, repo, {"state": state, "binding": binding})
 
 
 # --- operations ---------------------------------------------------------------------------------
