@@ -33,15 +33,15 @@ def runs(
 ) -> Response:
     """List the runs; with 'group' how many have each value of a column, and which."""
     names = {*repo.runs.matching(*pattern)} if pattern else None
-    table = served.runs.table()
+    wanted = [group] if group is not None else split_names(columns or "")
+    table = served.runs.table() if where or sort or wanted else None
     found = [
         info
-        for info in table.select(where, sort)
+        for info in (served.runs.values() if table is None else table.select(where, sort))
         if status in (None, info.status) and (names is None or info.name in names)
     ]
-    wanted = [group] if group is not None else split_names(columns or "")
-    values = {name: table.values(name) for name in wanted}
-    places = {info.name: i for i, info in enumerate(table.infos)} if wanted else {}
+    values = {} if table is None else {name: table.values(name) for name in wanted}
+    places = {} if table is None else {info.name: i for i, info in enumerate(table.infos)}
     if group is not None:
         groups: dict[str, dict[str, Any]] = {}
         for info in found:
