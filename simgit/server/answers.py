@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import quote, urlencode
@@ -13,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from simgit.errors import InvalidInput, SimgitError
+from simgit.errors import InvalidInput, SimgitError, collected_warnings
 from simgit.objects.json_form import plain_json
 from simgit.repository.jsonable import json_text, to_jsonable
 from simgit.server.problems import Refused, of_error
@@ -25,6 +26,8 @@ MOST: Final = 1000
 """The most elements of a page."""
 CELLS: Final = 50_000_000
 """The most numbers of an answer."""
+_LONGEST: Final = 4000
+"""The most characters of a header."""
 _SMALL: Final = 1024
 """Bytes that are not worth to be compressed."""
 
@@ -198,18 +201,27 @@ class StrictRequest(Request):
 
 
 class Route(APIRoute):
-    """A route with strict JSON, and one answer to requests that are sent twice."""
+    """A route with strict JSON, warnings as a header, one answer to a request sent twice."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         """Return what answers a request."""
-        inner = super().get_route_handler()
+        handler = super().get_route_handler()
+
+        async def inner(request: Request) -> Response:
+            with collected_warnings() as found:
+                response: Response = await handler(request)
+            if found:
+                text = json.dumps(list(dict.fromkeys(found)))
+                response.headers["Simgit-Warnings"] = (
+                    text if len(text) < _LONGEST else json.dumps([found[0][:300], "and more"])
+                )
+            return response
 
         async def answer(request: Request) -> Response:
             key = request.headers.get("idempotency-key")
             strict = StrictRequest(request.scope, request.receive)
             if key is None or request.method in ("GET", "PUT"):
-                found: Response = await inner(strict)
-                return found
+                return await inner(strict)
             replays = request.app.state.service.replays
             level = request.scope.get("simgit.level", "full")
             target = f"{request.method} {request.url.path}?{request.url.query}\n"

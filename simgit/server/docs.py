@@ -37,6 +37,7 @@ It prints two addresses: one with a token that may do everything, one with a tok
 - **Columns** come as JSON, `application/x-ndjson`, `application/x-npy` (one field), `application/zip` (npz) or `application/vnd.apache.arrow.stream`, by `Accept`.
 - **Writing** takes `If-Match: "TIP"`, the oid of the run's newest state (412 names the one that is there), and `Idempotency-Key`: a request that is sent again gets the first answer, as long as the server runs. Each request that writes is one operation: its number is in the answer, and `POST /v1/undo` or `simgit undo` takes it back. Settings of the repository are no part of operations.
 - **Errors** are problems (RFC 9457, `application/problem+json`): `type` is the class of the [error](python-api.md#errors), its attributes are members. NotFound is 404, AlreadyExists, Conflict and Divergence 409, InvalidInput 422, Untrusted 403, IntegrityError 500, FormatError 501, ClusterError 502, StorageError 503, StorageFullError 507.
+- **Warnings** are in the header `Simgit-Warnings`, a JSON array of texts.
 - **Limits**: a body has at most 32 MiB (attachments 4 GiB), an answer 50 million numbers (413); there are at most 64 streams (429).
 
 ## Security

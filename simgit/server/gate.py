@@ -131,7 +131,7 @@ class Gate:
         except Refused as refused:
             await of_error(refused)(scope, receive, answer)
             return
-        passed = {**scope, "method": "GET"} if method == "HEAD" else scope
+        passed = {**scope, "method": "GET", "simgit.head": True} if method == "HEAD" else scope
         await self.app(passed, limited, answer)
 
     def _add_headers(self, headers: MutableHeaders, cross: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Service:
         directory = self.repo.directory
         self.reader = self.repo if directory is None else Repository.open(directory, read_only=True)
         self.runs = self.reader.runs.kept()
+        self._alone = threading.Lock()
         self.watch = Watch(self.reader)
         self._texts: dict[str, tuple[RunInfo, str]] = {}
 
@@ -64,13 +66,18 @@ class Service:
     @contextmanager
     def writing(self, request: Request) -> Iterator[Repository]:
         """Yield a handle whose writes are one operation, under the request's method and path."""
+        named = ("http", request.method, request.url.path.removeprefix("/v1/"))
+        if self.repo.directory is None:  # there is one handle, which names one command at a time
+            with self._alone:
+                self.repo.name_command(*named)
+                yield self.repo
+            return
         repo = self.repo.again()
         try:
-            repo.name_command("http", request.method, request.url.path.removeprefix("/v1/"))
+            repo.name_command(*named)
             yield repo
         finally:
-            if repo is not self.repo:
-                repo.close()
+            repo.close()
 
 
 async def service_of(request: Request) -> Service:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -53,7 +54,7 @@ class Watch:
         """Begin without listeners; nothing is read yet."""
         self._repo = repo
         self._lock = threading.Lock()
-        self._listeners: set[Listener] = set()
+        self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()  # not all are begun
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._txn: int | None = None

@@ -176,3 +176,8 @@ def test_it_ends_with_twenty_open_streams_and_no_more_than_sixty_four_are_open(
         for reader in readers:
             reader.join()
         assert len(ended) == 64
+
+
+def test_head_of_the_stream_ends(server: Process) -> None:
+    found = CLIENT.head(server.url + "events", headers=server.headers)
+    assert (found.status_code, found.content) == (200, b"")

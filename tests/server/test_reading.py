@@ -291,3 +291,23 @@ def test_no_get_changes_anything(client: Client) -> None:
         for method in ("GET", "HEAD", "OPTIONS"):
             client.request(method, path)
     assert everything() == before
+
+
+def test_warnings_are_in_a_header(client: Client) -> None:
+    found = client.get("log/main?where=info.livse > 1")
+    assert "simgit-warnings" not in found.headers  # no state has an info
+    client.repo.commit([1.0, 1.0], 1, 1.0, info={"lives": 3}, run="main")
+    warned = client.get("log/main?where=info.livse > 1")
+    (text,) = json.loads(warned.headers["simgit-warnings"])
+    assert (warned.json(), "did you mean 'info.lives'?" in text) == ([], True)
+    assert "simgit-warnings" not in client.get("log/main?where=info.lives > 1").headers
+
+
+def test_a_repository_in_memory_is_served_too() -> None:
+    with Repository.init(":memory:") as repo:
+        client = Client(repo)
+        assert client.post("states/main", json={"observation": [1.0]}).status_code == 201
+        assert client.json("runs/main")["step"] == 0
+        assert client.post("undo").status_code == 200
+        assert client.json("runs") == []
+        client.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from simgit.errors import InvalidInput, near_or_known
@@ -19,6 +19,7 @@ router = APIRouter(route_class=Route, tags=["events"])
 
 @router.get("/events", response_class=StreamingResponse)
 async def events(
+    request: Request,
     served: Served,
     runs: Annotated[list[str] | None, Query(description="Names, such as sweep/*.")] = None,
     kinds: Annotated[str | None, Query(description=f"Of {', '.join(KINDS)}; by commas.")] = None,
@@ -34,10 +35,12 @@ async def events(
         if each not in KINDS:
             raise InvalidInput(f"unknown kind '{each}'{near_or_known(each, KINDS)}", kind=each)
     number = int(last) if last and last.isascii() and last.isdecimal() and len(last) < 19 else None
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.scope.get("simgit.head"):
+        return Response(None, 200, headers, "text/event-stream")
     listener = Listener(served.watch, runs or (), wanted)
     if not await asyncio.to_thread(served.watch.listen, listener):
         why = f"there are {STREAMS} streams already"
         raise Refused(429, why, {"Retry-After": "5"}, limit=STREAMS)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     stream = listener.events(number)
     return StreamingResponse(stream, 200, headers, "text/event-stream")
