@@ -56,6 +56,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m simgit.cli.docs | diff docs/cli.md -
+	$(BIN)/python -m simgit.server.docs | diff docs/http-api.md -
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
@@ -69,6 +70,7 @@ matrix: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m simgit.cli.docs > docs/cli.md
+	$(BIN)/python -m simgit.server.docs > docs/http-api.md
 	$(BIN)/python -m simgit.cli.docs options > $(STAMP).options
 	mv $(STAMP).options simgit/cli/option_table.py
 

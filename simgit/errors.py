@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 _MOST_BITS: Final = 14_000
@@ -245,8 +247,28 @@ class Unverified(SimgitWarning):
     """A branch off a run whose environment was not verified to resume exactly."""
 
 
+_collected: ContextVar[list[str] | None] = ContextVar("simgit_warnings", default=None)
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Yield a list that simgit's warnings go to in this context, instead of to Python's.
+
+    It is for a server, whose callers do not see what is printed; ``warnings`` knows no contexts.
+    """
+    found: list[str] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
 def warn(message: str, category: type[SimgitWarning] = SimgitWarning) -> None:
     """Warn at the line of the user's that led here, however many of simgit's own are between."""
+    if (collected := _collected.get()) is not None:
+        collected.append(visible(message))
+        return
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_own(frame.f_globals.get("__name__")):
         level, frame = level + 1, frame.f_back

@@ -453,6 +453,18 @@ class RecorderBase:
         with interrupts_held_back():
             self._close(status)
 
+    def discard(self, status: str = "active") -> None:
+        """Release the run without storing the states that are buffered.
+
+        Raises:
+            StorageError: the run could not be released.
+        """
+        self._check_open()
+        self._check_thread()
+        self._closed = True
+        self._take()
+        self._end(status)
+
     def _close(self, status: str) -> None:
         if self._closed:
             return

@@ -181,6 +181,13 @@ class Runs:
             lambda: self.config(ref.record),
         )  # fmt: skip
 
+    def remarked(self, txn: ReadTxn, info: RunInfo, value: bytes) -> RunInfo:
+        """Return the facts about a run whose ref is as it was; its marks may have changed."""
+        if {_VERDICT, HOOKS}.isdisjoint(info.metadata):
+            return info
+        is_foreign = foreign.is_foreign(txn, decode_run(value).record)
+        return info if is_foreign == info.is_foreign else replace(info, is_foreign=is_foreign)
+
     def config(self, record: Oid) -> dict[str, Any]:
         """Return the resolved configuration of a run's record."""
         with self.odb.read() as txn:

@@ -182,6 +182,11 @@ class Store:
         """Log all later writes as one operation under this name."""
         self._named, self._command = (command, arguments), None
 
+    @property
+    def named_operation(self) -> int | None:
+        """Return the number of the operation that the named command wrote, None without one."""
+        return None if self._command is None else self._command.number
+
     def _command_journal(self) -> Journal | None:
         """Return the journal of the named command; it is made at its first write."""
         with self._lock:

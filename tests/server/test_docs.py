@@ -1,0 +1,76 @@
+"""The table of routes is whole, the page is current, and each request on it is answered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simgit import Repository
+from simgit.cli.commands import FLAT
+from simgit.server.docs import EXAMPLES, HEADERS, description, page
+from simgit.server.routes_of import COMMANDS, METHODS, REPOSITORY, is_route
+from tests.support.paths import ROOT
+from tests.support.web import Client
+
+
+def routes() -> set[str]:
+    paths = description()["paths"]
+    return {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+
+
+def test_every_call_and_every_command_has_its_route_or_a_reason() -> None:
+    public = {name for name in dir(Repository) if not name.startswith("_")}
+    assert set(REPOSITORY) == public
+    assert set(COMMANDS) == set(FLAT)
+    named = {text for text in (*REPOSITORY.values(), *COMMANDS.values()) if is_route(text)}
+    assert named <= routes()
+    reasons = {text for text in (*REPOSITORY.values(), *COMMANDS.values()) if not is_route(text)}
+    assert all(reasons) and not any(text.startswith(METHODS) for text in reasons)
+
+
+def test_the_page_is_current() -> None:
+    assert Path(ROOT / "docs/http-api.md").read_text() == page()
+
+
+def test_every_route_has_a_request_on_the_page() -> None:
+    assert set(EXAMPLES) == routes()
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "GET /v1/events"])
+def test_each_request_on_the_page_is_answered(client: Client, name: str) -> None:
+    repo = client.repo
+    repo.commit(files={"a.txt": b"text"}, run="main")
+    repo.attach("main", "note", b"text")
+    repo.attach("main", "score", 1)
+    if "try/1" in EXAMPLES[name][0]:
+        repo.branch("try/1", "main@2")
+    if name == "DELETE /v1/tags/{name}":
+        repo.tag("v2", "main")
+    if name == "POST /v1/redo":
+        repo.undo()
+    binding = ""
+    if "BINDING" in EXAMPLES[name][0]:
+        repo.detach("main", "note")
+        (change,) = repo.changes()
+        assert change.old is not None
+        binding = change.old["binding"].hex()
+    names = {
+        "OID": repo.resolve("main").hex(), "BLOB": next(iter(repo.files("main").values())).hex(),
+        "BINDING": binding, "TOKEN": client.access.tokens["full"],
+    }  # fmt: skip
+    path, body = EXAMPLES[name]
+    for mark, value in names.items():
+        path, body = path.replace(mark, value), body.replace(mark, value)
+    headers = {"Content-Type": "application/json"} if body else {}
+    if name in HEADERS:
+        header, _, value = HEADERS[name].partition(": ")
+        headers[header] = value
+    more = {"content": body} if body else {}
+    found = client.request(
+        name.partition(" ")[0], path.removeprefix("/v1/"), headers=headers, **more
+    )
+    assert found.status_code < 300, found.text
+    if found.headers.get("content-type") == "application/json" and found.content:
+        json.loads(found.content)
