@@ -51,6 +51,8 @@ from simgit.kube.trace.model import Trace
 CLEANUP_SECONDS: Final = 60.0
 _NODE_SECONDS: Final = 15.0
 _EMPTY_SECONDS: Final = 20.0
+_FEW_PODS: Final = 100
+"""So many pods are deleted within the five seconds after which a namespace's content is."""
 BACKOFF_SECONDS: Final = 10.0
 """The longest time that the scheduler lets a pod that did not fit wait after room was freed."""
 _LOOK_SECONDS: Final = 1.0
@@ -323,15 +325,24 @@ class ReplayDriver:
         start = time.monotonic()
         empty = False
         with suppress(SimgitError), self._api.within(_EMPTY_SECONDS, afresh=True):
+            if not keep:
+                self._end_namespaces()
             empty = self._empty()
         if not (keep and empty):
             self._remove(CLEANUP_SECONDS - (time.monotonic() - start))
 
-    def _empty(self) -> bool:
-        """Delete the roots and wait for the end of all that they own; return True if that came.
+    def _end_namespaces(self) -> None:
+        """Begin to delete the namespaces: a real cluster looks at one after five seconds only.
 
-        A namespace is deleted afterwards: while it has pods it waits for their grace period.
+        Not those of many pods: what is still there then is waited for by its grace period.
         """
+        if self._pods is not None and len(self._pods.objects()) <= _FEW_PODS:
+            for entry in self._created.entries():
+                if _is_namespace(entry["path"]) and entry["uid"] is not None:
+                    self._api.delete(entry["path"], uid=entry["uid"])
+
+    def _empty(self) -> bool:
+        """Delete the roots and wait for the end of all that they own; return True if that came."""
         if self._pods is None or self._roots is None:
             return False
         entries = self._created.entries()
