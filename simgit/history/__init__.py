@@ -5,6 +5,7 @@
 - ``leaf_column``: one column, and what stands where a state has no value.
 - ``paths``: where a path of a field leads, in a schema and inside values.
 - ``step_range``: where the states of a range of steps lie.
+- ``block_bounds``: what summaries say of a block.
 - ``buckets``: fields of long histories as curves.
 - ``windows``, ``spans``, ``summary``: windows and transitions for training; which states each is
   of; summaries for display.

@@ -233,7 +233,7 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
     Raises:
         InvalidInput: the condition is malformed, or does not apply to the values of a field.
     """
-    from simgit.history.buckets import BlockBounds
+    from simgit.history.block_bounds import BlockBounds
     from simgit.history.step_range import Piece
     from simgit.history.trajectory import Trajectory
     from simgit.history.where import Predicate
