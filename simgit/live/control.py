@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, shown, visible
 from simgit.live.channel import Listener, Message
 from simgit.live.forms import checked_answer, defaults, form
-from simgit.live.inputs import ANSWER, CHECKPOINT, INPUT, SET, Begin, Entry, Settings
+from simgit.live.inputs import ANSWER, CHECKPOINT, INPUT, SET, Begin, Input, Settings
 from simgit.objects.columns import ABSENT
 from simgit.recording.recorder import RunRecorder
 from simgit.refs.run_config import nested
@@ -116,7 +116,7 @@ class Control:
         self._recorder: LiveRecorder | RunRecorder | None = None
         self._metrics: Any = None
         self._appended = begin.position
-        self._kept: dict[int, list[Entry]] = {}
+        self._kept: dict[int, list[Input]] = {}
         self._save: Callable[[], Any] | None = None
         self._questions: dict[int, Question] = {}
         self._asked = 0
@@ -248,7 +248,7 @@ class Control:
         overrides = request.get("overrides")
         if not isinstance(overrides, Mapping) or not overrides:
             raise InvalidInput("a change of settings needs settings")
-        entry = Entry(
+        entry = Input(
             max(self.position, self._begin.until), SET,
             {"overrides": nested(overrides), "by": request.get("by")}, is_new=True,
         )  # fmt: skip
@@ -259,12 +259,12 @@ class Control:
             self._apply(entry)
         return {"from": entry.position}
 
-    def _apply(self, entry: Entry) -> None:
+    def _apply(self, entry: Input) -> None:
         self._settings.apply(entry)
         if entry.is_new:
             self._keep_input(entry)
 
-    def _keep_input(self, entry: Entry) -> None:
+    def _keep_input(self, entry: Input) -> None:
         """Store an input with the state from which on it applies, before it has any effect."""
         kept = self._kept.setdefault(
             entry.position, list(self._begin.known.get(entry.position, ()))
@@ -313,7 +313,7 @@ class Control:
                 return found
         value, by = self._wait_for_answer(text, schema, fallback, timeout)
         data = {"question": text, "value": value, "by": by}
-        self._keep_input(Entry(self.position, ANSWER, data, is_new=True))
+        self._keep_input(Input(self.position, ANSWER, data, is_new=True))
         return dict(value)
 
     def _wait_for_answer(

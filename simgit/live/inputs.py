@@ -28,7 +28,7 @@ ANSWER, SET, CONFIG = "answer", "set", "config"
 
 
 @dataclass
-class Entry:
+class Input:
     """An input: ``position`` is the number of states before the first that it can have changed."""
 
     position: int
@@ -51,7 +51,7 @@ class Settings:
         self.config: dict[str, Any] = {}
         self._put_together()
 
-    def apply(self, entry: Entry) -> None:
+    def apply(self, entry: Input) -> None:
         """Apply changed settings, or those of a run that was branched off here.
 
         A run keeps what was changed before its branch point, but where it has a setting of its own.
@@ -100,9 +100,9 @@ class Begin:
     until: int = 0
     branched: int = 0
     steps: int = 0
-    before: Sequence[Entry] = ()
-    due: Sequence[Entry] = ()
-    known: Mapping[int, Sequence[Entry]] = field(default_factory=dict)
+    before: Sequence[Input] = ()
+    due: Sequence[Input] = ()
+    known: Mapping[int, Sequence[Input]] = field(default_factory=dict)
     checkpoint: Any = None
     has_checkpoints: bool = False
 
@@ -126,7 +126,7 @@ def begin_of(repo: Repository, run: str, kind: str) -> Begin:
         found.steps = found.position - int(past.episode_starts.sum())
     entries = list(_entries(repo, line, run if until else None))
     switches = [
-        Entry(at, CONFIG, {"config": each.config, "overrides": each.overrides})
+        Input(at, CONFIG, {"config": each.config, "overrides": each.overrides})
         for each in line
         if (at := _branched(repo, each)) <= until
     ]
@@ -137,7 +137,7 @@ def begin_of(repo: Repository, run: str, kind: str) -> Begin:
     ]
     found.due = [each for each in every if each not in found.before]
     found.due = [each for each in found.due if each.position >= found.position]
-    known: dict[int, list[Entry]] = {}
+    known: dict[int, list[Input]] = {}
     for each in entries:
         known.setdefault(each.position, []).append(each)
     found.known = known
@@ -176,7 +176,7 @@ def _place(repo: Repository, run: str, kind: str, is_same: bool, found: Begin) -
     return 0, None
 
 
-def _entries(repo: Repository, line: Sequence[RunInfo], run: str | None) -> Iterator[Entry]:
+def _entries(repo: Repository, line: Sequence[RunInfo], run: str | None) -> Iterator[Input]:
     """Yield what reached the simulation on its way, in no order between places."""
     own = _branched(repo, line[-1])
     for info in line:
@@ -189,7 +189,7 @@ def _entries(repo: Repository, line: Sequence[RunInfo], run: str | None) -> Iter
             yield from _decoded(each.step + 1, repo.attachment(each.state, INPUT))
 
 
-def _decoded(position: int, data: Any) -> Iterator[Entry]:
+def _decoded(position: int, data: Any) -> Iterator[Input]:
     for each in data if isinstance(data, (list, tuple)) else ():
         if isinstance(each, Mapping) and each.get("kind") in (ANSWER, SET):
-            yield Entry(position, each["kind"], {k: v for k, v in each.items() if k != "kind"})
+            yield Input(position, each["kind"], {k: v for k, v in each.items() if k != "kind"})

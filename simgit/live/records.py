@@ -9,7 +9,7 @@ from typing import Any
 from simgit.errors import InvalidInput, NotFound
 from simgit.live.channel import make_private
 from simgit.refs.simulations import (
-    Event,
+    SimulationEvent,
     SimulationRecord,
     events,
     home_of,
@@ -127,7 +127,7 @@ class Records:
         with self._storage.write() as txn:
             put_simulation(txn, run, None, record, self._home)
 
-    def events(self, after: int = 0) -> list[Event]:
+    def events(self, after: int = 0) -> list[SimulationEvent]:
         """Return what happened after the event of a number."""
         with self._storage.read() as txn:
             return list(events(txn, after))

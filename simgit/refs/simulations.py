@@ -103,7 +103,7 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
-class Event(NamedTuple):
+class SimulationEvent(NamedTuple):
     """Something that happened to a simulation: a phase, a question, an answer, a setting."""
 
     number: int
@@ -205,7 +205,7 @@ def note_event(txn: WriteTxn, run: str, kind: str, data: Mapping[str, Any]) -> i
     return number
 
 
-def events(txn: ReadTxn, after: int = 0) -> Iterator[Event]:
+def events(txn: ReadTxn, after: int = 0) -> Iterator[SimulationEvent]:
     """Yield what happened after the event of a number, in order.
 
     Raises:
@@ -247,8 +247,8 @@ def _decoded(value: bytes, run: str) -> SimulationRecord:
     return found
 
 
-def _decoded_event(key: bytes, value: bytes) -> Event:
+def _decoded_event(key: bytes, value: bytes) -> SimulationEvent:
     fields = unpack_ref(value)
     types = {"time": INT, "run": TEXT, "kind": TEXT, "data": (dict,)}
     check_fields(fields, types, "an event")
-    return Event(int.from_bytes(key[len(_EVENT) :], "big"), **fields)
+    return SimulationEvent(int.from_bytes(key[len(_EVENT) :], "big"), **fields)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,7 @@ def test_the_queue_keeps_its_order_and_its_number_of_workers(
     began = [tracker[f"q/{name}"].record.began or 0 for name in names]
     ends = [tracker[f"q/{name}"].record.ended or 0 for name in names]
     order = sorted(range(3), key=lambda i: began[i])
-    assert all(ends[a] <= began[b] for a, b in zip(order, order[1:], strict=False))
+    assert all(ends[a] <= began[b] for a, b in pairwise(order))
     assert order.index(0) < order.index(1)
     late: list[Any] = []
     tracker.when("any", ["q/a"], "completed", late.append)
