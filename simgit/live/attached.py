@@ -11,12 +11,12 @@ from typing import Any, Final
 from simgit.errors import Conflict
 from simgit.live.child import Execution
 from simgit.live.control import Control, Stopped
-from simgit.live.inputs import type_of
+from simgit.live.inputs import type_metadata, type_of
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
-from simgit.storage.process import this_writer
+from simgit.storage.process import now, this_writer
 
 SCRIPT: Final = "script"
 """The type of simulations that a script of the user's executes."""
@@ -50,20 +50,37 @@ def attach(
     handle = repo if isinstance(repo, Repository) else Repository.init(repo)
     records = Records(handle)
     if run not in handle.runs:
-        metadata = {"simulation": {"type": SCRIPT}}
-        handle.create_run(run, config=config, seed=seed, metadata=metadata)
+        handle.create_run(run, config=config, seed=seed, metadata=type_metadata(SCRIPT))
     before = records.find(run)
     if before is not None and not before.is_over:
         raise Conflict(f"the simulation of run '{run}' is {before.phase}", name=run)
-    kind = type_of(handle.runs[run]) or SCRIPT
-    made = SimulationRecord(kind, "starting", "", "", folder=str(Path.cwd()), tracker=this_writer())
+    kind = type_of(handle.runs[run])
+    if kind is None:  # it was recorded without a control
+        kind = SCRIPT
+        handle.configure(run, metadata=type_metadata(SCRIPT))
+    me = this_writer()  # the process, too: without this one nobody else can execute it
+    made = SimulationRecord(
+        kind, "starting", "", "", folder=str(Path.cwd()), tracker=me, process=me
+    )
     record = records.put(run, made, before, script=sys.argv[0])
-    work = Execution(handle, run, record.execution)
+    try:
+        work = Execution(handle, run, record.execution)
+    except BaseException as error:
+        found = records.find(run)
+        if found is not None and found.execution == record.execution:
+            records.change(
+                run, found, "ended", {"outcome": "failed", "reason": str(error)}, phase="ended",
+                ended=now(), outcome="failed", reason=str(error), socket=None,
+            )  # fmt: skip
+        raise
     try:
         with work.ending():
             yield work.begin(SimulationType(kind, _none, {}, dict(queries or {})))
     except Stopped:
         pass
+    finally:
+        if handle is not repo:
+            handle.close()
 
 
 def _none(_: Control) -> None:

@@ -15,15 +15,18 @@ import stat
 import struct
 import tempfile
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from simgit import errors
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError, TimedOut, reason
+from simgit.refs.simulations import home_of
 
 MOST_BYTES: Final = 1 << 20
 """The longest line of a request or an answer, in bytes."""
@@ -85,8 +88,14 @@ class Listener:
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._connections: dict[socket.socket, bytearray] = {}
+        _listeners.add(self)
         self._thread = threading.Thread(target=self._serve, name="simgit-control", daemon=True)
         self._thread.start()
+
+    def leave(self) -> None:
+        """Hold nothing open in a forked process: it would answer nobody."""
+        for each in (self._socket, self._wake, self._woken, *self._connections):
+            each.close()
 
     def put(self, request: Mapping[str, Any]) -> None:
         """Put a message into the queue that nobody waits for the answer of."""
@@ -122,11 +131,11 @@ class Listener:
     def _accept(self) -> None:
         with suppress(OSError):
             connection, _ = self._socket.accept()
-            if _user_of(connection) not in (os.getuid(), 0) or (
-                len(self._connections) >= _MOST_CONNECTIONS
-            ):
+            if _user_of(connection) not in (os.getuid(), 0):
                 connection.close()
                 return
+            if len(self._connections) >= _MOST_CONNECTIONS:
+                self._drop(next(iter(self._connections)))  # the oldest: a stop must come through
             connection.settimeout(_SEND_SECONDS)
             self._connections[connection] = bytearray()
             self._selector.register(connection, selectors.EVENT_READ)
@@ -139,19 +148,25 @@ class Listener:
             data = b""
         buffer += data
         if not data or len(buffer) > MOST_BYTES:
-            self._selector.unregister(connection)
-            del self._connections[connection]
-            connection.close()
+            self._drop(connection)
             return
-        while (end := buffer.find(b"\n")) >= 0:
+        while connection in self._connections and (end := buffer.find(b"\n")) >= 0:
             line = bytes(buffer[:end])
             del buffer[: end + 1]
             self._take(connection, line)
 
+    def _drop(self, connection: socket.socket) -> None:
+        self._selector.unregister(connection)
+        del self._connections[connection]
+        connection.close()
+
     def _take(self, connection: socket.socket, line: bytes) -> None:
         def send(answer: dict[str, Any]) -> None:
-            with suppress(OSError):  # who asked has gone
+            try:
                 connection.sendall(_encoded(answer))
+            except OSError:  # who asked has gone, or does not read
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
         message = Message({}, send)
         try:
@@ -169,6 +184,18 @@ class Listener:
         with self.arrived:
             self.waiting.append(message)
             self.arrived.notify_all()
+
+
+_listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for each in list(_listeners):
+        each.leave()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def call(path: str | Path, request: Mapping[str, Any], timeout: float | None = 5.0) -> Any:
@@ -215,23 +242,32 @@ def call(path: str | Path, request: Mapping[str, Any], timeout: float | None = 5
     return found["result"]
 
 
+def socket_folder(directory: Path) -> Path:
+    """Return the directory that has the sockets of a repository's simulations.
+
+    It is in the repository, or in the user's runtime directory where that path is too long for a
+    socket.
+    """
+    folder = directory / "live"
+    if len(os.fsencode(folder)) + len("/0123456789abcdef.sock") <= _LONGEST_PATH:
+        return folder
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    found = Path(base) if base else Path(tempfile.gettempdir()) / f"simgit-{os.getuid()}"
+    return found / "simgit" / sha256(home_of(directory).encode()).hexdigest()[:16]
+
+
 def socket_path(directory: Path, execution: str) -> Path:
     """Return where the simulation of an execution listens; its directory is made.
-
-    In the repository, or in the user's runtime directory where that path is too long for a socket.
 
     Raises:
         StorageError: the directory cannot be made, or is another user's.
     """
-    path = directory / "live" / f"{execution}.sock"
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        base = os.environ.get("XDG_RUNTIME_DIR")
-        if not base:  # a directory that everybody can write to: no other user may own the parent
-            base = str(Path(tempfile.gettempdir()) / f"simgit-{os.getuid()}")
-            make_private(Path(base))
-        path = Path(base) / "simgit" / f"{execution}.sock"
-    make_private(path.parent)
-    return path
+    folder = socket_folder(directory)
+    for each in [folder] if folder.parent == directory else [*list(folder.parents)[1::-1], folder]:
+        # everybody can write to a temporary directory: no other user may own what is in it
+        if each != Path(os.environ.get("XDG_RUNTIME_DIR") or ""):
+            make_private(each)
+    return folder / f"{execution}.sock"
 
 
 def make_private(folder: Path) -> None:
@@ -275,9 +311,14 @@ def _user_of(connection: socket.socket) -> int:
 
 def _encoded(value: Mapping[str, Any]) -> bytes:
     try:
-        data = json.dumps(value, default=str).encode() + b"\n"
-    except (TypeError, ValueError) as error:
+        data = json.dumps(value, default=_plain).encode() + b"\n"
+    except Exception as error:  # also of what a user's class does
         data = _encoded({"error": {"type": "InvalidInput", "text": f"not plain data: {error}"}})
     if len(data) > MOST_BYTES:
         return _encoded({"error": {"type": "InvalidInput", "text": "longer than 1 MiB"}})
     return data
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that is none of JSON's as one: NumPy's and torch's as numbers and lists."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from simgit.live.processes import log_path
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType, load
 from simgit.live.usage import Sampler
+from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
 from simgit.storage.process import now, this_writer
@@ -44,17 +46,22 @@ class Execution:
         self.repo = repo
         self.run = run
         self.records = Records(repo)
-        self.record = self.records.get(run)
-        if self.record.execution != execution or self.record.process is not None:
-            raise Conflict(f"the simulation of run '{run}' is executed by another process")
+        self.process = os.getpid()
         path = socket_path(self.records.directory, execution)
-        self.record = self.records.change(
-            run, self.record, process=this_writer(), socket=str(path), phase="starting"
-        )
+        self.record = self._claimed(execution, path)
         fail_point("live.claimed")
         self.control: Control | None = None
         self.usage = Sampler()
         self.listener = Listener(path, self._at_once)
+
+    def _claimed(self, execution: str, path: Path) -> SimulationRecord:
+        while True:
+            found = self.records.get(self.run)
+            is_free = found.phase == "starting" and found.process in (None, this_writer())
+            if found.execution != execution or not is_free:
+                raise Conflict(f"the simulation of run '{self.run}' is executed by another process")
+            with suppress(Conflict):  # somebody has changed it meanwhile: look again
+                return self.records.change(self.run, found, process=this_writer(), socket=str(path))
 
     def begin(self, kind: SimulationType) -> Control:
         """Find where it begins, and return its control."""
@@ -70,20 +77,29 @@ class Execution:
         return self.control
 
     def note(self, what: str, **data: Any) -> None:
-        """Note a phase, or an input."""
+        """Note a phase, or an input.
+
+        Raises:
+            Stopped: the simulation was taken from this process: its run was deleted.
+        """
         data = {key: value for key, value in data.items() if value is not None}
         if what == "input":
             self.records.note(self.run, data.pop("kind"), data)
-        else:
+            return
+        try:
             self.record = self.records.change(self.run, self.record, what, data, phase=what)
+        except Conflict as error:
+            raise Stopped(str(error)) from None
 
     def end(self, outcome: str, reason: str | None) -> None:
         """Store everything, and note how it ended."""
+        if os.getpid() != self.process:
+            os._exit(FAILED)  # a fork of the simulation's that came out of its function
         fail_point("live.ending")
         if self.control is not None:
             leave(self.control)
             try:
-                self.control.close()
+                self.control.close(soon=outcome == "stopped")
             except Exception as error:
                 outcome, reason = "failed", _line(error)
                 traceback.print_exc()
@@ -92,11 +108,15 @@ class Execution:
             self._attach_log()
             self.repo.set_status(self.run, STATUSES[outcome])
         fail_point("live.ended")
-        self.records.change(
-            self.run, self.record, "ended", {"outcome": outcome, "reason": reason or ""},
-            phase="ended", ended=now(), outcome=outcome, reason=reason, socket=None,
-        )  # fmt: skip
-        self.listener.close()
+        try:
+            self.records.change(
+                self.run, self.record, "ended", {"outcome": outcome, "reason": reason or ""},
+                phase="ended", ended=now(), outcome=outcome, reason=reason, socket=None,
+            )  # fmt: skip
+        except Conflict:  # the run was deleted, with what is known of its simulation
+            write_line("the run was deleted while it was recorded", "error", -1)
+        finally:
+            self.listener.close()
 
     @contextmanager
     def ending(self) -> Iterator[None]:

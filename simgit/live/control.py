@@ -18,8 +18,19 @@ from typing import TYPE_CHECKING, Any, Final
 from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, shown, visible
 from simgit.live.channel import Listener, Message
 from simgit.live.forms import checked_answer, defaults, form
-from simgit.live.inputs import ANSWER, CHECKPOINT, INPUT, SET, Begin, Input, Settings
+from simgit.live.inputs import (
+    ANSWER,
+    CHECKPOINT,
+    SET,
+    Begin,
+    Input,
+    Settings,
+    attachment_of,
+    keep_input,
+)
 from simgit.objects.columns import ABSENT
+from simgit.odb.clock import with_time
+from simgit.recording.catch_up import CatchUp
 from simgit.recording.recorder import RunRecorder
 from simgit.refs.run_config import nested
 
@@ -49,6 +60,7 @@ class Question:
     deadline: float | None
     answer: dict[str, Any] | None = None
     by: str | None = None
+    message: Message | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values; ``left`` is the time in seconds until its default is taken."""
@@ -100,7 +112,9 @@ class Control:
         """Join the parts; a type is given one, and ``simgit.live.attach`` makes one."""
         self.repo = repo
         self.run = run
-        self.seed: Any = repo.runs[run].seed
+        info = repo.runs[run]
+        self.seed: Any = info.seed
+        self._checkpoint = attachment_of(info, CHECKPOINT)
         self.resumed = begin.checkpoint
         self.last: Last | None = None
         self._kind = kind
@@ -116,7 +130,8 @@ class Control:
         self._recorder: LiveRecorder | RunRecorder | None = None
         self._metrics: Any = None
         self._appended = begin.position
-        self._kept: dict[int, list[Input]] = {}
+        self._again: CatchUp | None = None
+        self._looked_at = -1
         self._save: Callable[[], Any] | None = None
         self._questions: dict[int, Question] = {}
         self._asked = 0
@@ -134,7 +149,7 @@ class Control:
         if found is None:
             return self._appended
         if isinstance(found, RunRecorder):
-            return self._appended + found.appended
+            return self._appended + found.appended if self._again is None else self._again.step + 1
         return found.step_count + 1
 
     def progress(self, done: float, total: float | None = None, stage: str | None = None) -> None:
@@ -173,18 +188,25 @@ class Control:
         self._looked = time.monotonic()
         if self._waiting or self._due:
             self._look(may_keep=True)
+        self._looked_at = self.position
 
     def _step(self) -> None:
         """Look before a step of the environment, for which the action is drawn already."""
         self._looked = time.monotonic()
         if self._waiting or self._due:
             self._look(may_keep=False)
+        self._looked_at = self.position
 
     def _look(self, may_keep: bool) -> None:
-        while self._due and self._due[0].position <= self.position:
-            if self._due[0].kind == ANSWER:
-                break  # it is for a question at this place
-            self._apply(self._due.pop(0))
+        here = self.position
+        for each in [each for each in self._due if each.position <= here]:
+            if each.kind != ANSWER:
+                self._due.remove(each)
+                self._settings.apply(each)
+            elif each.position < here and not each.is_early:
+                self._due.remove(each)
+                question = shown(each.data.get("question"))
+                self.log(f"the answer to {question} was not asked for again", "warning")
         while self._waiting:
             self._handle(self._waiting.popleft(), may_keep)
 
@@ -193,8 +215,11 @@ class Control:
             if message.what == "stop":
                 self._note("stopping", by=message.request.get("by"))
                 message.answer({"step": self.position - 1})
-                if may_keep:
-                    self._keep()
+                try:
+                    if may_keep:
+                        self._keep()
+                except Exception as error:
+                    self.log(f"nothing is kept here: {type(error).__name__}: {error}", "warning")
                 raise Stopped
             if message.what == "pause":
                 self._pause(message, may_keep)
@@ -248,35 +273,22 @@ class Control:
         overrides = request.get("overrides")
         if not isinstance(overrides, Mapping) or not overrides:
             raise InvalidInput("a change of settings needs settings")
-        entry = Input(
-            max(self.position, self._begin.until), SET,
-            {"overrides": nested(overrides), "by": request.get("by")}, is_new=True,
-        )  # fmt: skip
-        if entry.position > self.position:  # what was recorded comes again first
+        here = self.position
+        if self._recorder is not None and here == self._looked_at:
+            here += 1  # it would not be known again which of the looks at this place it was
+        data = {"overrides": nested(overrides), "by": request.get("by")}
+        entry = Input(max(here, self._begin.until), SET, data)
+        self._keep_input(entry)
+        if entry.position > self.position:
             self._due.append(entry)
-            self._due.sort(key=lambda each: each.position)
         else:
-            self._apply(entry)
+            self._settings.apply(entry)
         return {"from": entry.position}
 
-    def _apply(self, entry: Input) -> None:
-        self._settings.apply(entry)
-        if entry.is_new:
-            self._keep_input(entry)
-
     def _keep_input(self, entry: Input) -> None:
-        """Store an input with the state from which on it applies, before it has any effect."""
-        kept = self._kept.setdefault(
-            entry.position, list(self._begin.known.get(entry.position, ()))
-        )
-        kept.append(entry)
-        data = [{"kind": each.kind, **each.data} for each in kept]
-        if entry.position == self._begin.branched or self._recorder is None:
-            # the newest state is another run's too, or there is none
-            self.repo.configure(self.run, metadata={INPUT: {str(entry.position): data}})
-        else:
-            self._recorder.attach(INPUT, data)
-            self._recorder.flush()
+        """Store an input, before it has any effect."""
+        self.flush()
+        keep_input(self.repo, self.run, entry)
         self._note("input", **{"kind": entry.kind, "step": entry.position - 1, **entry.data})
 
     def ask(
@@ -304,17 +316,27 @@ class Control:
         fallback = defaults(schema) if default is None else checked_answer(schema, default)
         if timeout is not None and fallback is None:
             raise InvalidInput("a question with a timeout needs a default for each field")
+        self._looked = time.monotonic()
         self._look(may_keep=True)
+        early = self._recorder is None
         for index, each in enumerate(self._due):
-            if each.position > self.position:
-                break
-            if each.kind == ANSWER and each.data.get("question") == text:
+            if (
+                each.kind == ANSWER
+                and each.data.get("question") == text
+                and (each.is_early if early else each.position == self.position)
+            ):
                 found: dict[str, Any] = dict(self._due.pop(index).data["value"])
+                self._looked_at = self.position
                 return found
-        value, by = self._wait_for_answer(text, schema, fallback, timeout)
-        data = {"question": text, "value": value, "by": by}
-        self._keep_input(Input(self.position, ANSWER, data, is_new=True))
-        return dict(value)
+        question = self._wait_for_answer(text, schema, fallback, timeout)
+        data: dict[str, Any] = {"question": text, "value": question.answer, "by": question.by}
+        if early:
+            data["early"] = True
+        self._keep_input(Input(self.position, ANSWER, data))
+        if question.message is not None:
+            question.message.answer({"value": question.answer})
+        self._looked_at = self.position
+        return dict(data["value"])
 
     def _wait_for_answer(
         self,
@@ -322,7 +344,7 @@ class Control:
         schema: dict[str, Any],
         fallback: dict[str, Any] | None,
         timeout: float | None,
-    ) -> tuple[dict[str, Any], str]:
+    ) -> Question:
         self.flush()  # who answers sees the state that the question is about
         self._asked += 1
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -341,7 +363,7 @@ class Control:
                 elif message is not None:
                     self._handle(message, may_keep=True)
         del self._questions[question.number]
-        return question.answer, str(question.by)
+        return question
 
     def _take_answer(self, message: Message) -> None:
         try:
@@ -351,7 +373,7 @@ class Control:
                 raise Conflict("the question has been answered already")
             question.answer = checked_answer(question.form, message.request.get("value"))
             question.by = str(message.request.get("by") or "somebody")
-            message.answer({"value": question.answer})
+            question.message = message
         except Exception as error:
             message.refuse(error)
 
@@ -411,19 +433,35 @@ class Control:
     def recorder(self, **options: Any) -> RunRecorder:
         """Return a recorder of the run, for a simulator of your own; see ``Repository.recorder``.
 
+        A simulation that begins before the run's newest state appends the states from there on
+        again: up to the newest they are compared, and not recorded.
+
         Raises:
-            InvalidInput: the simulation is to begin before the run's newest state.
+            Divergence: by ``append``: a state is not the recorded one.
         """
-        if self._begin.position < self._begin.until:
-            raise InvalidInput(
-                f"run '{self.run}' goes on from step {self._begin.position - 1}, where its "
-                "checkpoint is: compare or branch there"
-            )
+        begin = self._begin
         made: RunRecorder = self.repo.recorder(
             self.run, **{"flush_seconds": FLUSH_SECONDS, **options}
         )
-        self._recorder, self._appended = made, self._begin.until
+        self._recorder, self._appended = made, begin.until
         self._closing.append(made.close)
+        if begin.position < begin.until:
+            again = self._again = CatchUp(
+                self.repo.trajectory(self.run), begin.position - 1, (), self.repo.attach
+            )
+            append, attach = made.append, made.attach
+
+            def compare(*fields: Any, time: Any = None, **more: Any) -> None:
+                for name in ("files", "message"):
+                    more.pop(name, None)
+                if time is not None:
+                    more["info"] = with_time(more.get("info"), time)
+                again.append(*fields, **more)
+                if again.is_done:
+                    self._again = None
+                    made.append, made.attach = append, attach  # type: ignore[method-assign]
+
+            made.append, made.attach = compare, again.attach  # type: ignore[method-assign]
         return made
 
     def metrics(self, values: Mapping[str, Any]) -> None:
@@ -462,7 +500,7 @@ class Control:
             data = data()
         if self._recorder is None or self.position == self._begin.branched:
             return  # it begins anew, or from the run that it leaves
-        self._recorder.attach(CHECKPOINT, {"type": self._kind.name, "data": data})
+        self._recorder.attach(self._checkpoint, {"type": self._kind.name, "data": data})
         self._snapshot()
 
     def _mark_checkpoints(self) -> None:
@@ -475,7 +513,7 @@ class Control:
         if self._recorder is None or self.position <= self._begin.until:
             return
         if self._save is not None:
-            self._recorder.attach(CHECKPOINT, {"type": self._kind.name, "data": self._save()})
+            self._recorder.attach(self._checkpoint, {"type": self._kind.name, "data": self._save()})
         self._snapshot()
         self.flush()
 
@@ -551,8 +589,13 @@ class Control:
             "step": self.position - 1,
         }
 
-    def close(self) -> None:
-        """Store everything and release the run. Closing twice is fine."""
+    def close(self, *, soon: bool = False) -> None:
+        """Store everything and release the run. Closing twice is fine.
+
+        With ``soon`` nothing is waited for that can be done later.
+        """
+        if soon and (hurry := getattr(self._recorder, "hurry", None)) is not None:
+            hurry()
         while self._closing:
             self._closing.pop()()
 

@@ -1,24 +1,32 @@
 """Where a simulation begins, and what reached it there before: answers and changed settings.
 
-Each input is attached, as ``input``, to the state from which on it applies; those before a run's
-first own state are in the run's metadata. A simulation that is continued, or forked at an earlier
-state, is given them again at the same place, so that it stays exact.
+Each input is attached to the run's newest state, as ``input-ID``, with the place from which on it
+applies; those from before a run's first own state are in the run's metadata. A simulation that is
+continued, or forked at a later state, is given them again at the same place, so that it stays
+exact. States are shared by all runs that came to them: the id says of which run an input is.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from simgit.errors import NotFound
 from simgit.refs.run_config import flat, merge, nested
 
 if TYPE_CHECKING:
+    from simgit.refs.attachments import Attached
     from simgit.refs.runs import RunInfo
     from simgit.repository import Repository
 
+TYPE: Final = "simulation"
+"""The key of a run's metadata for the type of its simulation, and the id of what is kept of it."""
 INPUT: Final = "input"
 """The attachment, and the key of a run's metadata, of what reached a simulation."""
 CHECKPOINT: Final = "checkpoint"
@@ -29,12 +37,16 @@ ANSWER, SET, CONFIG = "answer", "set", "config"
 
 @dataclass
 class Input:
-    """An input: ``position`` is the number of states before the first that it can have changed."""
+    """An input: it applies from the first look on with at least ``position`` states."""
 
     position: int
     kind: str
     data: dict[str, Any]
-    is_new: bool = False
+
+    @property
+    def is_early(self) -> bool:
+        """True for an answer from before the simulation had a recorder: each execution needs it."""
+        return self.kind == ANSWER and bool(self.data.get("early"))
 
 
 class Settings:
@@ -90,8 +102,7 @@ class Begin:
         branched: the number of states before the run's first own one.
         steps: the number of actions among the states before ``position``.
         before: the settings up to there, in order.
-        due: what reached it later, up to ``until``, in order.
-        known: the recorded inputs by position.
+        due: what reached it later, and early answers, in order.
         checkpoint: what the type kept there.
         has_checkpoints: whether it keeps checkpoints at all.
     """
@@ -102,7 +113,6 @@ class Begin:
     steps: int = 0
     before: Sequence[Input] = ()
     due: Sequence[Input] = ()
-    known: Mapping[int, Sequence[Input]] = field(default_factory=dict)
     checkpoint: Any = None
     has_checkpoints: bool = False
 
@@ -112,42 +122,82 @@ def begin_of(repo: Repository, run: str, kind: str) -> Begin:
 
     That has a snapshot of the environment and, if the type keeps them, a checkpoint. Without such
     a state all is executed anew from the first one on. A type that is not the one that recorded
-    the states begins at the newest.
+    the states begins after those.
     """
     line = list(reversed(repo.lineage(run)))
-    info = line[-1]
-    until = 0 if info.step is None else info.step + 1
-    found = Begin(until=until, branched=_branched(repo, info))
-    mine = [each for each in line if type_of(each) == kind]
-    found.has_checkpoints = any(each.metadata.get(CHECKPOINT) for each in mine)
+    until = 0 if line[-1].step is None else line[-1].step + 1
+    starts = _starts(repo, line, until)
+    found = Begin(until=until, branched=starts[-1])
+    mine = list(takewhile(lambda each: type_of(each) == kind, reversed(line[:-1])))
+    found.has_checkpoints = any(each.metadata.get(CHECKPOINT) for each in [line[-1], *mine])
     if until:
-        found.position, found.checkpoint = _place(repo, run, kind, bool(mine[:-1]), found)
+        first = starts[-1 - len(mine)]  # another type, or none, recorded what is before
+        found.position, found.checkpoint = _place(repo, line, starts, kind, first, found)
         past = repo.trajectory(run)[: found.position]
         found.steps = found.position - int(past.episode_starts.sum())
-    entries = list(_entries(repo, line, run if until else None))
     switches = [
         Input(at, CONFIG, {"config": each.config, "overrides": each.overrides})
-        for each in line
-        if (at := _branched(repo, each)) <= until
+        for each, at in zip(line, starts, strict=True)
     ]
     # a run's settings hold from its branch point on; what reached it there comes after them
-    every = sorted([*switches, *entries], key=lambda each: each.position)
+    every = [*switches, *_inputs(repo, line, starts)]
+    every.sort(key=lambda each: each.position)
     found.before = [
         each for each in every if each.position <= found.position and each.kind != ANSWER
     ]
-    found.due = [each for each in every if each not in found.before]
-    found.due = [each for each in found.due if each.position >= found.position]
-    known: dict[int, list[Input]] = {}
-    for each in entries:
-        known.setdefault(each.position, []).append(each)
-    found.known = known
+    found.due = [
+        each
+        for each in every
+        if each.position > found.position
+        or (each.kind == ANSWER and each.position == found.position)
+        or each.is_early
+    ]
     return found
 
 
 def type_of(info: RunInfo) -> str | None:
     """Return the type of a run's simulation, None if none was started."""
-    found = info.metadata.get("simulation")
+    found = info.metadata.get(TYPE)
     return str(found["type"]) if isinstance(found, Mapping) and "type" in found else None
+
+
+def type_metadata(kind: str) -> dict[str, Any]:
+    """Return the metadata of a new run for a type."""
+    return {TYPE: {"type": kind, "id": secrets.token_hex(8)}}
+
+
+def attachment_of(info: RunInfo, what: str) -> str:
+    """Return the name of the attachments of a run's simulation: ``INPUT`` or ``CHECKPOINT``."""
+    found = info.metadata.get(TYPE)
+    return f"{what}-{found['id'] if isinstance(found, Mapping) and 'id' in found else '0'}"
+
+
+def keep_input(repo: Repository, run: str, entry: Input) -> None:
+    """Store an input durably."""
+    info = repo.runs[run]
+    data = {"kind": entry.kind, "position": entry.position, **entry.data}
+    if info.oid is None or info.oid == info.branch_point:
+        kept = info.metadata.get(INPUT)
+        repo.configure(run, metadata={INPUT: [*(kept if isinstance(kept, list) else ()), data]})
+        return
+    name = attachment_of(info, INPUT)
+    try:
+        known = repo.attachment(info.oid, name)
+    except NotFound:
+        known = []
+    repo.attach(info.oid, name, [*known, data])
+
+
+def _starts(repo: Repository, line: Sequence[RunInfo], until: int) -> list[int]:
+    """Return for each run of a line the number of states before the first that may be its own.
+
+    One that was branched off its parent before that was branched off its own has nothing of it.
+    """
+    found = []
+    for info in reversed(line):
+        until = min(until, _branched(repo, info))
+        found.append(until)
+    return found[::-1]
 
 
 def _branched(repo: Repository, info: RunInfo) -> int:
@@ -159,37 +209,67 @@ def _branched(repo: Repository, info: RunInfo) -> int:
         return 0
 
 
-def _place(repo: Repository, run: str, kind: str, is_same: bool, found: Begin) -> tuple[int, Any]:
-    """Return the position to begin at, and the checkpoint there."""
-    if found.until == found.branched and not is_same:
-        return found.until, None  # another type, or none, recorded what is there
+def _place(
+    repo: Repository,
+    line: Sequence[RunInfo],
+    starts: Sequence[int],
+    kind: str,
+    first: int,
+    found: Begin,
+) -> tuple[int, Any]:
+    """Return the position to begin at, ``first`` at least, and the checkpoint there."""
+    snapshots = [
+        each.step
+        for each in repo.history_attachments(line[-1].name, SNAPSHOT)
+        if each.step >= first and not _ends(repo, each)
+    ]
     if not found.has_checkpoints:
-        newest = next(iter(repo.history_attachments(run, SNAPSHOT)), None)
-        return (0 if newest is None else newest.step + 1), None
-    snapshots = {each.step for each in repo.history_attachments(run, SNAPSHOT)}
-    for each in repo.history_attachments(run, CHECKPOINT):
-        if snapshots and each.step not in snapshots:
+        return (snapshots[0] + 1 if snapshots else first), None
+    for each in reversed(list(_own(repo, line, starts, CHECKPOINT))):
+        if each.step < first or _ends(repo, each) or (snapshots and each.step not in snapshots):
             continue
-        data = repo.attachment(each.state, CHECKPOINT)
+        data = repo.attachment(each.state, each.name)
         if isinstance(data, Mapping) and data.get("type") == kind:
             return each.step + 1, data.get("data")
-    return 0, None
+    return first, None
 
 
-def _entries(repo: Repository, line: Sequence[RunInfo], run: str | None) -> Iterator[Input]:
-    """Yield what reached the simulation on its way, in no order between places."""
-    own = _branched(repo, line[-1])
-    for info in line:
-        noted = info.metadata.get(INPUT)
-        at = _branched(repo, info)
-        if isinstance(noted, Mapping) and (info is line[-1] or at < own):
-            yield from _decoded(at, noted.get(str(at)))
-    if run is not None:
-        for each in repo.history_attachments(run, INPUT):
-            yield from _decoded(each.step + 1, repo.attachment(each.state, INPUT))
+def _ends(repo: Repository, attached: Attached) -> bool:
+    """Return True for an episode's end: the reset after it is the simulation's own."""
+    return is_end(repo.state(attached.state))
 
 
-def _decoded(position: int, data: Any) -> Iterator[Input]:
-    for each in data if isinstance(data, (list, tuple)) else ():
-        if isinstance(each, Mapping) and each.get("kind") in (ANSWER, SET):
-            yield Input(position, each["kind"], {k: v for k, v in each.items() if k != "kind"})
+def is_end(state: Any) -> bool:
+    """Return True if a state is the last of an episode."""
+    return bool(np.any(state.terminated) or np.any(state.truncated))
+
+
+def _own(
+    repo: Repository, line: Sequence[RunInfo], starts: Sequence[int], what: str
+) -> Iterator[Attached]:
+    """Yield what the simulations of a line attached to their own states, oldest first."""
+    run = line[-1].name
+    for info, start, end in zip(line, starts, [*starts[1:], None], strict=True):
+        for each in reversed(repo.history_attachments(run, attachment_of(info, what))):
+            if start <= each.step and (end is None or each.step < end):
+                yield each
+
+
+def _inputs(repo: Repository, line: Sequence[RunInfo], starts: Sequence[int]) -> Iterator[Input]:
+    """Yield what reached a simulation on its way: of each run up to where the next branched off."""
+    stored = [(info, info.metadata.get(INPUT)) for info in line]
+    if line[-1].oid is not None:
+        names = {attachment_of(info, INPUT): info for info in line}
+        stored += [
+            (names[each.name], repo.attachment(each.state, each.name))
+            for each in _own(repo, line, starts, INPUT)
+        ]
+    for info, data in stored:
+        i = next(i for i, each in enumerate(line) if each is info)
+        end = starts[i + 1] if i + 1 < len(line) else None
+        for each in data if isinstance(data, (list, tuple)) else ():
+            if isinstance(each, Mapping) and each.get("kind") in (ANSWER, SET):
+                fields = {k: v for k, v in each.items() if k not in ("kind", "position")}
+                made = Input(int(each["position"]), each["kind"], fields)
+                if end is None or made.position < end:
+                    yield made

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import StorageError, reason
+from simgit.live.channel import socket_folder
+from simgit.refs.simulations import SimulationRecord
 from simgit.storage.process import is_alive
 
 AFTER_TERM: Final = 1.0
@@ -49,6 +51,16 @@ def leave(children: Iterable[subprocess.Popen[bytes]]) -> None:
 def log_path(directory: Path, execution: str) -> Path:
     """Return the file that has the output of a simulation's process."""
     return directory / "live" / f"{execution}.log"
+
+
+def sweep(directory: Path, records: Callable[[], Iterable[SimulationRecord]]) -> None:
+    """Remove the logs and sockets of executions that nobody knows of any more."""
+    found = [*(directory / "live").glob("*.log"), *socket_folder(directory).glob("*.sock")]
+    known = {each.execution for each in records()} if found else set()  # after the files
+    for each in found:
+        if each.stem not in known:
+            with suppress(OSError):
+                each.unlink()
 
 
 def signal_name(code: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simgit.errors import InvalidInput, shown
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.tools.collect import make_environment
+from simgit.live.inputs import is_end
 
 if TYPE_CHECKING:
     from simgit.live.inputs import Begin
@@ -49,6 +50,10 @@ class LiveRecorder(Recorder):
         if self.seen is not None:
             self.seen(Last(*result))
         return result
+
+    def hurry(self) -> None:
+        """Let ``close`` not wait for the check of what is recorded: somebody waits for the end."""
+        self._check.cancel()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -101,7 +106,7 @@ def opened(
         state = repo.state(f"{run}@{begin.position - 1}")
         seen(Last(made.observation, state.reward, state.terminated, state.truncated, state.info))
         # nobody steps on from an episode's end; what recorded it did not come to its reset
-        ended = bool(state.terminated or state.truncated) and begin.position == begin.until
+        ended = is_end(state)
     if reset and (ended or not begin.position):
         made.reset(seed=None if ended else seed)
     return made

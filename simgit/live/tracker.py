@@ -27,7 +27,7 @@ from simgit.errors import (
 )
 from simgit.live import processes
 from simgit.live.channel import call
-from simgit.live.inputs import type_of
+from simgit.live.inputs import type_metadata, type_of
 from simgit.live.records import Records
 from simgit.live.registry import load, type_name
 from simgit.objects.oid import Oid
@@ -38,8 +38,8 @@ from simgit.storage.process import is_alive, now, this_writer
 
 LOOK_SECONDS: Final = 0.05
 """Seconds between two looks of a tracker at what has changed."""
-TYPE: Final = "simulation"
-"""The key of a run's metadata for the type of its simulation."""
+_GRACE: Final = 0.5
+"""Seconds for which the end of a process is left to the tracker that began it."""
 PRESET: Final = "preset/"
 """What the names of presets begin with: runs without states that hold settings."""
 EVENTS: Final = (
@@ -57,18 +57,14 @@ class Simulation:
     """
 
     def __init__(self, repo: Repository, run: str) -> None:
-        """Take the simulation of a run.
-
-        Raises:
-            NotFound: none was started for this run.
-        """
+        """Take the simulation of a run, which may be forgotten; see ``find``."""
         self._repo = repo
         self._records = Records(repo)
         self.run = run
-        self._records.get(run)
 
     def __repr__(self) -> str:
-        return f"<simulation '{self.run}': {self.phase}>"
+        found = self._records.find(self.run)
+        return f"<simulation '{self.run}': {found.phase if found else 'forgotten'}>"
 
     @property
     def record(self) -> SimulationRecord:
@@ -85,6 +81,8 @@ class Simulation:
     def outcome(self) -> str | None:
         """How it ended: completed, stopped, failed or crashed; None while it has not."""
         found = self.record
+        if found.is_gone:
+            found = self.record  # its end may have been noted since, before its process was gone
         return "crashed" if found.is_gone else found.outcome
 
     @property
@@ -143,11 +141,8 @@ class Simulation:
             TimedOut: it could not be ended.
         """
         who = by or f"process {os.getpid()}"
-        found = self.record
-        if found.phase == "queued":
-            return self._leave_queue(found, who)
-        if found.is_over:
-            raise Conflict(f"the simulation of run '{self.run}' has ended already")
+        if self._has_not_begun(who):
+            return "stopped"
         deadline = time.monotonic() + timeout
         self._ask_to_stop(who, deadline)
         if self._wait_until(deadline) is None:
@@ -173,28 +168,33 @@ class Simulation:
             TimedOut: it could not be ended.
         """
         who = by or f"process {os.getpid()}"
-        found = self.record
-        if found.phase == "queued":
-            return self._leave_queue(found, who)
-        if found.is_over:
-            raise Conflict(f"the simulation of run '{self.run}' has ended already")
+        if self._has_not_begun(who):
+            return "stopped"
         self._end(f"SIGKILL by {who}", politely=False)
         return str(self.outcome)
 
-    def _leave_queue(self, record: SimulationRecord, who: str) -> str:
-        reason = f"taken out of the queue by {who}"
-        self._records.change(
-            self.run, record, "ended", {"outcome": "stopped", "reason": reason}, phase="ended",
-            ended=now(), outcome="stopped", reason=reason,
-        )  # fmt: skip
-        return "stopped"
+    def _has_not_begun(self, who: str) -> bool:
+        """End one whose process has not begun, and return True.
+
+        Raises:
+            Conflict: it has ended already.
+        """
+        while True:
+            found = self.record
+            if found.is_over:
+                raise Conflict(f"the simulation of run '{self.run}' has ended already")
+            if found.process is not None:
+                return False
+            reason = f"stopped by {who} before it began"
+            with contextlib.suppress(Conflict):  # it begins at this moment: look again
+                self._records.change(
+                    self.run, found, "ended", {"outcome": "stopped", "reason": reason},
+                    phase="ended", ended=now(), outcome="stopped", reason=reason,
+                )  # fmt: skip
+                return True
 
     def _end(self, reason: str, *, politely: bool) -> None:
         found = self.record
-        deadline = time.monotonic() + 5.0
-        while found.process is None and not found.is_over and time.monotonic() < deadline:
-            time.sleep(0.02)  # its process has not begun to execute
-            found = self.record
         if found.process is not None and not found.is_over:
             processes.suspend(found.process, False)
             if not processes.end(found.process, politely=politely):
@@ -302,9 +302,7 @@ class Simulation:
                 return str(found.outcome)
             if found.is_gone:
                 gone = gone or time.monotonic()
-                tracker = found.tracker
-                # the tracker whose child it was knows the signal that ended it
-                if tracker is None or not is_alive(tracker) or time.monotonic() > gone + 1.0:
+                if _may_settle(found, gone):
                     settle(self._repo, self.run, found, None)
                     continue
             if deadline is not None and time.monotonic() >= deadline:
@@ -327,7 +325,19 @@ def find(repo: Repository, run: str) -> Simulation:
     Raises:
         NotFound: none was started.
     """
-    return Simulation(repo, run)
+    found = Simulation(repo, run)
+    _ = found.record
+    return found
+
+
+def _may_settle(record: SimulationRecord, since: float) -> bool:
+    """Return whether anybody may note an end that was seen at a time.
+
+    The tracker whose child the process was comes first: it knows the signal that ended it.
+    """
+    tracker = record.tracker
+    is_child = tracker is not None and tracker != record.process and is_alive(tracker)
+    return not is_child or time.monotonic() > since + _GRACE
 
 
 def settle(
@@ -346,7 +356,8 @@ def settle(
         reason: why, if that is known.
         code: the exit code of its process, if it is known to have ended.
     """
-    if record.phase == "ended" or (code is None and not record.is_gone):
+    is_unclaimed = record.process is None and code is not None
+    if record.phase == "ended" or not (record.is_gone or is_unclaimed):
         return
     from simgit.live.child import attach_log
 
@@ -362,8 +373,9 @@ def settle(
     except (Conflict, NotFound):
         return  # somebody else has
     if record.socket is not None:
-        Path(record.socket).unlink(missing_ok=True)
-    with contextlib.suppress(SimgitError):
+        with contextlib.suppress(OSError):
+            Path(record.socket).unlink()
+    with contextlib.suppress(SimgitError):  # the run was deleted
         attach_log(repo, run, processes.log_path(records.directory, record.execution))
         repo.set_status(run, "crashed")
 
@@ -418,6 +430,9 @@ class Tracker:
         self._records = Records(self.repo)
         if not self.repo.is_trusted():
             raise Untrusted("the repository is not trusted to start code; see 'simgit trust'")
+        processes.sweep(self._records.directory, lambda: self._records.all().values())
+        self._owner = os.getpid()
+        self._gone: dict[str, float] = {}
         self._children: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
         self._claimed: set[str] = set()
         self._callbacks: list[Callback] = []
@@ -563,9 +578,10 @@ class Tracker:
         wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
         made = self.repo.create_run(
             wanted, at if above is None else above, config=config, seed=seed,
-            metadata={TYPE: {"type": name}},
+            metadata=type_metadata(name),
         )  # fmt: skip
-        return self._put(made, name, place, phase, priority, None)
+        before = self._records.find(made)  # of a run of this name that was undone
+        return self._put(made, name, place, phase, priority, before)
 
     def _put(
         self,
@@ -581,6 +597,8 @@ class Tracker:
             kind, phase, "", "", priority=priority, folder=folder, tracker=tracker
         )
         record = self._records.put(run, record, before, type=kind)
+        if before is not None:
+            processes.log_path(self._records.directory, before.execution).unlink(missing_ok=True)
         if phase != "queued":
             self._spawn(run, record)
         return Simulation(self.repo, run)
@@ -629,7 +647,7 @@ class Tracker:
         Raises:
             NotFound: none was started.
         """
-        return Simulation(self.repo, run)
+        return find(self.repo, run)
 
     def __iter__(self) -> Iterator[Simulation]:
         return iter(self.simulations)
@@ -687,11 +705,12 @@ class Tracker:
         for run, record in self._records.all().items():
             if record.is_over and (runs is None or run in runs):
                 settle(self.repo, run, record, None)
-                self._records.remove(run, self._records.get(run))
-                processes.log_path(self._records.directory, record.execution).unlink(
-                    missing_ok=True
-                )
-                count += 1
+                found = self._records.find(run)
+                if found is not None and found.phase == "ended":
+                    with contextlib.suppress(Conflict):  # it was restarted at this moment
+                        self._records.remove(run, found)
+                        count += 1
+        processes.sweep(self._records.directory, lambda: self._records.all().values())
         return count
 
     # --- ending ---
@@ -701,8 +720,9 @@ class Tracker:
 
         Closing twice is fine.
         """
-        if self._stopped.is_set():
-            return
+        if self._stopped.is_set() or os.getpid() != self._owner:
+            return  # in a forked process it is the parent's
+        self.workers = 0
         if stop:
             threads = [
                 threading.Thread(target=self._stop_quietly, args=(each, timeout))
@@ -757,12 +777,18 @@ class Tracker:
                 if record.is_orphan:
                     self._requeue(run, record)
                 elif record.is_gone and record.execution not in self._children:
-                    settle(self.repo, run, record, None)
+                    if _may_settle(record, self._gone.setdefault(run, time.monotonic())):
+                        settle(self.repo, run, record, None)
+                else:
+                    self._gone.pop(run, None)
             self._claim()
+            calls: list[tuple[Callback, Any]] = []
             number = self._records.number
             if number != self._seen:
                 self._seen = number
-                self._call_back(self._records.all())
+                calls = self._reached(self._records.all())
+        for callback, what in calls:  # without the lock: they may wait for other threads
+            self._tell(callback, what)
 
     def _requeue(self, run: str, record: SimulationRecord) -> None:
         """Put back what a tracker that has died had claimed and not started."""
@@ -799,7 +825,8 @@ class Tracker:
             for execution, (_, child) in self._children.items()
         )
 
-    def _call_back(self, records: Mapping[str, SimulationRecord]) -> None:
+    def _reached(self, records: Mapping[str, SimulationRecord]) -> list[tuple[Callback, Any]]:
+        found: list[tuple[Callback, Any]] = []
         for each in list(self._callbacks):
             if each.is_over:
                 self._callbacks.remove(each)
@@ -808,16 +835,18 @@ class Tracker:
             reached = [run for run in runs if _has_reached(records.get(run), each.event)]
             if each.how == "each":
                 for run in reached:
-                    mark = run if each.once else f"{run} {records[run].execution}"
+                    record = records.get(run)
+                    mark = run if each.once or not record else f"{run} {record.execution}"
                     if mark not in each.done:
-                        each.done.add(mark)
-                        self._tell(each, Simulation(self.repo, run))
+                        each.done |= {run, mark}
+                        found.append((each, Simulation(self.repo, run)))
             elif each.how == "any" and reached:
                 each.is_over = True
-                self._tell(each, Simulation(self.repo, reached[0]))
+                found.append((each, Simulation(self.repo, reached[0])))
             elif each.how == "all" and runs and len(reached) == len(runs):
                 each.is_over = True
-                self._tell(each, [Simulation(self.repo, run) for run in runs])
+                found.append((each, [Simulation(self.repo, run) for run in runs]))
+        return found
 
     @staticmethod
     def _tell(callback: Callback, what: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -96,3 +97,24 @@ def no_states(control: Any) -> None:
     for step in control.range(5):
         control.metrics({"loss": 1.0 / (step + 1)})
         control.log(f"step {step}\x1b[2J")
+
+
+def count(control: Any) -> None:
+    """Imports little; notes where two processes execute it at once."""
+    from simgit.storage.process import is_alive, this_writer
+
+    note = control.folder / "writer"
+    if note.exists() and is_alive(json.loads(note.read_text())):
+        (control.shared / "twice").touch()
+    note.write_text(json.dumps(this_writer()))
+    recorder = control.recorder()
+    if not control.position:
+        recorder.append(observation=0.0)
+    for step in control.range(control.config["steps"]):
+        recorder.append(observation=float(step) * control.config["by"], action=step)
+        if step % 5 == 4:
+            control.flush()
+        time.sleep(control.config["pace"])
+
+
+count.defaults = {"steps": 40, "by": 1.0, "pace": 0.0}  # type: ignore[attr-defined]
