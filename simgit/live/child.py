@@ -144,6 +144,10 @@ class Execution:
 
     def _at_once(self, request: dict[str, Any]) -> Any | None:
         """Answer what does not need the simulation's own thread."""
+        if request.get("do") == "watching":
+            if self.control is not None:
+                self.control.watched(float(request.get("seconds", 5.0)))
+            return {}
         if request.get("do") != "status":
             return None
         found = self.control.status() if self.control else {"phase": self.record.phase}

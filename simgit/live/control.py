@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 LEVELS: Final = ("debug", "info", "warning", "error")
 FLUSH_SECONDS: Final = 1.0
 """Seconds after which what a simulation has recorded can be seen."""
+WATCHED_SECONDS: Final = 0.1
+"""The same while somebody looks at the run."""
+MOST_WATCHED: Final = 60.0
+"""The longest time in seconds for which one request says that somebody looks."""
 METRICS: Final = "metrics"
 """The last part of the name of the run that has the numbers beside a run's states."""
 
@@ -577,6 +581,12 @@ class Control:
             self.log(f"'{path}' is not attached: {error}", "warning")
 
     # --- for the process that executes it ---
+
+    def watched(self, seconds: float) -> None:
+        """Let be seen sooner what is recorded in the next seconds, from any thread."""
+        for each in (self._recorder, self._metrics):
+            if each is not None:
+                each.hasten(WATCHED_SECONDS, min(seconds, MOST_WATCHED))
 
     def status(self) -> dict[str, Any]:
         """Return what a viewer is shown, from any thread."""

@@ -51,6 +51,10 @@ class LiveRecorder(Recorder):
             self.seen(Last(*result))
         return result
 
+    def hasten(self, seconds: float, valid: float) -> None:
+        """Flush more often for a while; see ``RecorderBase.hasten``."""
+        self._session.recorder.hasten(seconds, valid)
+
     def hurry(self) -> None:
         """Let ``close`` not wait for the check of what is recorded: somebody waits for the end."""
         self._check.cancel()

@@ -127,6 +127,14 @@ class Simulation:
 
     # --- what people ask of it ---
 
+    def watch(self, seconds: float = 5.0) -> None:
+        """Say that somebody looks: what it records in the next seconds can be seen at once.
+
+        Raises:
+            Conflict: it does not run.
+        """
+        self._call({"do": "watching", "seconds": seconds})
+
     def stop(self, timeout: float = 10.0, *, by: str | None = None) -> str:
         """Ask it to stop; end its processes if it has not after ``timeout`` seconds.
 

@@ -106,9 +106,7 @@ def body(control: Control, driver: Driver) -> None:
                 env.reset()
 
 
-def execute(
-    repo: Repository, run: str, driver: Driver, act: Callable[..., None] = body
-) -> None:
+def execute(repo: Repository, run: str, driver: Driver, act: Callable[..., None] = body) -> None:
     """Execute a script once, from where its run stands."""
     random.seed(1)
     np.random.seed(2)
@@ -160,8 +158,6 @@ def test_a_steered_run_that_is_cut_off_anywhere_goes_on_to_the_same_states(
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(places, sets, max_size=4), st.lists(cuts, min_size=1, max_size=3))
-def test_and_so_do_many(
-    tmp_path_factory: pytest.TempPathFactory, inputs: Any, cuts: Any
-) -> None:
+def test_and_so_do_many(tmp_path_factory: pytest.TempPathFactory, inputs: Any, cuts: Any) -> None:
     with Repository.init(tmp_path_factory.mktemp("exact") / "r") as repo:
         check(repo, inputs, cuts)

@@ -90,14 +90,18 @@ def session(directory: Path, seed: int, kills: int) -> None:
                 what = rng.choice([*OF_CHILD, *OF_CHILD, *OF_TRACKER, "tracker", "child"])
                 trace.append(what)
                 if what in OF_CHILD:
-                    fault.write_text(f"{what}=kill@{rng.choice([1, 1, 2]) if 'flush' in what else 1}")
+                    fault.write_text(
+                        f"{what}=kill@{rng.choice([1, 1, 2]) if 'flush' in what else 1}"
+                    )
                 if child is None:
                     child = start(work(path, f"{what}=kill" if what in OF_TRACKER else None))
                 deadline = time.monotonic() + rng.expovariate(2.0)
                 if what in OF_CHILD:
-                    deadline = time.monotonic() + PATIENCE
-                    done = lambda: not fault.exists() and bool(ended(repo))  # noqa: E731
-                    while time.monotonic() < deadline and not done() and not over(repo, names):
+                    count, deadline = ends(repo), time.monotonic() + PATIENCE
+                    while fault.exists() or ends(repo) == count:
+                        if over(repo, names):
+                            break
+                        assert time.monotonic() < deadline, trace
                         time.sleep(0.02)
                 elif what == "child":
                     time.sleep(max(0.0, deadline - time.monotonic()))
@@ -149,8 +153,8 @@ def session(directory: Path, seed: int, kills: int) -> None:
                 os.environ[name] = value
 
 
-def ended(repo: Repository) -> list[str]:
-    return [run for run, each in Records(repo).all().items() if each.is_over]
+def ends(repo: Repository) -> int:
+    return sum(each.kind == "ended" for each in Records(repo).events())
 
 
 def over(repo: Repository, names: list[str]) -> bool:
