@@ -224,6 +224,10 @@ class Divergence(SimgitError):
     """A replay that differs from the recording; ``step`` and ``field`` say where."""
 
 
+class TimedOut(SimgitError):
+    """A simulation has not answered, or not ended, in the time that it was given."""
+
+
 class Untrusted(InvalidInput):
     """Code of whoever recorded a state would run, and the repository is not trusted."""
 

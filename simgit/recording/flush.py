@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -306,11 +307,40 @@ def coerce_data(name: str, data: Any) -> Data:
     return plan(data.read_bytes() if isinstance(data, Path) else coerce(data, name))
 
 
-def _flush_by_clock(
-    recorder: weakref.ref[RecorderBase], stopped: threading.Event, seconds: float
-) -> None:
-    """Flush a recorder every so many seconds, until it is closed or dropped."""
-    while not stopped.wait(seconds):
+class _Clock:
+    """The time between two flushes by the clock, which may be shorter for a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = self._shorter = seconds
+        self._until = 0.0
+        self._woken = threading.Event()
+        self.is_over = False
+
+    def hasten(self, seconds: float, valid: float) -> None:
+        is_new = time.monotonic() >= self._until
+        self._shorter, self._until = max(seconds, _SHORTEST), time.monotonic() + valid
+        if is_new:  # otherwise who asks often would put the flush off for ever
+            self._woken.set()
+
+    def stop(self) -> None:
+        self.is_over = True
+        self._woken.set()
+
+    def ticks(self) -> bool:
+        """Wait for the next flush; return False when there is none any more."""
+        while not self.is_over:
+            is_hastened = time.monotonic() < self._until
+            if not self._woken.wait(
+                min(self._shorter, self._seconds) if is_hastened else self._seconds
+            ):
+                return True
+            self._woken.clear()
+        return False
+
+
+def _flush_by_clock(recorder: weakref.ref[RecorderBase], clock: _Clock) -> None:
+    """Flush a recorder whenever its clock ticks, until it is closed or dropped."""
+    while clock.ticks():
         found = recorder()
         if found is None:
             return
@@ -339,8 +369,8 @@ class RecorderBase:
         self._lock = threading.RLock()  # a handler of a signal may flush
         self._flushing = threading.RLock()
         self._flusher: int | None = None
-        self._stopped = threading.Event()
-        self._clock: threading.Thread | None = None
+        self._clock: _Clock | None = None
+        self._ticking: threading.Thread | None = None
         self._closed = False
 
     def start(self) -> None:
@@ -351,13 +381,22 @@ class RecorderBase:
         seconds = self._policy.seconds
         if seconds is None or not seconds < threading.TIMEOUT_MAX:
             return
-        self._clock = threading.Thread(
+        self._clock = _Clock(max(seconds, _SHORTEST))
+        self._ticking = threading.Thread(
             target=_flush_by_clock,
-            args=(weakref.ref(self), self._stopped, max(seconds, _SHORTEST)),
+            args=(weakref.ref(self), self._clock),
             name="simgit-clock",
             daemon=True,
         )
-        self._clock.start()
+        self._ticking.start()
+
+    def hasten(self, seconds: float, valid: float) -> None:
+        """Flush every ``seconds`` for the next ``valid`` ones, if that is sooner than otherwise.
+
+        Any thread may call it. A recorder that does not flush by the clock takes no notice.
+        """
+        if self._clock is not None:
+            self._clock.hasten(seconds, valid)
 
     def __del__(self) -> None:
         """Store what was not closed, now or as soon as that is safe."""
@@ -485,9 +524,10 @@ class RecorderBase:
     def _end(self, status: str) -> None:
         self._closed = False  # if this fails, it can be tried again
         self._writer.stop()
-        self._stopped.set()
-        if self._clock is not None and self._clock is not threading.current_thread():
-            self._clock.join(1.0)  # it waits for nothing, but could be ending this recorder too
+        if self._clock is not None:
+            self._clock.stop()
+        if self._ticking is not None and self._ticking is not threading.current_thread():
+            self._ticking.join(1.0)  # it waits for nothing, but could be ending this recorder too
         with self._odb.write() as txn:
             for lane in self._lanes:
                 lane.release(txn, status)

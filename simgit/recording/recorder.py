@@ -87,6 +87,11 @@ class RunRecorder(RecorderBase):
         """The number of buffered states."""
         return len(self._observations)
 
+    @property
+    def appended(self) -> int:
+        """The number of states that were appended since the recorder was opened."""
+        return self._taken + len(self._observations)
+
     def append(
         self,
         observation: Any = None,

@@ -28,6 +28,7 @@ from simgit.refs.records import (
     pack_ref,
     unpack_ref,
 )
+from simgit.refs.simulations import forget_simulation, move_simulation
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
 
@@ -183,6 +184,7 @@ class Refs:
         """Remove a run; its reflog is kept, if the run ever had states."""
         ref = self.run(txn, name)
         txn.delete("refs", (RUNS + name).encode())
+        forget_simulation(txn, name)
         self._release(txn, RUNS, name)
         self._rename_parent(txn, name, None)  # another run may get the name
         if all(entry.old is entry.new is None for entry in self.log(txn, RUNS + name)):
@@ -207,6 +209,7 @@ class Refs:
         check_ref_name(new)
         ref = self.run(txn, old)
         txn.delete("refs", (RUNS + old).encode())
+        move_simulation(txn, old, new)
         self._release(txn, RUNS, old)
         self._claim(txn, RUNS, new, "run")
         self._put(txn, RUNS + new, ref._asdict())

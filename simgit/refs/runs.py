@@ -202,13 +202,17 @@ class Runs:
         seed: Any,
         metadata: Mapping[str, Any],
         message: str,
+        above: str | None = None,
     ) -> RunRef:
-        """Create a run, empty or at a state, whose run's configuration it inherits."""
-        parent = start.run if start else None
-        above = self.refs.run(txn, parent).record if parent else None
+        """Create a run, empty or at a state, whose run's configuration it inherits.
+
+        ``above`` is the run that an empty one inherits from.
+        """
+        parent = start.run if start else above
+        inherited = self.refs.run(txn, parent).record if parent else None
         point = start.oid if start else None
         check_seed(seed)
-        record = Run(run_config.nested(overrides), above, point, seed, dict(metadata))
+        record = Run(run_config.nested(overrides), inherited, point, seed, dict(metadata))
         oid = self.odb.put(txn, record)
         ref = RunRef(None, 0, 0, oid, created=now(), parent=parent)
         if start is not None:

@@ -10,6 +10,7 @@ from simgit.errors import AlreadyExists
 from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.refs.refs import Refs
+from simgit.refs.simulations import clear_simulations
 from simgit.storage.directory import is_repository, write_format
 from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import LmdbStorage
@@ -47,7 +48,7 @@ def clone(source: Path, target: Path) -> None:
 
 
 def _make_own(made: LmdbStorage, is_trusted: bool) -> None:
-    """Give the copy its identity, and note that no process writes its runs.
+    """Give the copy its identity, and note that no process writes or executes its runs.
 
     What it has is foreign, unless the source is trusted.
     """
@@ -55,6 +56,7 @@ def _make_own(made: LmdbStorage, is_trusted: bool) -> None:
     refs = Refs()
     with odb.write() as txn:
         foreign.new_identity(txn)
+        clear_simulations(txn)
         if not is_trusted:
             foreign.mark_all(txn)
         for name, ref in list(refs.runs(txn)):

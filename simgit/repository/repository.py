@@ -853,6 +853,32 @@ class Repository:
         """
         return self._runs.branch(name, start, overrides or {}, seed, metadata or {}, force)
 
+    def create_run(
+        self,
+        name: str,
+        start: str | Oid | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        seed: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Create a run without states of its own; return its name.
+
+        Args:
+            name: its name, in which ``{auto}``, or ``%d`` or ``%03d``, stands for the next number.
+            start: the state that it begins at; or a run without states, whose settings it
+                inherits; None for neither.
+            config: settings; keys may be dotted.
+            seed: its seed.
+            metadata: facts about it.
+
+        Raises:
+            AlreadyExists: there is a run of this name (or one that differs only in case).
+            NotFound: there is no such state.
+            InvalidInput: the name or a setting is not allowed.
+        """
+        return self._runs.create(name, start, config or {}, seed, metadata or {})
+
     def reset(self, revision: str | Oid, *, run: str | None = None, hard: bool = False) -> Oid:
         """Move a run (HEAD's, if none is named; or a detached HEAD) to a state; return its oid.
 

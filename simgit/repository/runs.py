@@ -12,6 +12,7 @@ from simgit.refs import run_config
 from simgit.refs.names import RUNS, expanded
 from simgit.refs.records import decode_run
 from simgit.refs.runs import RunInfo, being_recorded
+from simgit.refs.simulations import check_no_simulation, home_of
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from simgit.objects.oid import Oid
     from simgit.repository.run_table import RunTable
     from simgit.repository.store import Store
+    from simgit.storage.base import ReadTxn
 
 
 @checked_methods
@@ -214,11 +216,32 @@ class RunEditor:
             warn(doubt, Unverified)
         return found.oid
 
+    def create(
+        self,
+        name: str,
+        start: str | Oid | None,
+        config: Mapping[str, Any],
+        seed: Any,
+        metadata: Mapping[str, Any],
+    ) -> str:
+        with self._store.write("create-run", name) as txn:
+            (found,) = self._store.runs.numbered(txn, [name])
+            above = start if isinstance(start, str) and self._is_empty(txn, start) else None
+            at = None if start is None or above else self._store.resolve(txn, start)
+            message = "run: created" if at is None else f"branch: created from {at.oid.short()}"
+            self._store.runs.create(txn, found, at, config, seed, metadata, message, above)
+        return found
+
+    def _is_empty(self, txn: ReadTxn, name: str) -> bool:
+        refs = self._store.refs
+        return refs.has_run(txn, name) and refs.run(txn, name).oid is None
+
     def rename(self, old: str, new: str) -> None:
         with self._store.write("rename", old, new) as txn:
             ref = self._store.refs.run(txn, old)
             if ref.is_claimed:  # its recorder would not know the new name
                 raise being_recorded(old, ref.writer)
+            check_no_simulation(txn, old, home_of(self._store.directory))
             first = self._store.refs.rename_run(txn, old, new)
             if old != new:
                 txn.moves.append((RUNS + old, 0, RUNS + new, first))
@@ -226,6 +249,8 @@ class RunEditor:
     def delete(self, name: str, force: bool) -> Oid | None:
         def delete() -> Oid | None:
             with self._store.write("delete", name) as txn:
+                if not force:
+                    check_no_simulation(txn, name, home_of(self._store.directory))
                 return self._store.runs.delete(txn, name, force).oid
 
         return make_room(self._store.storage, delete)

@@ -237,6 +237,24 @@ def test_a_lone_state_is_stored_by_the_clock(
         assert not clocks()
 
 
+def test_a_clock_can_be_hastened_for_a_while(tmp_path: Path) -> None:
+    with Repository.init(tmp_path) as repo:
+        rec = repo.recorder("a", flush_seconds=3600)
+        rec.append(1)
+
+        def is_there() -> bool:
+            rec.hasten(0.1, 60)  # who says it often does not put it off
+            return repo.runs["a"].step == 0
+
+        wait_for(is_there)
+        rec.hasten(3600, -1)
+        rec.close()
+        assert not clocks()
+        none = repo.recorder("b", flush_seconds=None)
+        none.hasten(0.01, 60)
+        none.close()
+
+
 def test_no_clock_outlives_its_recorder(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         rec = repo.recorder("a")

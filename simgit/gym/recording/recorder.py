@@ -390,6 +390,16 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._reopen()
         (self._catch_up or self._session.recorder).attach(name, data, path=path)
 
+    def snapshot(self) -> None:
+        """Take a snapshot of the newest state, beside those that the schedule takes.
+
+        Nothing is taken where there is one already, or where none can be had.
+        """
+        if self._count >= 0 and self._gap is None and self._catch_up is None:
+            self._reopen()
+            self._snapshots.take_now(self.env, self._count, self._session.recorder)
+            self._next = min(self._next, self._snapshots.next)
+
     def flush(self) -> None:
         """Store the buffered states durably.
 

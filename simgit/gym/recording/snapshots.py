@@ -133,6 +133,14 @@ class Snapshots:
                 self._after_plain_step(env, count, target)
         self._schedule.plan(count)
 
+    def take_now(self, env: Any, count: int, target: Target) -> None:
+        """Take a snapshot of the newest state, if the driver can take one there."""
+        if self._is_on and count > self._schedule.last:
+            self._choose(env)
+            if self._is_on and self._where() == "any":
+                self._take(env, count, target)
+                self._schedule.plan(count)
+
     def _after_plain_step(self, env: Any, count: int, target: Target) -> None:
         if count >= self._second:
             self._second = NEVER

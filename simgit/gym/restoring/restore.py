@@ -150,6 +150,8 @@ def restore(
                 failed = failed or error
                 continue
             _settle_doubt(path, plan, made)
+            if before is None and (plan.how != "snapshot" or plan.start < path.step):
+                _draw_on(path, made, trust)
             if before is not None:
                 drivers.select(made).reseed(made)
                 randomness.apply_globals(before)
@@ -159,6 +161,23 @@ def restore(
         if env is None:
             made.close()
         raise
+
+
+def _draw_on(path: RecordedPath, env: Any, trust: Trust) -> None:
+    """Put back what a script draws from, where the state has a snapshot that was not begun at.
+
+    The actions are re-executed, not drawn again: without this the generators of the spaces, and the
+    global ones, would be where they were at the beginning.
+    """
+    step = path.step
+    if next(iter(path.attached(SNAPSHOT, step)), None) != step or not path.is_own(step):
+        return
+    if not path.may_load(step, trust):
+        return
+    data = drivers.unpack(path.snapshot(step))
+    if "random" in data and "globals" in data:
+        randomness.apply_spaces(drivers.layers(env), data["random"]["spaces"])
+        randomness.apply_globals(data["globals"])
 
 
 # --- planning ------------------------------------------------------------------------------------

@@ -1,0 +1,87 @@
+"""A script of one's own becomes a simulation: it can be watched, asked, paused and stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.errors import Conflict
+from simgit.live.child import Execution
+from simgit.live.control import Control, Stopped
+from simgit.live.inputs import type_metadata, type_of
+from simgit.live.records import Records
+from simgit.live.registry import SimulationType
+from simgit.refs.simulations import SimulationRecord
+from simgit.repository import Repository
+from simgit.storage.process import now, this_writer
+
+SCRIPT: Final = "script"
+"""The type of simulations that a script of the user's executes."""
+
+
+@contextmanager
+def attach(
+    repo: Repository | str | Path,
+    run: str = "main",
+    *,
+    config: Mapping[str, Any] | None = None,
+    seed: Any = None,
+    queries: Mapping[str, Any] | None = None,
+) -> Iterator[Control]:
+    """Let people control what this process records to a run, for the time of a ``with`` block.
+
+    In it the script looks with ``control.check`` or ``control.range``, and records with
+    ``control.env`` or ``control.recorder``. Somebody's stop ends the block, and nothing more: the
+    run is paused.
+
+    Args:
+        repo: the repository, or its path.
+        run: the run; created if it does not exist.
+        config: its settings, of a new run; ``control.config`` has them.
+        seed: its seed.
+        queries: functions of the control and an argument, by name.
+
+    Raises:
+        Conflict: a simulation of the run is executed already.
+    """
+    handle = repo if isinstance(repo, Repository) else Repository.init(repo)
+    records = Records(handle)
+    if run not in handle.runs:
+        handle.create_run(run, config=config, seed=seed, metadata=type_metadata(SCRIPT))
+    before = records.find(run)
+    if before is not None and not before.is_over:
+        raise Conflict(f"the simulation of run '{run}' is {before.phase}", name=run)
+    kind = type_of(handle.runs[run])
+    if kind is None:  # it was recorded without a control
+        kind = SCRIPT
+        handle.configure(run, metadata=type_metadata(SCRIPT))
+    me = this_writer()  # the process, too: without this one nobody else can execute it
+    made = SimulationRecord(
+        kind, "starting", "", "", folder=str(Path.cwd()), tracker=me, process=me
+    )
+    record = records.put(run, made, before, script=sys.argv[0])
+    try:
+        work = Execution(handle, run, record.execution)
+    except BaseException as error:
+        found = records.find(run)
+        if found is not None and found.execution == record.execution:
+            records.change(
+                run, found, "ended", {"outcome": "failed", "reason": str(error)}, phase="ended",
+                ended=now(), outcome="failed", reason=str(error), socket=None,
+            )  # fmt: skip
+        raise
+    try:
+        with work.ending():
+            yield work.begin(SimulationType(kind, _none, {}, dict(queries or {})))
+    except Stopped:
+        pass
+    finally:
+        if handle is not repo:
+            handle.close()
+
+
+def _none(_: Control) -> None:
+    pass

@@ -1,0 +1,217 @@
+"""The process of a simulation: ``python -m simgit.live.child DIRECTORY RUN EXECUTION``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.errors import Conflict, SimgitError, Untrusted
+from simgit.live.channel import Listener, socket_path
+from simgit.live.control import Control, Stopped, enter, leave, write_line
+from simgit.live.inputs import begin_of
+from simgit.live.processes import log_path
+from simgit.live.records import Records
+from simgit.live.registry import SimulationType, load
+from simgit.live.usage import Sampler
+from simgit.refs.simulations import SimulationRecord
+from simgit.repository import Repository
+from simgit.storage.failpoints import fail_point
+from simgit.storage.process import now, this_writer
+
+LOG: Final = "log"
+"""The attachment of a run's newest state with the end of the log."""
+MOST_LOG: Final = 64 << 10
+FAILED, LOST = 1, 3
+"""Exit codes: the simulation failed; another process executes it."""
+STATUSES: Final = {"completed": "completed", "stopped": "paused", "failed": "failed"}
+"""The status of the run by how its simulation ended."""
+
+
+class Execution:
+    """An execution of a run's simulation in this process, from its claim to its end."""
+
+    def __init__(self, repo: Repository, run: str, execution: str) -> None:
+        """Claim it, and listen.
+
+        Raises:
+            Conflict: it is another process's.
+        """
+        self.repo = repo
+        self.run = run
+        self.records = Records(repo)
+        self.process = os.getpid()
+        path = socket_path(self.records.directory, execution)
+        self.record = self._claimed(execution, path)
+        fail_point("live.claimed")
+        self.control: Control | None = None
+        self.usage = Sampler()
+        self.listener = Listener(path, self._at_once)
+
+    def _claimed(self, execution: str, path: Path) -> SimulationRecord:
+        while True:
+            found = self.records.get(self.run)
+            is_free = found.phase == "starting" and found.process in (None, this_writer())
+            if found.execution != execution or not is_free:
+                raise Conflict(f"the simulation of run '{self.run}' is executed by another process")
+            with suppress(Conflict):  # somebody has changed it meanwhile: look again
+                return self.records.change(self.run, found, process=this_writer(), socket=str(path))
+
+    def begin(self, kind: SimulationType) -> Control:
+        """Find where it begins, and return its control."""
+        begin = begin_of(self.repo, self.run, kind.name)
+        self.control = Control(self.repo, self.run, kind, begin, self.listener, self.note)
+        enter(self.control)
+        self.usage.start(lambda: self.control.position - 1 if self.control else -1)
+        self.record = self.records.change(
+            self.run, self.record, "running", {"begin": begin.position}, phase="running",
+            began=now(), begin=begin.position,
+        )  # fmt: skip
+        fail_point("live.running")
+        return self.control
+
+    def note(self, what: str, **data: Any) -> None:
+        """Note a phase, or an input.
+
+        Raises:
+            Stopped: the simulation was taken from this process: its run was deleted.
+        """
+        data = {key: value for key, value in data.items() if value is not None}
+        if what == "input":
+            self.records.note(self.run, data.pop("kind"), data)
+            return
+        try:
+            self.record = self.records.change(self.run, self.record, what, data, phase=what)
+        except Conflict as error:
+            raise Stopped(str(error)) from None
+
+    def end(self, outcome: str, reason: str | None) -> None:
+        """Store everything, and note how it ended."""
+        if os.getpid() != self.process:
+            os._exit(FAILED)  # a fork of the simulation's that came out of its function
+        fail_point("live.ending")
+        if self.control is not None:
+            leave(self.control)
+            try:
+                self.control.close(soon=outcome == "stopped")
+            except Exception as error:
+                outcome, reason = "failed", _line(error)
+                traceback.print_exc()
+        self.usage.stop()
+        with suppress(SimgitError):  # the run was deleted
+            self._attach_log()
+            self.repo.set_status(self.run, STATUSES[outcome])
+        fail_point("live.ended")
+        try:
+            self.records.change(
+                self.run, self.record, "ended", {"outcome": outcome, "reason": reason or ""},
+                phase="ended", ended=now(), outcome=outcome, reason=reason, socket=None,
+            )  # fmt: skip
+        except Conflict:  # the run was deleted, with what is known of its simulation
+            write_line("the run was deleted while it was recorded", "error", -1)
+        finally:
+            self.listener.close()
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """End the execution with the block, according to how that ends."""
+        outcome, reason = "completed", None
+        try:
+            yield
+        except Stopped:
+            outcome = "stopped"
+            raise
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                outcome, reason = "failed", f"it left with exit code {error.code}"
+            raise
+        except BaseException as error:  # whoever raised it: its own code, too
+            outcome, reason = "failed", _line(error)
+            step = self.control.position - 1 if self.control else -1
+            write_line(traceback.format_exc(), "error", step)
+            raise
+        finally:
+            self.end(outcome, reason)
+
+    def _attach_log(self) -> None:
+        attach_log(self.repo, self.run, log_path(self.records.directory, self.record.execution))
+
+    def _at_once(self, request: dict[str, Any]) -> Any | None:
+        """Answer what does not need the simulation's own thread."""
+        if request.get("do") == "watching":
+            if self.control is not None:
+                self.control.watched(float(request.get("seconds", 5.0)))
+            return {}
+        if request.get("do") != "status":
+            return None
+        found = self.control.status() if self.control else {"phase": self.record.phase}
+        return {**found, "usage": self.usage.newest()}
+
+
+def attach_log(repo: Repository, run: str, path: Path) -> None:
+    """Attach the end of a log to a run's newest own state; nothing if there is none."""
+    info = repo.runs[run]
+    if info.oid is None or info.oid == info.branch_point or not path.is_file():
+        return
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - MOST_LOG))
+        data = log.read(MOST_LOG)
+    if data:
+        repo.attach(info.oid, LOG, data)
+
+
+def execute(work: Execution) -> int:
+    """Execute a simulation to its end; return the exit code."""
+    try:
+        with work.ending():
+            if not work.repo.is_trusted():
+                raise Untrusted("the repository is not trusted to start code; see 'simgit trust'")
+            if work.record.folder:
+                sys.path.insert(0, work.record.folder)
+            kind = load(work.repo, work.record.type, work.record.folder)
+            kind.function(work.begin(kind))
+    except Stopped:
+        return 0
+    except SystemExit as error:
+        return FAILED if error.code not in (None, 0) else 0
+    except BaseException:  # it is in the log
+        return FAILED
+    return 0
+
+
+def _line(error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def main(directory: str, run: str, execution: str) -> int:
+    """Execute the simulation of a run; return the exit code."""
+    try:
+        repo = Repository.open(directory)
+        work = Execution(repo, run, execution)
+    except SimgitError as error:
+        write_line(str(error), "error", -1)
+        return LOST
+
+    def stop(which: int, _: Any) -> None:
+        # not in this thread's midst: the lock of the queue may be held
+        name = signal.Signals(which).name
+        threading.Thread(target=work.listener.put, args=({"do": "stop", "by": name},)).start()
+
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, stop)
+    try:
+        return execute(work)
+    finally:
+        with suppress(SimgitError):
+            repo.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:4]))

@@ -1,0 +1,111 @@
+"""The forms of questions and settings: JSON Schema from an example, and answers checked by it.
+
+The part of JSON Schema that a form in a terminal or a page can show: an object of fields, each a
+number, an integer, a text, a truth value or one of a list, with bounds and defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from simgit.errors import InvalidInput, near_or_known, shown
+
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "boolean": (bool,), "integer": (int,), "number": (int, float), "string": (str,),
+    "array": (list,), "object": (dict,),
+}  # fmt: skip
+
+
+def form(example: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a form.
+
+    Args:
+        example: a value for each field, which is its default too; or a JSON Schema of an object,
+            which has ``properties``.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if not isinstance(example, Mapping):
+        raise InvalidInput(f"a form must be a dict of examples, got {shown(example)}")
+    if isinstance(example.get("properties"), Mapping) and example.get("type", "object") == "object":
+        schema = json.loads(_json(dict(example)))
+        return {"type": "object", **schema}
+    plain = json.loads(_json(dict(example)))
+    return {
+        "type": "object",
+        "properties": {name: _property(value) for name, value in plain.items()},
+        "required": list(plain),
+    }
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"a form must be of plain values: {error}") from None
+
+
+def _property(value: Any) -> dict[str, Any]:
+    for name in ("boolean", "integer", "number", "string", "array", "object"):
+        if type(value) in _TYPES[name]:
+            # an example of 2 for a torque must not refuse 2.5
+            return {"type": "number" if name == "integer" else name, "default": value}
+    return {"default": value}
+
+
+def defaults(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the defaults of all required fields, and of others; None where one is missing."""
+    properties = schema.get("properties", {})
+    found = {name: each["default"] for name, each in properties.items() if "default" in each}
+    return found if all(name in found for name in schema.get("required", ())) else None
+
+
+def checked_answer(schema: Mapping[str, Any], answer: Any) -> dict[str, Any]:
+    """Return an answer that fits a form; fields that it leaves out have their defaults.
+
+    Raises:
+        InvalidInput: it does not fit; the message names the field.
+    """
+    properties = schema.get("properties", {})
+    if not isinstance(answer, Mapping):
+        raise InvalidInput(f"an answer must be a map of {', '.join(properties)}")
+    for name in answer:
+        if name not in properties:
+            near = near_or_known(str(name), properties)
+            raise InvalidInput(f"unknown field '{name}'{near}", path=name)
+    found = {}
+    for name, each in properties.items():
+        if name not in answer:
+            if "default" in each:
+                found[name] = each["default"]
+            elif name in schema.get("required", ()):
+                raise InvalidInput(f"field '{name}' is missing", path=name)
+            continue
+        found[name] = _checked(name, each, answer[name])
+    return found
+
+
+def _checked(name: str, schema: Mapping[str, Any], value: Any) -> Any:
+    wanted = schema.get("type")
+    if isinstance(wanted, str) and wanted in _TYPES:
+        if type(value) not in _TYPES[wanted] or (type(value) is float and not math.isfinite(value)):
+            raise InvalidInput(f"field '{name}' must be a {wanted}, got {shown(value)}", path=name)
+        if type(schema.get("default")) is float and type(value) is int:
+            value = float(value)
+    if "enum" in schema and value not in schema["enum"]:
+        raise InvalidInput(
+            f"field '{name}' must be one of {shown(schema['enum'])}, got {shown(value)}", path=name
+        )
+    if type(value) in (int, float):
+        for key, fits in (("minimum", value >= schema.get("minimum", value)),
+                          ("maximum", value <= schema.get("maximum", value))):  # fmt: skip
+            if not fits:
+                raise InvalidInput(
+                    f"field '{name}' must have a {key} of {schema[key]}, got {shown(value)}",
+                    path=name,
+                )
+    return value

@@ -1,0 +1,145 @@
+"""Processes of simulations: begun in a session of their own, and ended with all their children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.errors import StorageError, reason
+from simgit.live.channel import socket_folder
+from simgit.refs.simulations import SimulationRecord
+from simgit.storage.process import is_alive
+
+AFTER_TERM: Final = 1.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+def spawn(directory: Path, run: str, execution: str, folder: str) -> subprocess.Popen[bytes]:
+    """Begin the process of a simulation; its output goes to its log.
+
+    Raises:
+        StorageError: it cannot be begun.
+    """
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-P", "-m", "simgit.live.child", str(directory), run, execution]
+    try:
+        with log_path(directory, execution).open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder or None,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+    except OSError as error:
+        raise StorageError(f"cannot begin a process in '{folder}': {reason(error)}") from None
+
+
+_left: list[subprocess.Popen[bytes]] = []
+
+
+def leave(children: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Let processes go on without a tracker; this process still collects those that end."""
+    _left.extend(children)
+    _left[:] = [each for each in _left if each.poll() is None]
+
+
+def log_path(directory: Path, execution: str) -> Path:
+    """Return the file that has the output of a simulation's process."""
+    return directory / "live" / f"{execution}.log"
+
+
+def sweep(directory: Path, records: Callable[[], Iterable[SimulationRecord]]) -> None:
+    """Remove the logs and sockets of executions that nobody knows of any more."""
+    found = [*(directory / "live").glob("*.log"), *socket_folder(directory).glob("*.sock")]
+    known = {each.execution for each in records()} if found else set()  # after the files
+    for each in found:
+        if each.stem not in known:
+            with suppress(OSError):
+                each.unlink()
+
+
+def signal_name(code: int) -> str:
+    """Return the name of the signal that ended a process, by its negative exit code."""
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def end(process: dict[str, Any], *, politely: bool) -> bool:
+    """End a process and all its descendants; return True once it is gone.
+
+    Args:
+        process: its machine, number and start: one that took its number since is left alone.
+        politely: send SIGTERM first, and SIGKILL a second later.
+    """
+    if not is_alive(process):
+        return True
+    pid = int(process["pid"])
+    family = descendants(pid)
+    if politely:
+        _signal([pid], signal.SIGTERM)
+        deadline = time.monotonic() + AFTER_TERM
+        while is_alive(process) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    family = {**family, **descendants(pid)}
+    with suppress(ProcessLookupError, PermissionError):
+        if is_alive(process):
+            os.killpg(pid, signal.SIGKILL)  # it leads a session, and so a group, of its own
+    for child, start in family.items():
+        if _start(child) == start:
+            _signal([child], signal.SIGKILL)
+    deadline = time.monotonic() + AFTER_TERM
+    while is_alive(process) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return not is_alive(process)
+
+
+def suspend(process: dict[str, Any], on: bool) -> None:
+    """Stop a process and its descendants where they are (SIGSTOP), or let them go on."""
+    if is_alive(process):
+        pid = int(process["pid"])
+        _signal([pid, *descendants(pid)], signal.SIGSTOP if on else signal.SIGCONT)
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return the processes below one, and those of its session, each with its start."""
+    below: dict[int, list[int]] = {}
+    starts: dict[int, str] = {}
+    session: list[int] = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (each / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        number = int(each.name)
+        starts[number] = fields[19]
+        below.setdefault(int(fields[1]), []).append(number)
+        if int(fields[3]) == pid and number != pid:
+            session.append(number)
+    found: dict[int, str] = {}
+    left = [*below.get(pid, ()), *session]
+    while left:
+        number = left.pop()
+        if number not in found and number != pid:
+            found[number] = starts[number]
+            left += below.get(number, ())
+    return found
+
+
+def _start(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def _signal(pids: list[int], which: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, which)

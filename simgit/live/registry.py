@@ -1,0 +1,148 @@
+"""The types of simulations: functions of a control, found by a name or by an import path."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from simgit.errors import InvalidInput, NotFound, Untrusted, near_or_known, shown
+from simgit.live.forms import form
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
+
+BUILT_IN: Final[Mapping[str, str]] = {
+    "env": "simgit.live.built_in:environment",
+    "command": "simgit.live.built_in:command",
+    "demo": "simgit.live.built_in:demo",
+}
+"""The types that come with simgit, by name."""
+GROUP: Final = "simgit.simulations"
+"""The group of entry points in which a package registers types."""
+SETTING: Final = "live.types."
+"""What the settings of a repository that register types begin with."""
+
+
+@dataclass(frozen=True)
+class SimulationType:
+    """A type.
+
+    Attributes:
+        name: what it was found by: recorded with the run.
+        function: called with the control.
+        defaults: its settings with their defaults.
+        queries: functions of the control and an argument, by name.
+    """
+
+    name: str
+    function: Callable[[Any], Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    queries: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+
+    @property
+    def help(self) -> str:
+        """The first line of what it says about itself."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The JSON Schema of its settings."""
+        return form(self.defaults)
+
+
+def types(repo: Repository | None = None) -> dict[str, str]:
+    """Return the import paths of all registered types by name: only these start over HTTP.
+
+    Those that come with simgit, those of installed packages, then those that a trusted
+    repository's settings name.
+    """
+    found = dict(BUILT_IN)
+    for each in entry_points(group=GROUP):
+        found.setdefault(each.name, each.value)
+    if repo is not None and repo.is_trusted():
+        for name, value in repo.settings().items():
+            if name.startswith(SETTING) and value:
+                found.setdefault(name[len(SETTING) :], str(value))
+    return dict(sorted(found.items()))
+
+
+def load(repo: Repository, name: str, folder: str = "") -> SimulationType:
+    """Return a type.
+
+    Args:
+        repo: the repository.
+        name: a registered name, or an import path: ``module:function`` or ``file.py:function``.
+        folder: the directory that files and modules are looked for in too.
+
+    Raises:
+        NotFound: there is no such type, or it cannot be imported.
+        InvalidInput: it is no function, or its defaults or queries are malformed.
+        Untrusted: it is not registered, and the repository is not trusted to name code.
+    """
+    registered = types(repo)
+    if ":" not in name and name not in registered:
+        near = near_or_known(name, registered)
+        raise NotFound(
+            f"type '{name}' not found{near}; or give an import path: module:function", name=name
+        )
+    if ":" in name and not repo.is_trusted():
+        raise Untrusted(f"type '{name}' is code that the repository names; see 'simgit trust'")
+    function = _imported(registered.get(name, name), folder)
+    if not callable(function):
+        raise InvalidInput(f"type '{name}' must be a function, got {shown(function)}", name=name)
+    settings = getattr(function, "defaults", {})
+    queries = getattr(function, "queries", {})
+    for what, each in (("defaults", settings), ("queries", queries)):
+        if not isinstance(each, Mapping):
+            raise InvalidInput(f"{what} of type '{name}' must be a dict, got {shown(each)}")
+    return SimulationType(name, function, settings, queries)
+
+
+def type_name(kind: str | Callable[[Any], Any]) -> str:
+    """Return the name by which a function can be imported in another process.
+
+    Raises:
+        InvalidInput: it cannot: it was made in a function, or at a prompt.
+    """
+    if isinstance(kind, str):
+        return kind
+    module, name = getattr(kind, "__module__", None), getattr(kind, "__qualname__", "")
+    if module == "__main__":
+        path = getattr(sys.modules["__main__"], "__file__", None)
+        module = None if path is None else str(Path(path).resolve())
+    if not module or not name.replace(".", "_").isidentifier():
+        raise InvalidInput(
+            f"type {shown(kind)} cannot be imported in another process: define it in a module"
+        )
+    return f"{module}:{name}"
+
+
+def _imported(path: str, folder: str) -> Any:
+    where, _, name = path.rpartition(":")
+    try:
+        module = _file(where, folder) if where.endswith(".py") else importlib.import_module(where)
+        found: Any = module
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, OSError, AttributeError, ValueError) as error:
+        raise NotFound(f"cannot import type '{path}': {error}", name=path) from error
+    return found
+
+
+def _file(path: str, folder: str) -> Any:
+    place = (Path(folder) / path).resolve()
+    spec = importlib.util.spec_from_file_location(place.stem, place)
+    if spec is None or spec.loader is None or not place.is_file():
+        raise ImportError(f"there is no file '{place}'")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(place.stem, module)  # what it defines can be pickled
+    if str(place.parent) not in sys.path:
+        sys.path.append(str(place.parent))
+    spec.loader.exec_module(module)
+    return module

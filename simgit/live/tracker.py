@@ -1,0 +1,879 @@
+"""Simulations from outside: handles of them, and the tracker that starts, watches and ends them.
+
+A tracker may die: its simulations go on, and the next one adopts them. A server has one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from simgit.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    TimedOut,
+    Untrusted,
+    near_or_known,
+    warn,
+)
+from simgit.live import processes
+from simgit.live.channel import call
+from simgit.live.inputs import type_metadata, type_of
+from simgit.live.records import Records
+from simgit.live.registry import load, type_name
+from simgit.objects.oid import Oid
+from simgit.refs.simulations import SimulationRecord
+from simgit.repository import Repository
+from simgit.storage.failpoints import fail_point
+from simgit.storage.process import is_alive, now, this_writer
+
+LOOK_SECONDS: Final = 0.05
+"""Seconds between two looks of a tracker at what has changed."""
+_GRACE: Final = 0.5
+"""Seconds for which the end of a process is left to the tracker that began it."""
+PRESET: Final = "preset/"
+"""What the names of presets begin with: runs without states that hold settings."""
+EVENTS: Final = (
+    "starting", "running", "paused", "asking", "stopping", "ended", "completed", "stopped",
+    "failed", "crashed",
+)  # fmt: skip
+"""What a callback can wait for: a phase, or how a simulation ended."""
+
+
+class Simulation:
+    """A simulation, from any process.
+
+    Attributes:
+        run: the name of its run.
+    """
+
+    def __init__(self, repo: Repository, run: str) -> None:
+        """Take the simulation of a run, which may be forgotten; see ``find``."""
+        self._repo = repo
+        self._records = Records(repo)
+        self.run = run
+
+    def __repr__(self) -> str:
+        found = self._records.find(self.run)
+        return f"<simulation '{self.run}': {found.phase if found else 'forgotten'}>"
+
+    @property
+    def record(self) -> SimulationRecord:
+        """What is known of it; see ``SimulationRecord``."""
+        return self._records.get(self.run)
+
+    @property
+    def phase(self) -> str:
+        """Its phase: queued, starting, running, paused, asking, stopping or ended."""
+        found = self.record
+        return "ended" if found.is_gone else found.phase
+
+    @property
+    def outcome(self) -> str | None:
+        """How it ended: completed, stopped, failed or crashed; None while it has not."""
+        found = self.record
+        if found.is_gone:
+            found = self.record  # its end may have been noted since, before its process was gone
+        return "crashed" if found.is_gone else found.outcome
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, crashed or was killed, in a line."""
+        return self.record.reason
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What it says of itself now: progress, questions, usage, seconds since it looked.
+
+        Raises:
+            Conflict: it is not running.
+        """
+        return self._call({"do": "status"})  # type: ignore[no-any-return]
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """How far it is; see ``status``."""
+        found: dict[str, Any] = self.status["progress"]
+        return found
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """The questions that wait for an answer; none if it does not run."""
+        if self.phase != "asking":
+            return []
+        found: list[dict[str, Any]] = self.status["questions"]
+        return found
+
+    def lines(self, after: int = 0) -> tuple[list[str], int]:
+        """Return the lines of its log after a place in the file, and the place after them."""
+        path = processes.log_path(self._records.directory, self.record.execution)
+        try:
+            with path.open("rb") as log:
+                log.seek(after)
+                data = log.read(1 << 20)
+        except OSError:
+            return [], after
+        end = data.rfind(b"\n") + 1
+        return data[:end].decode(errors="replace").splitlines(), after + end
+
+    # --- what people ask of it ---
+
+    def watch(self, seconds: float = 5.0) -> None:
+        """Say that somebody looks: what it records in the next seconds can be seen at once.
+
+        Raises:
+            Conflict: it does not run.
+        """
+        self._call({"do": "watching", "seconds": seconds})
+
+    def stop(self, timeout: float = 10.0, *, by: str | None = None) -> str:
+        """Ask it to stop; end its processes if it has not after ``timeout`` seconds.
+
+        Then it gets SIGTERM, and a second later SIGKILL, with all its children. One that is queued
+        leaves the queue.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            Conflict: it has ended already.
+            TimedOut: it could not be ended.
+        """
+        who = by or f"process {os.getpid()}"
+        if self._has_not_begun(who):
+            return "stopped"
+        deadline = time.monotonic() + timeout
+        self._ask_to_stop(who, deadline)
+        if self._wait_until(deadline) is None:
+            self._end(f"stopped by {who}, and had not looked for {timeout:g} s", politely=True)
+        return str(self.outcome)
+
+    def _ask_to_stop(self, who: str, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TimedOut):
+                try:
+                    call(self._socket(), {"do": "stop", "by": who}, deadline - time.monotonic())
+                    return
+                except Conflict:
+                    if self.record.is_over:
+                        return
+                    time.sleep(0.02)  # it is starting, or ending
+
+    def kill(self, *, by: str | None = None) -> str:
+        """End its processes at once (SIGKILL), with all children; return how it ended.
+
+        Raises:
+            Conflict: it has ended already.
+            TimedOut: it could not be ended.
+        """
+        who = by or f"process {os.getpid()}"
+        if self._has_not_begun(who):
+            return "stopped"
+        self._end(f"SIGKILL by {who}", politely=False)
+        return str(self.outcome)
+
+    def _has_not_begun(self, who: str) -> bool:
+        """End one whose process has not begun, and return True.
+
+        Raises:
+            Conflict: it has ended already.
+        """
+        while True:
+            found = self.record
+            if found.is_over:
+                raise Conflict(f"the simulation of run '{self.run}' has ended already")
+            if found.process is not None:
+                return False
+            reason = f"stopped by {who} before it began"
+            with contextlib.suppress(Conflict):  # it begins at this moment: look again
+                self._records.change(
+                    self.run, found, "ended", {"outcome": "stopped", "reason": reason},
+                    phase="ended", ended=now(), outcome="stopped", reason=reason,
+                )  # fmt: skip
+                return True
+
+    def _end(self, reason: str, *, politely: bool) -> None:
+        found = self.record
+        if found.process is not None and not found.is_over:
+            processes.suspend(found.process, False)
+            if not processes.end(found.process, politely=politely):
+                raise TimedOut(f"the processes of run '{self.run}' could not be ended")
+        settle(self._repo, self.run, self.record, reason)
+
+    def pause(self, timeout: float = 10.0, *, by: str | None = None) -> int:
+        """Let it wait at its next look; return the step of the state at which it does.
+
+        Raises:
+            TimedOut: it has not looked in time.
+            Conflict: it does not run, or is paused already.
+        """
+        return int(self._call({"do": "pause", "by": by}, timeout)["step"])
+
+    def resume(self, timeout: float = 10.0) -> None:
+        """Let it go on after a pause, or after ``freeze``.
+
+        Raises:
+            Conflict: it is not paused.
+        """
+        found = self.record
+        if found.process is not None and _is_frozen(found.process):
+            processes.suspend(found.process, False)
+            return
+        self._call({"do": "resume"}, timeout)
+
+    def freeze(self) -> None:
+        """Stop its processes where they are (SIGSTOP), for one that does not look.
+
+        Raises:
+            Conflict: it does not run.
+        """
+        found = self.record
+        if found.process is None or found.is_over:
+            raise Conflict(f"the simulation of run '{self.run}' does not run")
+        processes.suspend(found.process, True)
+
+    def configure(
+        self, overrides: Mapping[str, Any], timeout: float = 10.0, *, by: str | None = None
+    ) -> int:
+        """Change settings while it runs; return the number of states before the first affected.
+
+        Raises:
+            TimedOut: it has not looked in time.
+            Conflict: it does not run.
+        """
+        request = {"do": "set", "overrides": dict(overrides), "by": by}
+        return int(self._call(request, timeout)["from"])
+
+    def query(self, name: str, argument: Any = None, timeout: float = 10.0) -> Any:
+        """Ask a query of its type; return the answer.
+
+        Raises:
+            NotFound: the type has no such query.
+            TimedOut: it has not looked in time.
+            Conflict: it does not run.
+        """
+        request = {"do": "query", "name": name, "argument": argument}
+        return self._call(request, timeout)["value"]
+
+    def answer(
+        self,
+        value: Mapping[str, Any],
+        *,
+        question: int | None = None,
+        by: str | None = None,
+        timeout: float = 10.0,
+    ) -> dict[str, Any]:
+        """Answer its question; return the answer with what it left out.
+
+        Args:
+            value: the fields of the answer.
+            question: the number of the question; the newest if None.
+            by: who answers.
+            timeout: in seconds.
+
+        Raises:
+            Conflict: it asks nothing, or has an answer already.
+            InvalidInput: the answer does not fit the question's form.
+        """
+        if self.phase != "asking":
+            raise Conflict(f"the simulation of run '{self.run}' asks nothing")
+        request = {"do": "answer", "value": dict(value), "question": question, "by": by}
+        found: dict[str, Any] = self._call(request, timeout)["value"]
+        return found
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait until it has ended; return how.
+
+        Raises:
+            TimedOut: it has not ended in time.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        found = self._wait_until(deadline)
+        if found is None:
+            raise TimedOut(f"the simulation of run '{self.run}' has not ended in {timeout:g} s")
+        return found
+
+    def _wait_until(self, deadline: float | None) -> str | None:
+        gone: float | None = None
+        while True:
+            found = self.record
+            if found.phase == "ended":
+                return str(found.outcome)
+            if found.is_gone:
+                gone = gone or time.monotonic()
+                if _may_settle(found, gone):
+                    settle(self._repo, self.run, found, None)
+                    continue
+            if deadline is not None and time.monotonic() >= deadline:
+                return None
+            time.sleep(0.02)
+
+    def _socket(self) -> str:
+        found = self.record
+        if found.socket is None or found.is_over:
+            raise Conflict(f"the simulation of run '{self.run}' does not run: it is {self.phase}")
+        return found.socket
+
+    def _call(self, request: Mapping[str, Any], timeout: float = 5.0) -> Any:
+        return call(self._socket(), request, timeout)
+
+
+def find(repo: Repository, run: str) -> Simulation:
+    """Return the simulation of a run, whoever started it.
+
+    Raises:
+        NotFound: none was started.
+    """
+    found = Simulation(repo, run)
+    _ = found.record
+    return found
+
+
+def _may_settle(record: SimulationRecord, since: float) -> bool:
+    """Return whether anybody may note an end that was seen at a time.
+
+    The tracker whose child the process was comes first: it knows the signal that ended it.
+    """
+    tracker = record.tracker
+    is_child = tracker is not None and tracker != record.process and is_alive(tracker)
+    return not is_child or time.monotonic() > since + _GRACE
+
+
+def settle(
+    repo: Repository,
+    run: str,
+    record: SimulationRecord,
+    reason: str | None,
+    code: int | None = None,
+) -> None:
+    """Note the end of a simulation whose processes ended without doing so.
+
+    Args:
+        repo: the repository.
+        run: the run.
+        record: what is known of it.
+        reason: why, if that is known.
+        code: the exit code of its process, if it is known to have ended.
+    """
+    is_unclaimed = record.process is None and code is not None
+    if record.phase == "ended" or not (record.is_gone or is_unclaimed):
+        return
+    from simgit.live.child import attach_log
+
+    records = Records(repo)
+    why = reason or "its process ended without a word"
+    if reason is None and code is not None:
+        why = processes.signal_name(code) if code < 0 else f"its process left with code {code}"
+    try:
+        records.change(
+            run, record, "ended", {"outcome": "crashed", "reason": why}, phase="ended",
+            ended=now(), outcome="crashed", reason=why, socket=None,
+        )  # fmt: skip
+    except (Conflict, NotFound):
+        return  # somebody else has
+    if record.socket is not None:
+        with contextlib.suppress(OSError):
+            Path(record.socket).unlink()
+    with contextlib.suppress(SimgitError):  # the run was deleted
+        attach_log(repo, run, processes.log_path(records.directory, record.execution))
+        repo.set_status(run, "crashed")
+
+
+def _is_frozen(process: Mapping[str, Any]) -> bool:
+    try:
+        state = Path(f"/proc/{process['pid']}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state == "T"
+
+
+@dataclass
+class Callback:
+    """A function that is called when simulations reach an event; see ``Tracker.when``."""
+
+    how: str
+    runs: list[str]
+    event: str
+    function: Callable[..., Any]
+    once: bool
+    done: set[str] = field(default_factory=set)
+    is_over: bool = False
+
+    def cancel(self) -> None:
+        """Call it no more."""
+        self.is_over = True
+
+
+class Tracker:
+    """Starts simulations as processes, keeps a queue of them, and notes how they end.
+
+    Use it as a context manager. Closing it leaves the simulations running.
+    """
+
+    def __init__(self, repo: Repository | str | Path, *, workers: int = 1) -> None:
+        """Begin to watch the simulations of a repository.
+
+        Args:
+            repo: the repository, or its path.
+            workers: how many simulations of the queue this tracker lets run at once; 0 for none.
+
+        Raises:
+            InvalidInput: the repository is in memory, or the number of workers is negative.
+            Untrusted: the repository is not trusted to start code.
+        """
+        if workers < 0:
+            raise InvalidInput(f"workers must be at least 0, got {workers}")
+        self._own = not isinstance(repo, Repository)
+        self.repo = repo if isinstance(repo, Repository) else Repository.open(repo)
+        self.workers = workers
+        self._records = Records(self.repo)
+        if not self.repo.is_trusted():
+            raise Untrusted("the repository is not trusted to start code; see 'simgit trust'")
+        processes.sweep(self._records.directory, lambda: self._records.all().values())
+        self._owner = os.getpid()
+        self._gone: dict[str, float] = {}
+        self._children: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
+        self._claimed: set[str] = set()
+        self._callbacks: list[Callback] = []
+        self._lock = threading.RLock()
+        self._stopped = threading.Event()
+        self._seen = -1
+        self._thread = threading.Thread(target=self._watch, name="simgit-tracker", daemon=True)
+        self._thread.start()
+
+    # --- starting ---
+
+    def start(
+        self,
+        type: str | Callable[..., Any] | None = None,
+        run: str | None = None,
+        *,
+        at: str | Oid | None = None,
+        preset: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        seed: Any = None,
+        folder: str | Path | None = None,
+    ) -> Simulation:
+        """Start a simulation now, whatever is queued.
+
+        Args:
+            type: its type: a registered name, an import path ``module:function``, or a function
+                that can be imported; None for that of the preset or of the run that ``at`` is of.
+            run: the name of the new run, which may have a counter, ``{auto}``; named after the
+                type if None.
+            at: the state to begin at, a revision; the run is branched off it.
+            preset: the name of a preset, whose type and settings it inherits.
+            config: settings; keys may be dotted.
+            seed: the seed of the run.
+            folder: the directory to execute it in; this one if None.
+
+        Raises:
+            NotFound: there is no such type, state or preset.
+            AlreadyExists: there is a run of this name; ``restart`` continues it.
+            InvalidInput: a setting is malformed.
+        """
+        return self._begin(type, run, at, preset, config, seed, folder, "starting", 0)
+
+    def queue(
+        self,
+        type: str | Callable[..., Any] | None = None,
+        run: str | None = None,
+        *,
+        at: str | Oid | None = None,
+        preset: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        seed: Any = None,
+        folder: str | Path | None = None,
+        priority: int = 0,
+    ) -> Simulation:
+        """Queue a simulation; it is started by any tracker that has a worker free.
+
+        Args:
+            priority: those of a greater one come first, then those that were queued first.
+
+        The other arguments and the errors are those of ``start``.
+        """
+        if priority < 0:
+            raise InvalidInput(f"priority must be at least 0, got {priority}")
+        return self._begin(type, run, at, preset, config, seed, folder, "queued", priority)
+
+    def fork(
+        self, run: str, at: int | str | Oid, new: str | None = None, **options: Any
+    ) -> Simulation:
+        """Start a simulation of a run's type at one of its states; see ``start``."""
+        start = f"{run}@{at}" if isinstance(at, int) else at
+        name = f"{run}-{{auto}}" if new is None else new
+        return self.start(self._type_of(run), name, at=start, **options)
+
+    def restart(self, run: str, *, queue: bool = False, priority: int = 0) -> Simulation:
+        """Continue a run whose simulation has ended, exactly, from where it can.
+
+        Raises:
+            Conflict: it has not ended.
+            InvalidInput: the run is completed.
+            NotFound: no simulation was started for it.
+            Untrusted: the run came from elsewhere.
+        """
+        kind = self._type_of(run)
+        info = self.repo.runs[run]
+        if info.status == "completed":
+            raise InvalidInput(
+                f"run '{run}' is completed; reopen it with 'simgit run reopen {run}', or fork it",
+                name=run,
+            )
+        before = self._records.find(run)
+        if before is not None and not before.is_over:
+            raise Conflict(f"the simulation of run '{run}' is {before.phase}", name=run)
+        if before is not None:
+            settle(self.repo, run, before, None)
+            before = self._records.find(run)
+        folder = before.folder if before is not None else str(Path.cwd())
+        load(self.repo, kind, folder)
+        if info.status != "active":
+            self.repo.set_status(run, "active")
+        return self._put(run, kind, folder, "queued" if queue else "starting", priority, before)
+
+    def _type_of(self, run: str) -> str:
+        info = self.repo.runs[run]
+        kind = type_of(info)
+        if kind is None:
+            raise NotFound(f"run '{run}' was not recorded by a simulation", name=run)
+        with self.repo.odb.read() as txn:
+            record = self.repo.refs.run(txn, run).record
+        if not self.repo.is_trusted(record):
+            raise Untrusted(
+                f"run '{run}' came from elsewhere, with the name of the code that it executes; "
+                "see 'simgit trust'"
+            )
+        return kind
+
+    def _begin(
+        self,
+        kind: str | Callable[..., Any] | None,
+        run: str | None,
+        at: str | Oid | None,
+        preset: str | None,
+        config: Mapping[str, Any] | None,
+        seed: Any,
+        folder: str | Path | None,
+        phase: str,
+        priority: int,
+    ) -> Simulation:
+        if preset is not None and at is not None:
+            raise InvalidInput("a simulation begins at a state or from a preset, not both")
+        above = None
+        if preset is not None:
+            above = preset if preset in self.repo.runs else PRESET + preset
+            if above not in self.repo.runs:
+                known = [name for name in self.repo.runs if name.startswith(PRESET)]
+                raise NotFound(f"preset '{preset}' not found{near_or_known(preset, known)}")
+        if kind is None:
+            if above is None and not isinstance(at, str):
+                raise InvalidInput("a simulation needs a type, a preset or a state of a run")
+            kind = self._type_of(above or str(at).partition("@")[0])
+        name = type_name(kind)
+        place = str(Path(folder or ".").resolve())
+        load(self.repo, name, place)  # what cannot be imported is refused here, not in the queue
+        wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
+        made = self.repo.create_run(
+            wanted, at if above is None else above, config=config, seed=seed,
+            metadata=type_metadata(name),
+        )  # fmt: skip
+        before = self._records.find(made)  # of a run of this name that was undone
+        return self._put(made, name, place, phase, priority, before)
+
+    def _put(
+        self,
+        run: str,
+        kind: str,
+        folder: str,
+        phase: str,
+        priority: int,
+        before: SimulationRecord | None,
+    ) -> Simulation:
+        tracker = None if phase == "queued" else this_writer()
+        record = SimulationRecord(
+            kind, phase, "", "", priority=priority, folder=folder, tracker=tracker
+        )
+        record = self._records.put(run, record, before, type=kind)
+        if before is not None:
+            processes.log_path(self._records.directory, before.execution).unlink(missing_ok=True)
+        if phase != "queued":
+            self._spawn(run, record)
+        return Simulation(self.repo, run)
+
+    def _spawn(self, run: str, record: SimulationRecord) -> None:
+        fail_point("live.spawn")
+        try:
+            child = processes.spawn(self._records.directory, run, record.execution, record.folder)
+        except SimgitError as error:
+            self._records.change(
+                run, record, "ended", {"outcome": "failed", "reason": str(error)}, phase="ended",
+                ended=now(), outcome="failed", reason=str(error),
+            )  # fmt: skip
+            raise
+        with self._lock:
+            self._children[record.execution] = (run, child)
+        fail_point("live.spawned")
+
+    # --- looking ---
+
+    @property
+    def simulations(self) -> list[Simulation]:
+        """All simulations of the repository, in the order of their runs' names."""
+        return [Simulation(self.repo, run) for run in self._records.all()]
+
+    def wait(
+        self, simulations: Sequence[Simulation | str] | None = None, timeout: float | None = None
+    ) -> list[str]:
+        """Wait until simulations have ended, all if none are named; return how each did.
+
+        Raises:
+            TimedOut: one has not ended in time.
+        """
+        chosen = self.simulations if simulations is None else simulations
+        found = [each if isinstance(each, Simulation) else self[each] for each in chosen]
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ends = []
+        for each in found:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ends.append(each.wait(left))
+        return ends
+
+    def __getitem__(self, run: str) -> Simulation:
+        """Return the simulation of a run.
+
+        Raises:
+            NotFound: none was started.
+        """
+        return find(self.repo, run)
+
+    def __iter__(self) -> Iterator[Simulation]:
+        return iter(self.simulations)
+
+    def when(
+        self,
+        how: str,
+        simulations: Sequence[Simulation | str] | str,
+        event: str,
+        function: Callable[..., Any],
+        *,
+        once: bool = False,
+    ) -> Callback:
+        """Call a function when simulations reach an event, in the tracker's thread.
+
+        What is so already counts: nothing is too late.
+
+        Args:
+            how: "each": for each one, with its ``Simulation``; "any": for the first, with it;
+                "all": when all have, with the list of them.
+            simulations: the simulations, or what the names of their runs begin with, for those
+                that come later too.
+            event: a phase, ``ended``, or how one ended: completed, stopped, failed, crashed.
+            function: what to call; an exception in it is shown as a warning.
+            once: only once for each simulation with "each", also if it reaches it again.
+
+        Returns:
+            A handle whose ``cancel`` ends it.
+
+        Raises:
+            InvalidInput: ``how`` or ``event`` is unknown, or there are no simulations for "all".
+        """
+        if how not in ("each", "any", "all"):
+            raise InvalidInput(f"how must be 'each', 'any' or 'all', got '{how}'")
+        if event not in EVENTS:
+            raise InvalidInput(f"unknown event '{event}'{near_or_known(event, EVENTS)}")
+        if isinstance(simulations, str):
+            runs = [simulations + "*"]
+        else:
+            runs = [each if isinstance(each, str) else each.run for each in simulations]
+        if not runs and how == "all":
+            raise InvalidInput("'all' needs simulations")
+        made = Callback(how, runs, event, function, once)
+        with self._lock:
+            self._callbacks.append(made)
+            self._seen = -1
+        return made
+
+    def clear(self, runs: Sequence[str] | None = None) -> int:
+        """Forget simulations that have ended, all if none are named; their runs stay.
+
+        Their logs are removed. Return how many.
+        """
+        count = 0
+        for run, record in self._records.all().items():
+            if record.is_over and (runs is None or run in runs):
+                settle(self.repo, run, record, None)
+                found = self._records.find(run)
+                if found is not None and found.phase == "ended":
+                    with contextlib.suppress(Conflict):  # it was restarted at this moment
+                        self._records.remove(run, found)
+                        count += 1
+        processes.sweep(self._records.directory, lambda: self._records.all().values())
+        return count
+
+    # --- ending ---
+
+    def close(self, *, stop: bool = False, timeout: float = 10.0) -> None:
+        """End the tracker; its simulations go on, or with ``stop`` are stopped.
+
+        Closing twice is fine.
+        """
+        if self._stopped.is_set() or os.getpid() != self._owner:
+            return  # in a forked process it is the parent's
+        self.workers = 0
+        if stop:
+            threads = [
+                threading.Thread(target=self._stop_quietly, args=(each, timeout))
+                for each in self.simulations
+                if each.record.tracker == this_writer() and not each.record.is_over
+            ]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+        self._stopped.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._look()
+        processes.leave(child for _, child in self._children.values())
+        self._children.clear()
+        if self._own:
+            self.repo.close()
+
+    @staticmethod
+    def _stop_quietly(simulation: Simulation, timeout: float) -> None:
+        with contextlib.suppress(SimgitError):
+            simulation.stop(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- the thread ---
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            try:
+                self._look()
+            except Exception as error:  # the tracker must not end of it
+                if not self._stopped.is_set():
+                    warn(f"the tracker could not look: {type(error).__name__}: {error}")
+
+    def _look(self) -> None:
+        with self._lock:
+            for execution, (run, child) in list(self._children.items()):
+                code = child.poll()
+                if code is not None:
+                    del self._children[execution]
+                    found = self._records.find(run)
+                    if found is not None and found.execution == execution:
+                        settle(self.repo, run, found, None, code)
+            records = self._records.all()
+            for run, record in records.items():
+                if record.is_orphan:
+                    self._requeue(run, record)
+                elif record.is_gone and record.execution not in self._children:
+                    if _may_settle(record, self._gone.setdefault(run, time.monotonic())):
+                        settle(self.repo, run, record, None)
+                else:
+                    self._gone.pop(run, None)
+            self._claim()
+            calls: list[tuple[Callback, Any]] = []
+            number = self._records.number
+            if number != self._seen:
+                self._seen = number
+                calls = self._reached(self._records.all())
+        for callback, what in calls:  # without the lock: they may wait for other threads
+            self._tell(callback, what)
+
+    def _requeue(self, run: str, record: SimulationRecord) -> None:
+        """Put back what a tracker that has died had claimed and not started."""
+        with contextlib.suppress(Conflict):
+            self._records.put(
+                run, record._replace(phase="queued", tracker=None), record, again=True
+            )
+
+    def _claim(self) -> None:
+        if self._stopped.is_set() or not self.workers:
+            return
+        queued = sorted(
+            (-each.priority, each.number, run, each)
+            for run, each in self._records.all().items()
+            if each.phase == "queued"
+        )
+        for _, _, run, record in queued:
+            if self._busy() >= self.workers:
+                return
+            try:
+                made = self._records.change(
+                    run, record, "starting", phase="starting", tracker=this_writer()
+                )
+            except Conflict:
+                continue  # another tracker has it
+            self._claimed.add(made.execution)
+            with contextlib.suppress(SimgitError):
+                self._spawn(run, made)
+
+    def _busy(self) -> int:
+        """Return how many of the simulations that this tracker took from the queue run."""
+        return sum(
+            execution in self._claimed and child.poll() is None
+            for execution, (_, child) in self._children.items()
+        )
+
+    def _reached(self, records: Mapping[str, SimulationRecord]) -> list[tuple[Callback, Any]]:
+        found: list[tuple[Callback, Any]] = []
+        for each in list(self._callbacks):
+            if each.is_over:
+                self._callbacks.remove(each)
+                continue
+            runs = _chosen(each.runs, records)
+            reached = [run for run in runs if _has_reached(records.get(run), each.event)]
+            if each.how == "each":
+                for run in reached:
+                    record = records.get(run)
+                    mark = run if each.once or not record else f"{run} {record.execution}"
+                    if mark not in each.done:
+                        each.done |= {run, mark}
+                        found.append((each, Simulation(self.repo, run)))
+            elif each.how == "any" and reached:
+                each.is_over = True
+                found.append((each, Simulation(self.repo, reached[0])))
+            elif each.how == "all" and runs and len(reached) == len(runs):
+                each.is_over = True
+                found.append((each, [Simulation(self.repo, run) for run in runs]))
+        return found
+
+    @staticmethod
+    def _tell(callback: Callback, what: Any) -> None:
+        try:
+            callback.function(what)
+        except Exception as error:
+            name = getattr(callback.function, "__name__", "a callback")
+            warn(f"callback '{name}' failed: {type(error).__name__}: {error}")
+
+
+def _chosen(runs: Sequence[str], records: Mapping[str, SimulationRecord]) -> list[str]:
+    if len(runs) == 1 and runs[0].endswith("*"):
+        return [run for run in records if run.startswith(runs[0][:-1])]
+    return list(runs)
+
+
+def _has_reached(record: SimulationRecord | None, event: str) -> bool:
+    if record is None:
+        return event == "ended"  # it was forgotten
+    if event in ("ended", "completed", "stopped", "failed", "crashed"):
+        return record.phase == "ended" and event in ("ended", record.outcome)
+    return record.phase == event
