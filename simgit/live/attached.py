@@ -16,7 +16,7 @@ from simgit.live.records import Records
 from simgit.live.registry import SimulationType
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
-from simgit.storage.process import now, this_writer
+from simgit.process import now, this_writer
 
 SCRIPT: Final = "script"
 """The type of simulations that a script of the user's executes."""

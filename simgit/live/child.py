@@ -23,7 +23,7 @@ from simgit.live.usage import Sampler
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
-from simgit.storage.process import now, this_writer
+from simgit.process import now, this_writer
 
 LOG: Final = "log"
 """The attachment of a run's newest state with the end of the log."""

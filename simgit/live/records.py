@@ -21,7 +21,7 @@ from simgit.refs.simulations import (
     trim_events,
 )
 from simgit.repository import Repository
-from simgit.storage.process import now
+from simgit.process import now
 
 
 class Records:

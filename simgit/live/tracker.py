@@ -34,7 +34,7 @@ from simgit.objects.oid import Oid
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
-from simgit.storage.process import is_alive, now, this_writer
+from simgit.process import is_alive, now, this_writer
 
 LOOK_SECONDS: Final = 0.05
 """Seconds between two looks of a tracker at what has changed."""

@@ -26,7 +26,7 @@ from simgit.refs.records import (
     unpack_ref,
 )
 from simgit.storage.base import ReadTxn, WriteTxn
-from simgit.storage.process import is_alive, now
+from simgit.process import is_alive, now
 
 PHASES: Final = ("queued", "starting", "running", "paused", "asking", "stopping", "ended")
 _LIVE: Final = b"live\0"

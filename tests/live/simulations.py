@@ -101,7 +101,7 @@ def no_states(control: Any) -> None:
 
 def count(control: Any) -> None:
     """Imports little; notes where two processes execute it at once."""
-    from simgit.storage.process import is_alive, this_writer
+    from simgit.process import is_alive, this_writer
 
     note = control.folder / "writer"
     if note.exists() and is_alive(json.loads(note.read_text())):

@@ -15,7 +15,7 @@ import pytest
 from simgit import Repository
 from simgit.errors import Conflict, InvalidInput, NotFound, TimedOut
 from simgit.live import Simulation, Tracker, find
-from simgit.storage.process import process_start
+from simgit.process import process_start
 
 TYPES = "tests.live.simulations:"
 ROOT = Path(__file__).parents[2]
