@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -37,11 +38,19 @@ def fill(repo: Repository) -> None:
     repo.set_status("other", "completed")
 
 
-@pytest.fixture
-def repo(tmp_path: Path) -> Iterator[Repository]:
-    with Repository.init(tmp_path) as repo:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("original")
+    with Repository.init(path) as repo:
         fill(repo)
         assert repo.fsck().is_clean
+    return path
+
+
+@pytest.fixture
+def repo(original: Path, tmp_path: Path) -> Iterator[Repository]:
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    with Repository.open(tmp_path) as repo:
         yield repo
 
 
