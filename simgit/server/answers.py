@@ -212,9 +212,8 @@ class Route(APIRoute):
                 response: Response = await handler(request)
             if found:
                 text = json.dumps(list(dict.fromkeys(found)))
-                response.headers["Simgit-Warnings"] = (
-                    text if len(text) < _LONGEST else json.dumps([found[0][:300], "and more"])
-                )
+                short = text if len(text) < _LONGEST else json.dumps([found[0][:300], "and more"])
+                response.headers["Simgit-Warnings"] = short
             return response
 
         async def answer(request: Request) -> Response:

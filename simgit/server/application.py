@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,11 @@ from simgit.server.gate import Access, Gate
 from simgit.server.problems import handle
 from simgit.server.routes import ROUTERS
 from simgit.server.service import Service
+
+_NONE: Final[Any] = dict.fromkeys(
+    ("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False
+)
+"""Nothing is traced, whatever the environment says: no request leaves the machine."""
 
 
 def application(repo: Repository, access: Access | None = None) -> FastAPI:
@@ -43,11 +49,12 @@ def application(repo: Repository, access: Access | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         separate_input_output_schemas=False,
+        telemetry=_NONE,  # of later versions; earlier ones ignore it
     )
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
     for error in (SimgitError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(error, handle)
-    app.add_middleware(Gate, access=service.access)
+    app.add_middleware(Gate, access=lambda: app.state.service.access)
     return app

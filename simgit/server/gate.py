@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
@@ -92,10 +92,15 @@ class Access:
 class Gate:
     """Lets pass what is allowed, and adds the headers of every answer."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Callable[[], Access]) -> None:
         """Stand before an application."""
         self.app = app
-        self.access = access
+        self._access = access
+
+    @property
+    def access(self) -> Access:
+        """The rules."""
+        return self._access()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""

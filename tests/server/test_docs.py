@@ -38,6 +38,7 @@ def test_every_route_has_a_request_on_the_page() -> None:
     assert set(EXAMPLES) == routes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "GET /v1/events"])
 def test_each_request_on_the_page_is_answered(client: Client, name: str) -> None:
     repo = client.repo

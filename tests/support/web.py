@@ -10,15 +10,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from simgit.repository import Repository
 from simgit.server.application import application
 from simgit.server.gate import Access
+from simgit.server.service import Service
 from tests.support.paths import ROOT
+
+
+@cache
+def _application() -> FastAPI:
+    """Return an application for any service: making one takes longer than a request."""
+    return application(Repository.init(":memory:"))
 
 
 class Client:
@@ -26,18 +35,20 @@ class Client:
 
     def __init__(self, repo: Repository, access: Access | None = None) -> None:
         self.repo = repo
-        self.app = application(repo, access)
-        self.access: Access = self.app.state.service.access
+        self.app = _application()
+        self.service = Service(repo, access or Access())
+        self.access = self.service.access
         token = self.access.tokens.get("full", "")
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def close(self) -> None:
-        self.app.state.service.close()
+        self.service.close()
 
     def request(self, method: str, path: str, /, **more: Any) -> httpx.Response:
         return asyncio.run(self._request(method, path, **more))
 
     async def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        self.app.state.service = self.service
         headers = {**self.headers, **more.pop("headers", {})}
         headers = {name: value for name, value in headers.items() if value is not None}
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
