@@ -14,9 +14,9 @@ from simgit.live.control import Control, Stopped
 from simgit.live.inputs import type_metadata, type_of
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType
+from simgit.process import now, this_writer
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
-from simgit.process import now, this_writer
 
 SCRIPT: Final = "script"
 """The type of simulations that a script of the user's executes."""

@@ -20,10 +20,10 @@ from simgit.live.processes import log_path
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType, load
 from simgit.live.usage import Sampler
+from simgit.process import now, this_writer
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
-from simgit.process import now, this_writer
 
 LOG: Final = "log"
 """The attachment of a run's newest state with the end of the log."""

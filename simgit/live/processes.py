@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from simgit.errors import StorageError, reason
 from simgit.live.channel import socket_folder
-from simgit.refs.simulations import SimulationRecord
 from simgit.process import is_alive
+from simgit.refs.simulations import SimulationRecord
 
 AFTER_TERM: Final = 1.0
 """Seconds between SIGTERM and SIGKILL."""

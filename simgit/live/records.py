@@ -8,6 +8,7 @@ from typing import Any
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.live.channel import make_private
+from simgit.process import now
 from simgit.refs.simulations import (
     SimulationEvent,
     SimulationRecord,
@@ -21,7 +22,6 @@ from simgit.refs.simulations import (
     trim_events,
 )
 from simgit.repository import Repository
-from simgit.process import now
 
 
 class Records:

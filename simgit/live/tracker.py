@@ -31,10 +31,10 @@ from simgit.live.inputs import type_metadata, type_of
 from simgit.live.records import Records
 from simgit.live.registry import load, type_name
 from simgit.objects.oid import Oid
+from simgit.process import is_alive, now, this_writer
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
-from simgit.process import is_alive, now, this_writer
 
 LOOK_SECONDS: Final = 0.05
 """Seconds between two looks of a tracker at what has changed."""

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from simgit.errors import Conflict, IntegrityError
 from simgit.objects.codec import decode_name
+from simgit.process import is_alive, now
 from simgit.refs.records import (
     INT,
     MAYBE_INT,
@@ -26,7 +27,6 @@ from simgit.refs.records import (
     unpack_ref,
 )
 from simgit.storage.base import ReadTxn, WriteTxn
-from simgit.process import is_alive, now
 
 PHASES: Final = ("queued", "starting", "running", "paused", "asking", "stopping", "ended")
 _LIVE: Final = b"live\0"
