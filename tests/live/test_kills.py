@@ -166,7 +166,7 @@ def over(repo: Repository, names: list[str]) -> bool:
 
 
 def test_killed_trackers_and_simulations_leave_nothing_behind(tmp_path: Path) -> None:
-    session(tmp_path, 1, 3)
+    session(tmp_path, 1, 2)
 
 
 @pytest.mark.slow
