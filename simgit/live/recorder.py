@@ -63,6 +63,7 @@ class LiveRecorder(Recorder):
 
     def hurry(self) -> None:
         """Let ``close`` not wait for the check of what is recorded: somebody waits for the end."""
+        self._check.is_waiting = False
         self._check.cancel()
 
     def reset(

@@ -204,6 +204,8 @@ class Simulation:
     def _end(self, reason: str, *, politely: bool) -> None:
         found = self.record
         if found.process is not None and not found.is_over:
+            with contextlib.suppress(Conflict):  # for whoever sees its end first
+                self._records.change(self.run, found, reason=reason)
             processes.suspend(found.process, False)
             if not processes.end(found.process, politely=politely):
                 raise TimedOut(f"the processes of run '{self.run}' could not be ended")
@@ -370,6 +372,7 @@ def settle(
     from simgit.live.child import attach_log
 
     records = Records(repo)
+    reason = reason or record.reason
     why = reason or "its process ended without a word"
     if reason is None and code is not None:
         why = processes.signal_name(code) if code < 0 else f"its process left with code {code}"
