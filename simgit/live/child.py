@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -69,9 +69,9 @@ class Execution:
         self.control = Control(self.repo, self.run, kind, begin, self.listener, self.note)
         enter(self.control)
         self.usage.start(lambda: self.control.position - 1 if self.control else -1)
-        self.record = self.records.change(
-            self.run, self.record, "running", {"begin": begin.position}, phase="running",
-            began=now(), begin=begin.position,
+        self._change(
+            "running", {"begin": begin.position},
+            phase="running", began=now(), begin=begin.position,
         )  # fmt: skip
         fail_point("live.running")
         return self.control
@@ -87,9 +87,20 @@ class Execution:
             self.records.note(self.run, data.pop("kind"), data)
             return
         try:
-            self.record = self.records.change(self.run, self.record, what, data, phase=what)
+            self._change(what, data, phase=what)
         except Conflict as error:
             raise Stopped(str(error)) from None
+
+    def _change(self, event: str, data: Mapping[str, Any], **changes: Any) -> None:
+        while True:
+            try:
+                self.record = self.records.change(self.run, self.record, event, data, **changes)
+                return
+            except Conflict:
+                found = self.records.find(self.run)
+                if found is None or found.execution != self.record.execution or found.is_over:
+                    raise
+                self.record = found  # somebody has noted why it is to be ended
 
     def end(self, outcome: str, reason: str | None) -> None:
         """Store everything, and note how it ended."""
@@ -109,8 +120,8 @@ class Execution:
             self.repo.set_status(self.run, STATUSES[outcome])
         fail_point("live.ended")
         try:
-            self.records.change(
-                self.run, self.record, "ended", {"outcome": outcome, "reason": reason or ""},
+            self._change(
+                "ended", {"outcome": outcome, "reason": reason or ""},
                 phase="ended", ended=now(), outcome=outcome, reason=reason, socket=None,
             )  # fmt: skip
         except Conflict:  # the run was deleted, with what is known of its simulation

@@ -101,7 +101,6 @@ class Control:
             changed while it ran.
         seed: the run's seed.
         resumed: what ``checkpoint`` kept at the state at which this begins, None without one.
-        last: what the environment returned last, None without one.
     """
 
     def __init__(
@@ -120,7 +119,6 @@ class Control:
         self.seed: Any = info.seed
         self._checkpoint = attachment_of(info, CHECKPOINT)
         self.resumed = begin.checkpoint
-        self.last: Last | None = None
         self._kind = kind
         self._begin = begin
         self._settings = Settings(kind.defaults)
@@ -174,8 +172,14 @@ class Control:
         A step is a state with an action: a simulation that is continued counts on. One that counts
         anything else keeps it with ``checkpoint``.
         """
+        self.progress(self._begin.steps, total, stage)
+        mine = self._progress
         for number in range(self._begin.steps, total):
-            self.progress(number, total, stage)
+            if self._progress is mine:
+                mine.done = number
+            else:  # the simulation said something else in between
+                self.progress(number, total, stage)
+                mine = self._progress
             self.check()
             yield number
         self.progress(total, total, stage)
@@ -425,14 +429,17 @@ class Control:
 
         made = opened(
             self.repo, self.run, id, self._begin, options, seed=self.seed, reset=reset,
-            flush_seconds=FLUSH_SECONDS, look=self._step, seen=self._see,
+            flush_seconds=FLUSH_SECONDS, look=self._step,
         )  # fmt: skip
         self._recorder = made
         self._closing.append(made.close)
         return made
 
-    def _see(self, last: Last) -> None:
-        self.last = last
+    @property
+    def last(self) -> Last | None:
+        """What the environment returned last, None without one."""
+        found: Last | None = getattr(self._recorder, "last", None)
+        return found
 
     def recorder(self, **options: Any) -> RunRecorder:
         """Return a recorder of the run, for a simulator of your own; see ``Repository.recorder``.

@@ -32,11 +32,11 @@ class LiveRecorder(Recorder):
 
     Attributes:
         look: called before each step.
-        seen: called with what each step and reset returned.
+        returned: what the newest step or reset returned.
     """
 
     look: Callable[[], None] | None = None
-    seen: Callable[[Last], None] | None = None
+    returned: Any = None
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Look, then step and record; see ``Recorder.step``.
@@ -46,10 +46,16 @@ class LiveRecorder(Recorder):
         """
         if self.look is not None:
             self.look()
-        result = super().step(action)
-        if self.seen is not None:
-            self.seen(Last(*result))
+        result = self.returned = super().step(action)
         return result
+
+    @property
+    def last(self) -> Last | None:
+        """What was returned last, by name; None before the first reset."""
+        found = self.returned
+        if found is None:
+            return None
+        return Last(*found) if len(found) == 5 else Last(found[0], info=found[1])
 
     def hasten(self, seconds: float, valid: float) -> None:
         """Flush more often for a while; see ``RecorderBase.hasten``."""
@@ -57,15 +63,14 @@ class LiveRecorder(Recorder):
 
     def hurry(self) -> None:
         """Let ``close`` not wait for the check of what is recorded: somebody waits for the end."""
+        self._check.is_waiting = False
         self._check.cancel()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Reset and record; see ``Recorder.reset``."""
-        found = super().reset(seed=seed, options=options)
-        if self.seen is not None:
-            self.seen(Last(found[0], info=found[1]))
+        found = self.returned = super().reset(seed=seed, options=options)
         return found
 
 
@@ -80,7 +85,6 @@ def opened(
     reset: bool,
     flush_seconds: float,
     look: Callable[[], None],
-    seen: Callable[[Last], None],
 ) -> LiveRecorder:
     """Return the environment of a simulation where that begins; see ``Control.env``.
 
@@ -104,11 +108,13 @@ def opened(
     except BaseException:
         env.close()
         raise
-    made.look, made.seen = look, seen
+    made.look = look
     ended = False
     if begin.position:
         state = repo.state(f"{run}@{begin.position - 1}")
-        seen(Last(made.observation, state.reward, state.terminated, state.truncated, state.info))
+        made.returned = (
+            made.observation, state.reward, state.terminated, state.truncated, state.info,
+        )  # fmt: skip
         # nobody steps on from an episode's end; what recorded it did not come to its reset
         ended = is_end(state)
     if reset and (ended or not begin.position):

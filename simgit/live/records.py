@@ -73,6 +73,9 @@ class Records:
     ) -> SimulationRecord:
         """Store the record of a new execution; return it with its place in the queue.
 
+        One that has a place keeps it.
+
+
         Raises:
             Conflict: there is another one than the expected.
         """
@@ -80,7 +83,7 @@ class Records:
         with self._storage.write() as txn:
             made = record._replace(
                 execution=secrets.token_hex(8), home=self._home, created=now(),
-                number=next_number(txn, self._home),
+                number=record.number or next_number(txn, self._home),
             )  # fmt: skip
             put_simulation(txn, run, made, expected, self._home)
             note_event(txn, run, made.phase, data)

@@ -204,6 +204,8 @@ class Simulation:
     def _end(self, reason: str, *, politely: bool) -> None:
         found = self.record
         if found.process is not None and not found.is_over:
+            with contextlib.suppress(Conflict):  # for whoever sees its end first
+                self._records.change(self.run, found, reason=reason)
             processes.suspend(found.process, False)
             if not processes.end(found.process, politely=politely):
                 raise TimedOut(f"the processes of run '{self.run}' could not be ended")
@@ -370,22 +372,24 @@ def settle(
     from simgit.live.child import attach_log
 
     records = Records(repo)
+    reason = reason or record.reason
     why = reason or "its process ended without a word"
     if reason is None and code is not None:
         why = processes.signal_name(code) if code < 0 else f"its process left with code {code}"
-    try:
+    if records.find(run) != record:
+        return  # somebody else has
+    with contextlib.suppress(SimgitError):  # the run was deleted
+        # first: as soon as the end is noted, the run may be continued
+        attach_log(repo, run, processes.log_path(records.directory, record.execution))
+        repo.set_status(run, "crashed")
+    with contextlib.suppress(Conflict):
         records.change(
             run, record, "ended", {"outcome": "crashed", "reason": why}, phase="ended",
             ended=now(), outcome="crashed", reason=why, socket=None,
         )  # fmt: skip
-    except (Conflict, NotFound):
-        return  # somebody else has
     if record.socket is not None:
         with contextlib.suppress(OSError):
             Path(record.socket).unlink()
-    with contextlib.suppress(SimgitError):  # the run was deleted
-        attach_log(repo, run, processes.log_path(records.directory, record.execution))
-        repo.set_status(run, "crashed")
 
 
 def _is_frozen(process: Mapping[str, Any]) -> bool:
@@ -523,19 +527,23 @@ class Tracker:
             NotFound: no simulation was started for it.
             Untrusted: the run came from elsewhere.
         """
+        with self._lock:  # the thread of the tracker may note its end at this moment
+            return self._restart(run, queue, priority)
+
+    def _restart(self, run: str, queue: bool, priority: int) -> Simulation:
         kind = self._type_of(run)
+        before = self._records.find(run)
+        if before is not None and before.is_over:
+            settle(self.repo, run, before, None)
+            before = self._records.find(run)
         info = self.repo.runs[run]
         if info.status == "completed":
             raise InvalidInput(
                 f"run '{run}' is completed; reopen it with 'simgit run reopen {run}', or fork it",
                 name=run,
             )
-        before = self._records.find(run)
         if before is not None and not before.is_over:
             raise Conflict(f"the simulation of run '{run}' is {before.phase}", name=run)
-        if before is not None:
-            settle(self.repo, run, before, None)
-            before = self._records.find(run)
         folder = before.folder if before is not None else str(Path.cwd())
         load(self.repo, kind, folder)
         if info.status != "active":

@@ -20,6 +20,7 @@ from simgit import Repository
 from simgit.errors import Conflict, Divergence, InvalidInput, SimgitError, Untrusted
 from simgit.live import Control, Tracker, attach, find
 from simgit.live.channel import MOST_BYTES, call, socket_folder, socket_path
+from simgit.live.child import LOST, main
 from simgit.live.records import Records
 from tests.faults.processes import in_child
 from tests.support.patience import PATIENCE
@@ -340,3 +341,47 @@ def test_a_run_from_elsewhere_starts_nothing(repo: Repository, tmp_path: Path) -
         theirs.import_bundle(tmp_path / "b")
         with pytest.raises(Untrusted, match="came from elsewhere"):
             tracker.restart("main")
+
+
+def test_a_stop_does_not_wait_for_the_check_of_what_is_recorded(repo: Repository) -> None:
+    from simgit.gym.restoring.run_notes import VERDICT
+
+    with attach(repo, seed=1) as control:
+        env = control.env("CartPole-v1")
+        for step in control.range(50):
+            if step == 9:
+                control._listener.put({"do": "stop"})
+            env.step(step % 2)
+    assert find(repo, "main").outcome == "stopped"
+    assert repo.runs["main"].step == 9
+    assert VERDICT not in repo.runs["main"].metadata
+
+
+def test_one_that_is_stopped_before_its_process_begins_never_begins(repo: Repository) -> None:
+    with Tracker(repo, workers=0) as tracker:
+        one = tracker.queue("tests.live.simulations:count", "p", folder=Path(__file__).parents[2])
+        claimed = one.record._replace(phase="starting", tracker=None)
+        Records(repo).change("p", one.record, phase="starting")
+        assert one.stop(by="me") == "stopped"
+        assert main(str(Records(repo).directory), "p", claimed.execution) == LOST
+        assert one.reason == "stopped by me before it began"
+        assert repo.runs["p"].oid is None
+
+
+def test_callbacks_may_wait_for_what_other_threads_start(repo: Repository) -> None:
+    with Tracker(repo, workers=0) as tracker:
+        done: list[str] = []
+
+        def start(one: Any) -> None:
+            if one.run == "a":
+                other = threading.Thread(target=lambda: tracker.restart("a", queue=True))
+                other.start()
+                other.join(PATIENCE)
+            done.append(one.run)
+
+        kind = "tests.live.simulations:count"
+        one = tracker.queue(kind, "a", folder=Path(__file__).parents[2])
+        tracker.when("each", ["a", "forgotten"], "ended", start, once=True)
+        one.stop()
+        until(lambda: sorted(done) == ["a", "forgotten"], "both callbacks")
+        assert one.phase == "queued"
