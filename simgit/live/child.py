@@ -19,6 +19,7 @@ from simgit.live.processes import log_path
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType, load
 from simgit.live.usage import Sampler
+from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
 from simgit.storage.process import now, this_writer
@@ -44,17 +45,22 @@ class Execution:
         self.repo = repo
         self.run = run
         self.records = Records(repo)
-        self.record = self.records.get(run)
-        if self.record.execution != execution or self.record.process is not None:
-            raise Conflict(f"the simulation of run '{run}' is executed by another process")
         path = socket_path(self.records.directory, execution)
-        self.record = self.records.change(
-            run, self.record, process=this_writer(), socket=str(path), phase="starting"
-        )
+        self.record = self._claimed(execution, path)
         fail_point("live.claimed")
         self.control: Control | None = None
         self.usage = Sampler()
         self.listener = Listener(path, self._at_once)
+
+    def _claimed(self, execution: str, path: Path) -> SimulationRecord:
+        while True:
+            found = self.records.get(self.run)
+            if found.execution != execution or found.process is not None:
+                raise Conflict(f"the simulation of run '{self.run}' is executed by another process")
+            with suppress(Conflict):  # its tracker has just left: look again
+                return self.records.change(
+                    self.run, found, process=this_writer(), socket=str(path), phase="starting"
+                )
 
     def begin(self, kind: SimulationType) -> Control:
         """Find where it begins, and return its control."""
