@@ -55,9 +55,9 @@ class Execution:
     def _claimed(self, execution: str, path: Path) -> SimulationRecord:
         while True:
             found = self.records.get(self.run)
-            if found.execution != execution or found.process is not None:
+            if found.execution != execution or found.process not in (None, this_writer()):
                 raise Conflict(f"the simulation of run '{self.run}' is executed by another process")
-            with suppress(Conflict):  # its tracker has just left: look again
+            with suppress(Conflict):  # its tracker has just noted the process: look again
                 return self.records.change(
                     self.run, found, process=this_writer(), socket=str(path), phase="starting"
                 )

@@ -631,6 +631,9 @@ class Tracker:
         with self._lock:
             self._children[record.execution] = (run, child)
         fail_point("live.spawned")
+        # should this tracker end before the process has claimed it: it was started all the same
+        with contextlib.suppress(Conflict, NotFound):  # it has
+            self._records.change(run, record, process=writer_of(child.pid))
 
     # --- looking ---
 
@@ -754,22 +757,10 @@ class Tracker:
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._look()
-        self._hand_over()
         processes.leave(child for _, child in self._children.values())
         self._children.clear()
         if self._own:
             self.repo.close()
-
-    def _hand_over(self) -> None:
-        """Let a process that has not claimed its simulation yet stand for its tracker.
-
-        Otherwise the next tracker would take the simulation for one that nobody has started.
-        """
-        for run, child in self._children.values():
-            found = self._records.find(run)
-            if found is not None and found.process is None and child.poll() is None:
-                with contextlib.suppress(Conflict):  # it just has
-                    self._records.change(run, found, tracker=writer_of(child.pid))
 
     @staticmethod
     def _stop_quietly(simulation: Simulation, timeout: float) -> None:

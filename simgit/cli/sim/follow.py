@@ -1,4 +1,4 @@
-"""``simgit sim watch``: a simulation as it goes, until it ends."""
+"""``simgit sim watch``: a simulation from now on, until it ends."""
 
 from __future__ import annotations
 
@@ -55,13 +55,15 @@ def follow(
             outcome = follower.run(tell)
     except KeyboardInterrupt:
         if one.phase != "ended":
-            say(
-                f"run '{one.run}' keeps running: 'simgit sim watch {one.run}' follows it, "
-                f"'simgit sim stop {one.run}' stops it"
-            )
+            say(f"{one.run} keeps running: {how_to(one.run)}")
         raise
     if outcome != "completed":
         answer_no()
+
+
+def how_to(run: str) -> str:
+    """Return how a simulation is followed and stopped."""
+    return f"'simgit sim watch {run}' follows it, 'simgit sim stop {run}' stops it"
 
 
 class _Follower:
@@ -105,14 +107,14 @@ class _Follower:
             self._wait()
 
     def _look(self, status: dict[str, Any], tell: Progress) -> None:
-        found = status["progress"]
+        found = status.get("progress")
         if found is not None:
             tell(found["done"], found["total"])
             then, known = self._told
             if self._as_json and found["done"] != known and time.monotonic() > then + _TELL:
                 self._told = (time.monotonic(), found["done"])
                 self._out.json({"run": self._one.run, "progress": found})
-        waiting = {each["number"]: each for each in status["questions"]}
+        waiting = {each["number"]: each for each in status.get("questions", [])}
         for number, each in waiting.items():
             if number not in self._asked:
                 self._ask(each)

@@ -69,6 +69,7 @@ def view(repo: Repository, one: Simulation) -> dict[str, Any]:
     step = status.get("step")
     if step is None and one.run in repo.runs:
         step = repo.runs[one.run].step
+    step = None if step == -1 else step  # nothing is recorded yet
     return {
         "run": one.run, "type": found.type, "phase": "frozen" if is_frozen else one.phase,
         "outcome": one.outcome, "reason": found.reason or _lost(found), "step": step,
@@ -195,7 +196,7 @@ def _write(out: Output, row: dict[str, Any]) -> None:
             "usage", f"{used['cpu']:.0f} % CPU, {size(used['memory'])}, "
             f"{plural(int(used['threads']), 'thread')}",
         ))  # fmt: skip
-    if row["looked"] is not None:
+    if row["phase"] == "running" and row["looked"] is not None:
         rows.append(("looked", f"{row['looked']:.1f} s ago"))
     if row["phase"] == "queued":
         rows.append(("queue", f"number {row['number']}, priority {row['priority']}"))

@@ -12,7 +12,7 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, say, stamp, when
 from simgit.cli.params import REVISION, RUN, branch_settings, settings
 from simgit.cli.render import value_text
-from simgit.cli.sim.follow import follow
+from simgit.cli.sim.follow import follow, how_to
 from simgit.cli.sim.look import STYLES, chosen
 from simgit.errors import NotFound, SimgitError, plural
 
@@ -176,9 +176,7 @@ def _begin(
         else:
             out.line(f"started {one.run} (process {pid})")
             if not wait:
-                out.line(
-                    f"'simgit sim watch {one.run}' follows it, 'simgit sim stop {one.run}' stops it"
-                )
+                out.line(how_to(one.run))
         if wait:
             follow(out, repo, one, as_json)
 
@@ -199,11 +197,9 @@ def _save(
         raise click.UsageError("--save needs a TYPE")
     load(repo, kind, str(app.directory.resolve()))
     made = repo.create_run(
-        PRESET + name.removeprefix(PRESET),
-        config=config,
-        seed=seed,
+        PRESET + name.removeprefix(PRESET), config=config, seed=seed,
         metadata={TYPE: {"type": kind}},
-    )
+    )  # fmt: skip
     with app.output() as out:
         if as_json:
             out.json({"run": made, "type": kind, "phase": None, "process": None})
@@ -220,8 +216,8 @@ def restart(
 ) -> None:
     """Continue a run whose simulation has ended, exactly, from where it can be.
 
-    What was recorded after that state is executed again, to the same oids. A completed run has to
-    be reopened ('simgit run reopen') or forked.
+    What was recorded after that state is re-executed, to the same oids. A completed run has to be
+    reopened ('simgit run reopen') or forked.
     """
 
     def begin(tracker: Tracker, **options: Any) -> Simulation:
@@ -272,9 +268,8 @@ def clear(app: App, patterns: tuple[str, ...], as_json: bool) -> None:
 
     with app.repository() as repo, Tracker(repo, workers=0) as tracker, app.output() as out:
         count = tracker.clear(chosen(repo, patterns))
-        out.json({"cleared": count}) if as_json else out.line(
-            f"cleared {plural(count, 'simulation')}"
-        )
+        said = f"cleared {plural(count, 'simulation')}"
+        out.json({"cleared": count}) if as_json else out.line(said)
 
 
 @command("work", example="""\
@@ -298,7 +293,7 @@ def work(app: App, workers: int, until_empty: bool, as_json: bool) -> None:
         records = Records(repo)
         after = max((each.number for each in records.events()), default=0)
         try:
-            with Tracker(repo, workers=workers) as tracker:
+            with Tracker(repo, workers=workers):
                 while True:
                     is_done = until_empty and not _left(records)
                     for event in records.events(after):
@@ -344,7 +339,5 @@ def _tell(out: Output, event: SimulationEvent, as_json: bool) -> None:
         })  # fmt: skip
         return
     state = str(outcome or event.kind)
-    why = f": {reason}" if reason else ""
-    out.line(
-        f"{when(event.time)[11:19]} {event.run} {out.paint(state, STYLES.get(state, ''))}{why}"
-    )
+    shown = out.paint(state, STYLES.get(state, "")) + (f": {reason}" if reason else "")
+    out.line(f"{when(event.time)[11:19]} {event.run} {shown}")

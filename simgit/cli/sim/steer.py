@@ -1,4 +1,4 @@
-"""``simgit sim stop``, ``kill``, ``pause``, ``resume``, ``freeze``, ``set``, ``query``, ``answer``."""
+"""``simgit sim``: the requests to a simulation, from stop and pause to query and answer."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ simgit sim stop 'sweep/*' --timeout 60""", at_op=False)  # fmt: skip
 @_RUNS
 @_TIMEOUT
 def stop(app: App, runs: tuple[str, ...], timeout: float, as_json: bool) -> None:
-    """Stop simulations at their next look; 'simgit sim restart' continues them exactly.
+    """Stop simulations at their next look.
 
-    One that has not looked after the timeout gets SIGTERM, and SIGKILL a second later, with all its
+    'simgit sim restart' continues them exactly.
+    One that does not look within the timeout gets SIGTERM, and SIGKILL a second later, with all its
     children. One that is queued leaves the queue. A pattern means all that have not ended.
     """
     _each(app, runs, as_json, lambda one: _ended(one, one.stop(timeout, by=person())))
@@ -93,9 +94,10 @@ def resume(app: App, runs: tuple[str, ...], timeout: float, as_json: bool) -> No
 @command("freeze", example="simgit sim freeze swing-1", at_op=False)
 @_RUNS
 def freeze(app: App, runs: tuple[str, ...], as_json: bool) -> None:
-    """Halt the processes of simulations where they are (SIGSTOP), until 'simgit sim resume'.
+    """Halt the processes of simulations where they are (SIGSTOP).
 
-    This is for what does not look; 'simgit sim pause' waits for a look.
+    'simgit sim resume' lets them continue. This is for what does not look; 'simgit sim pause'
+    waits for a look.
     """
 
     def do(one: Simulation) -> tuple[str, Any]:
@@ -110,7 +112,9 @@ def freeze(app: App, runs: tuple[str, ...], as_json: bool) -> None:
 @click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE…")
 @_TIMEOUT
 def set_(app: App, run: str, pairs: tuple[str, ...], timeout: float, as_json: bool) -> None:
-    """Change settings of a running simulation; the change is recorded where it applies."""
+    """Change settings of a running simulation, from its next look on.
+
+    The change is recorded where it applies, so that the run can be re-executed."""
     from simgit.live import find
 
     with app.repository() as repo, app.output() as out:
@@ -155,9 +159,9 @@ def answer(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Answer the question of a simulation; fields that are left out have their defaults.
+    """Answer the question of a simulation.
 
-    A question of one field takes its value alone.
+    Fields that are left out have their defaults. A question of one field takes its value alone.
     """
     from simgit.live import find
 
@@ -168,9 +172,8 @@ def answer(
         if as_json:
             out.json({"run": run, "value": found})
         else:
-            out.line(
-                f"{run}: answered {' '.join(f'{k}={value_text(v)}' for k, v in found.items())}"
-            )
+            shown = " ".join(f"{name}={value_text(each)}" for name, each in found.items())
+            out.line(f"{run}: answered {shown}")
 
 
 def _form(repo: Repository, one: Simulation, number: int | None) -> dict[str, Any]:

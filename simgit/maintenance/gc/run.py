@@ -21,8 +21,13 @@ from simgit.refs.oplog.log import OperationLog
 from simgit.refs.reflog_expiry import expire_logs, expire_operations
 from simgit.refs.refs import Refs
 from simgit.refs.settings import (
-    GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, LIVE_DAYS, get_setting,
-)  # fmt: skip
+    GC_GRACE,
+    GC_KEEP,
+    GC_REFLOG,
+    GC_REWRITE,
+    LIVE_DAYS,
+    get_setting,
+)
 from simgit.refs.simulations import trim_events
 from simgit.storage.base import ReadTxn, WriteTxn, make_room
 from simgit.storage.overlay import Overlay
