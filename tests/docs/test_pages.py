@@ -47,6 +47,7 @@ RUNNING = (
     "docs/pictures.md",
     "docs/recording.md",
     "docs/sb3.md",
+    "docs/simulations.md",
     "docs/simulators.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
@@ -62,6 +63,8 @@ VARYING = (
     (re.compile(r"[\d.]+ (bytes|KiB|MiB)"), "SIZE"),
     (re.compile(r"(?<=steps, )[\d.]+ s$", re.MULTILINE), "SECONDS"),
     (re.compile(r"\S*/\.simgit"), "DIRECTORY/.simgit"),
+    (re.compile(r"\(process \d+\)"), "PROCESS"),
+    (re.compile(r"[\d:]+ left"), "LEFT"),
 )
 
 
@@ -186,7 +189,7 @@ def registries_as_they_were() -> Iterator[None]:
 LONG = (
     "docs/agents/dqn.md", "docs/earlier-systems.md", "docs/environments.md",
     "docs/formats.md", "docs/golden.md", "docs/pictures.md",
-    "docs/recording.md", "docs/sb3.md", "docs/simkube.md",
+    "docs/recording.md", "docs/sb3.md", "docs/simkube.md", "docs/simulations.md",
     "docs/sql.md", "docs/torch.md", "docs/tutorial.md",
 )  # fmt: skip
 
