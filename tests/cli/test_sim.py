@@ -154,6 +154,7 @@ def test_a_list_shows_phase_and_reason(here: Call) -> None:
     put("a", "ended", outcome="failed", reason="ValueError: no\x1b[2J")
     put("b", "queued", priority=2)
     put("c", "starting", tracker=DEAD)
+    put("swing", "paused")
     rows = [line.split(maxsplit=3) for line in here("sim", "list").lines]
     assert rows[0] == ["run", "phase", "progress", "step"]
     assert rows[1] == ["a", "failed", "-", "ValueError: no\\x1b[2J"]
@@ -165,8 +166,8 @@ def test_a_list_shows_phase_and_reason(here: Call) -> None:
     assert [row["run"] for row in here("sim", "list", "[ab]", "--json").records] == ["a", "b"]
     assert "queue:  number 2, priority 2" in here("sim", "show", "b").lines
     assert here("sim", "show", "b", "--json").json["log"] == []
-    said = here("sim", "show", "bb", code=128).err
-    assert said == "fatal: run 'bb' has no simulation; did you mean 'b'?\n"
+    said = here("sim", "show", "swnig", code=128).err
+    assert said == "fatal: run 'swnig' has no simulation; did you mean 'swing'?\n"
 
 
 def test_a_process_that_ended_without_a_word_is_noted_by_who_looks(here: Call) -> None:
