@@ -95,7 +95,10 @@ class Shell:
         words = " ".join(["-p no:cacheprovider", *plugin_arguments()])
         tests.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pytest {words} "$@"\n')
         tests.chmod(0o755)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SIMGIT")}
+        kept = {  # trust is the user's, in the shell and in Python
+            name: value for name, value in os.environ.items()
+            if not name.startswith("SIMGIT") or name == "SIMGIT_CONFIG_DIR"
+        }  # fmt: skip
         self.environment = kept | {
             "PATH": f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8",

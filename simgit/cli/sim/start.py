@@ -191,14 +191,14 @@ def _save(
     as_json: bool,
 ) -> None:
     from simgit.live.registry import load
-    from simgit.live.tracker import PRESET, TYPE
+    from simgit.live.tracker import PRESET
 
     if kind is None:
         raise click.UsageError("--save needs a TYPE")
     load(repo, kind, str(app.directory.resolve()))
     made = repo.create_run(
         PRESET + name.removeprefix(PRESET), config=config, seed=seed,
-        metadata={TYPE: {"type": kind}},
+        metadata={"simulation": {"type": kind}},
     )  # fmt: skip
     with app.output() as out:
         if as_json:
