@@ -37,7 +37,11 @@ def process_start(pid: int) -> str:
 
 def this_writer() -> dict[str, Any]:
     """Return the identity of this process."""
-    pid = os.getpid()
+    return writer_of(os.getpid())
+
+
+def writer_of(pid: int) -> dict[str, Any]:
+    """Return the identity of a process of this machine."""
     return {"machine": machine(), "pid": pid, "start": process_start(pid)}
 
 

@@ -43,7 +43,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "attach": ("attach", "Attach a file to a state."),
         "attachments": ("attach", "List, print or remove the attachments of a state."),
     },
-    "Train": {
+    "Simulate": {
+        "sim": ("sim.group", "Start, watch, ask, steer and stop simulations."),
         "train": ("train", "Train an agent, or resume a training."),
         "evaluate": ("evaluate", "Measure how good an agent is."),
         "merge": ("merge", "Average several agents into one."),

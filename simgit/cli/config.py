@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 simgit config
 simgit config try-1 agent.lr=0.001 agent.name=dqn
 simgit config try-1 --unset agent.lr
-simgit config --repository oplog.days=30""")  # fmt: skip
+simgit config --repository oplog.days=30
+simgit config --repository live.types.swing=pendulum.py:swing""")  # fmt: skip
 @click.argument("words", nargs=-1, type=RUN, metavar="[RUN] [KEY=VALUE]…")
 @click.option("--unset", multiple=True, metavar="KEY", help="Override to remove.")
 @click.option("--own", is_flag=True, help="Only the run's own overrides, not inherited settings.")
@@ -36,8 +37,8 @@ def config(
     Inherited settings are included. A VALUE is JSON or a plain string, a KEY may be dotted. A star
     marks the run's own overrides.
 
-    With --repository the settings are those of maintenance, such as gc.grace; a star marks those
-    that differ from the default.
+    With --repository the settings are those of maintenance, such as gc.grace, and live.types.NAME,
+    the import path of a type of simulations; a star marks those that differ from the default.
     """
     one_of(own=own, repository=repository)
     if repository:
@@ -63,7 +64,7 @@ def config(
 
 
 def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_json: bool) -> None:
-    from simgit.refs.settings import DEFAULTS
+    from simgit.refs.settings import default_setting
 
     with app.repository() as repo, app.output() as out:
         with repo.transaction("config"):
@@ -74,7 +75,7 @@ def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_jso
         if (words or unset) and not as_json:
             return
         found = repo.settings()
-        changed = {name: value for name, value in found.items() if value != DEFAULTS[name]}
+        changed = {name: value for name, value in found.items() if value != default_setting(name)}
         out.json(found) if as_json else write_settings(out, found, changed)
 
 

@@ -239,6 +239,8 @@ class Control:
                 self._attach_file(message.request)
             elif message.what == "resume":
                 raise Conflict("the simulation is not paused")
+            elif message.what == "answer":  # somebody else's came first
+                raise Conflict("the question has been answered already")
             else:
                 raise InvalidInput(f"unknown request '{message.what}'")
         except Exception as error:  # also what a user's query raises: who asked is told

@@ -99,7 +99,7 @@ def opened(
     else:
         env, given = environment, {**given, **options}
     try:
-        if not begin.position and seed is not None:
+        if not begin.position:  # without a seed too: what is drawn later can be drawn again
             env.action_space.seed(seed)
         if begin.until:
             made = LiveRecorder.resume(repo, run, at=begin.position - 1, env=env, **given)

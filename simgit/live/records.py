@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, did_you_mean
 from simgit.live.channel import make_private
 from simgit.process import now
 from simgit.refs.simulations import (
@@ -49,7 +49,8 @@ class Records:
         """
         found = self.find(run)
         if found is None:
-            raise NotFound(f"run '{run}' has no simulation; see 'simgit sim list'", name=run)
+            near = did_you_mean(run, self.all()) or "; see 'simgit sim list'"
+            raise NotFound(f"run '{run}' has no simulation{near}", name=run)
         return found
 
     def find(self, run: str) -> SimulationRecord | None:

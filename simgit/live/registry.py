@@ -11,8 +11,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simgit.errors import InvalidInput, NotFound, Untrusted, near_or_known, shown
+from simgit.errors import InvalidInput, NotFound, Untrusted, near_or_known, shown, warn
 from simgit.live.forms import form
+from simgit.refs.settings import TYPES
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -25,8 +26,6 @@ BUILT_IN: Final[Mapping[str, str]] = {
 """The types that come with simgit, by name."""
 GROUP: Final = "simgit.simulations"
 """The group of entry points in which a package registers types."""
-SETTING: Final = "live.types."
-"""What the settings of a repository that register types begin with."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,11 @@ def types(repo: Repository | None = None) -> dict[str, str]:
         found.setdefault(each.name, each.value)
     if repo is not None and repo.is_trusted():
         for name, value in repo.settings().items():
-            if name.startswith(SETTING) and value:
-                found.setdefault(name[len(SETTING) :], str(value))
+            if name.startswith(TYPES) and value:
+                own = name[len(TYPES) :]
+                if own in found:
+                    warn(f"setting '{name}' has no effect: there is a type '{own}' already")
+                found.setdefault(own, str(value))
     return dict(sorted(found.items()))
 
 

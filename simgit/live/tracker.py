@@ -31,7 +31,7 @@ from simgit.live.inputs import type_metadata, type_of
 from simgit.live.records import Records
 from simgit.live.registry import load, type_name
 from simgit.objects.oid import Oid
-from simgit.process import is_alive, now, this_writer
+from simgit.process import is_alive, now, this_writer, writer_of
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
@@ -40,6 +40,8 @@ LOOK_SECONDS: Final = 0.05
 """Seconds between two looks of a tracker at what has changed."""
 _GRACE: Final = 0.5
 """Seconds for which the end of a process is left to the tracker that began it."""
+_END: Final = 1 << 18
+"""Bytes of a log's end that are looked at for its last lines."""
 PRESET: Final = "preset/"
 """What the names of presets begin with: runs without states that hold settings."""
 EVENTS: Final = (
@@ -97,7 +99,23 @@ class Simulation:
         Raises:
             Conflict: it is not running.
         """
-        return self._call({"do": "status"})  # type: ignore[no-any-return]
+        return self.look()
+
+    def look(self, timeout: float = 5.0) -> dict[str, Any]:
+        """Return ``status``, waiting ``timeout`` seconds at most.
+
+        Raises:
+            Conflict: it is not running.
+            TimedOut: its process has not answered.
+        """
+        found: dict[str, Any] = self._call({"do": "status"}, timeout)
+        return found
+
+    @property
+    def is_frozen(self) -> bool:
+        """True if its processes were stopped where they are; see ``freeze``."""
+        process = self.record.process
+        return process is not None and _is_frozen(process)
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -124,6 +142,14 @@ class Simulation:
             return [], after
         end = data.rfind(b"\n") + 1
         return data[:end].decode(errors="replace").splitlines(), after + end
+
+    def last_lines(self, count: int) -> list[str]:
+        """Return the last lines of its log, ``count`` at most."""
+        path = processes.log_path(self._records.directory, self.record.execution)
+        with contextlib.suppress(OSError):
+            found, _ = self.lines(max(0, path.stat().st_size - _END))
+            return found[max(0, len(found) - count) :]
+        return []
 
     # --- what people ask of it ---
 
@@ -226,9 +252,9 @@ class Simulation:
         Raises:
             Conflict: it is not paused.
         """
-        found = self.record
-        if found.process is not None and _is_frozen(found.process):
-            processes.suspend(found.process, False)
+        process = self.record.process
+        if process is not None and _is_frozen(process):
+            processes.suspend(process, False)
             return
         self._call({"do": "resume"}, timeout)
 
@@ -511,12 +537,19 @@ class Tracker:
         return self._begin(type, run, at, preset, config, seed, folder, "queued", priority)
 
     def fork(
-        self, run: str, at: int | str | Oid, new: str | None = None, **options: Any
+        self,
+        run: str,
+        at: int | str | Oid,
+        new: str | None = None,
+        *,
+        queue: bool = False,
+        **options: Any,
     ) -> Simulation:
-        """Start a simulation of a run's type at one of its states; see ``start``."""
+        """Start or queue a simulation of a run's type at one of its states; see ``start``."""
         start = f"{run}@{at}" if isinstance(at, int) else at
         name = f"{run}-{{auto}}" if new is None else new
-        return self.start(self._type_of(run), name, at=start, **options)
+        begin = self.queue if queue else self.start
+        return begin(self._type_of(run), name, at=start, **options)
 
     def restart(self, run: str, *, queue: bool = False, priority: int = 0) -> Simulation:
         """Continue a run whose simulation has ended, exactly, from where it can.
@@ -632,6 +665,9 @@ class Tracker:
         with self._lock:
             self._children[record.execution] = (run, child)
         fail_point("live.spawned")
+        # should this tracker end before the process has claimed it: it was started all the same
+        with contextlib.suppress(Conflict, NotFound):  # it has
+            self._records.change(run, record, process=writer_of(child.pid))
 
     # --- looking ---
 
@@ -667,6 +703,10 @@ class Tracker:
 
     def __iter__(self) -> Iterator[Simulation]:
         return iter(self.simulations)
+
+    def pid(self, run: str) -> int | None:
+        """Return the number of the process that this tracker started for a run, None without."""
+        return next((child.pid for name, child in self._children.values() if name == run), None)
 
     def when(
         self,

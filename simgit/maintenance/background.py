@@ -32,7 +32,8 @@ from simgit.refs.oplog.journal import expire
 from simgit.refs.oplog.log import OperationLog
 from simgit.refs.reflog_expiry import expire_log, logged_refs, old_entries
 from simgit.refs.refs import Refs
-from simgit.refs.settings import GC_AUTO, GC_REFLOG, get_setting
+from simgit.refs.settings import GC_AUTO, GC_REFLOG, LIVE_DAYS, get_setting
+from simgit.refs.simulations import trim_events
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
 
@@ -250,6 +251,7 @@ class BackgroundCollection:
         """Note that today's collection has begun; end it here if plans cannot finish in time."""
         with self.odb.write() as txn:
             txn.put("meta", COLLECTED, self._clock().to_bytes(8, "big"))
+            trim_events(txn, cutoff(get_setting(txn, LIVE_DAYS), self._clock))
             if sum(map(txn.count, _FOLLOWED)) > MAX_FOLLOWED:
                 self._steps = self._steps[:1]
         return True

@@ -216,9 +216,12 @@ def events(txn: ReadTxn, after: int = 0) -> Iterator[SimulationEvent]:
 
 
 def trim_events(txn: WriteTxn, before: int) -> int:
-    """Remove events from before a time, in nanoseconds since 1970; return how many."""
+    """Remove events from before a time, in nanoseconds since 1970; return how many.
+
+    The newest is kept: numbers must not be used again, or who has seen them would miss events.
+    """
     count = 0
-    for key, value in list(txn.scan("meta", _EVENT, _EVENT_STOP)):
+    for key, value in list(txn.scan("meta", _EVENT, _EVENT_STOP))[:-1]:
         try:
             is_old = _decoded_event(key, value).time < before
         except IntegrityError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from simgit.errors import InvalidInput, SimgitError
 from simgit.process import now
 from simgit.refs.names import expanded
+from simgit.refs.simulations import home_of, simulation_records
 
 if TYPE_CHECKING:
     from simgit.maintenance.background import BackgroundMaintenance
@@ -96,7 +97,24 @@ class Maintenance:
         logged = self._store.journaled("gc", always=True)
         options = GcOptions(grace, expire, keep)
         with self._busy:
-            return gc(self._store.odb, self._store.refs, options, progress, clock, logged)
+            found = gc(self._store.odb, self._store.refs, options, progress, clock, logged)
+            self._remove_live_files()
+            return found
+
+    def _remove_live_files(self) -> None:
+        """Remove the sockets and logs of simulations of which no record is kept."""
+        directory = self._store.directory
+        if directory is None:
+            return
+        files = [  # before the records: that of an execution is older than its files
+            each for each in (directory / "live").glob("*") if each.suffix in (".log", ".sock")
+        ]
+        with self._store.odb.read() as txn:
+            kept = {each.execution for _, each in simulation_records(txn, home_of(directory))}
+        for each in files:
+            if each.stem not in kept:
+                with suppress(OSError):
+                    each.unlink()
 
     def purge(self, names: Sequence[str], clock: Callable[[], int]) -> Purged:
         from simgit.maintenance import purge

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simgit.errors import Conflict, InvalidInput, NotFound
 from simgit.refs.oplog.as_of import PastStorage
 from simgit.refs.oplog.undo import Undo
-from simgit.refs.settings import DEFAULTS, GC_KEEP, get_setting, put_setting
+from simgit.refs.settings import GC_KEEP, get_setting, put_setting, setting_names
 from simgit.repository.store import Store
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class OperationHistory:
 
     def settings(self) -> dict[str, Any]:
         with self._store.read() as txn:
-            return {name: get_setting(txn, name) for name in DEFAULTS}
+            return {name: get_setting(txn, name) for name in setting_names(txn)}
 
     def set_setting(self, name: str, value: float | str | None) -> None:
         if name == GC_KEEP and isinstance(value, str):

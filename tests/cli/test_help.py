@@ -104,7 +104,7 @@ def test_help_fits_in_eighty_columns(run) -> None:
         assert "Example:" in text or not args
 
 
-@pytest.mark.parametrize("group", ["trace", "bundle", "op", "kube", "run"])
+@pytest.mark.parametrize("group", ["trace", "bundle", "op", "kube", "run", "sim"])
 def test_the_commands_of_a_group_are_described_whole(group: str, run: Call) -> None:
     lines = run(group, "--help").lines
     listed = "\n".join(lines[lines.index("Commands:") :])

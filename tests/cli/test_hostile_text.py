@@ -21,10 +21,12 @@ from simgit import IntegrityError, Repository, SimgitWarning
 from simgit.cli.commands import FLAT
 from simgit.cli.root import cli
 from simgit.errors import InvalidInput
+from simgit.live.records import Records
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.plot import notebook
 from simgit.refs.records import pack_ref, unpack_ref
+from simgit.refs.simulations import SimulationRecord
 from simgit.repository.worktree import names as file_names
 from tests.cli.conftest import Call
 from tests.support.patience import PATIENCE
@@ -81,9 +83,19 @@ def _hostile(directory: Path) -> Path:
         repo.name_command("commit", LINES)
         for state in ("main", "try"):
             repo.commit({EVIL: 0}, run=state, message=EVIL)
+        _simulate(repo)
         repo.set_status("try", "completed")
         rename(repo.odb, {"runs/try": f"runs/{NAME}", "tags/v": f"tags/{NAME}"})
     return directory
+
+
+def _simulate(repo: Repository) -> None:
+    """Note a simulation whose every text is hostile, and one that waits in the queue."""
+    records = Records(repo)
+    made = SimulationRecord(EVIL, "ended", "", "", folder=EVIL, outcome="failed", reason=LINES)
+    execution = records.put("main", made, None, note=LINES).execution
+    (records.directory / "live" / f"{execution}.log").write_text(EVIL + "\n")
+    records.put("try", SimulationRecord(EVIL, "queued", "", "", folder=EVIL), None)
 
 
 def rename(odb: ObjectDatabase, names: dict[str, str]) -> None:
@@ -171,6 +183,19 @@ CALLS: Final[dict[str, list[list[str]]]] = {
         ["trace", "filter", "web.json", "-w", EVIL, "-o", "out.json"],
         ["trace", "plot", "web.json"], ["trace", "convert", "web.json", "-", "--to", "json"],
         ["trace", "generate", EVIL],
+    ],
+    "sim": [
+        ["sim", "types"], ["sim", "types", EVIL], ["sim", "list"], ["sim", "list", EVIL],
+        ["sim", "show", "main"], ["sim", "show", EVIL], ["sim", "watch", "main"],
+        ["sim", "watch", EVIL], ["sim", "start", EVIL], ["sim", "start", f"{EVIL}:{EVIL}"],
+        ["sim", "start", "demo", "--run", EVIL], ["sim", "start", "--preset", EVIL],
+        ["sim", "start", "demo", "--save", EVIL], ["sim", "restart", "main"],
+        ["sim", "restart", EVIL], ["sim", "fork", "main@1"], ["sim", "fork", EVIL],
+        *(["sim", verb, name] for verb in ("stop", "kill", "pause", "resume", "freeze")
+          for name in ("main", EVIL)),
+        ["sim", "set", "main", f"{EVIL}=1"], ["sim", "query", "main", EVIL],
+        ["sim", "answer", "main", f"{EVIL}=1"], ["sim", "kill", "try"],
+        ["sim", "work", "--until-empty"], ["sim", "clear", EVIL], ["sim", "clear"],
     ],
     "step": [["step", "--trace", "web.json"], ["step", "--trace", "web.json", "--action", EVIL],
              ["step", "--trace", "web.json", "--workload", EVIL]],

@@ -54,10 +54,13 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("merge", "--average", "t1", "t2", "--run", "mean"), ("evaluate", "t1", "--episodes", "1"),
     ("kube", "pods", "t1"), ("kube", "nodes", "t1"), ("kube", "events", "t1"),
     ("kube", "trace", "t1"), ("kube", "compare", "t1"), ("completion", "bash"),
+    ("sim", "types"), ("sim", "list"), ("sim", "work", "--until-empty"), ("sim", "clear"),
 )  # fmt: skip
 ELSEWHERE = {
     "play", "serve", "purge", "restore", "trace edit", "trace filter", "kube preflight", "kube allow",
-    "kube cleanup", "kube nodes create", "kube nodes delete",
+    "kube cleanup", "kube nodes create", "kube nodes delete", "sim start", "sim show", "sim watch",
+    "sim stop", "sim kill", "sim pause", "sim resume", "sim freeze", "sim set", "sim query",
+    "sim answer", "sim restart", "sim fork",
 }  # fmt: skip
 """Commands that other tests call with --json, and ``play``, which needs a person."""
 

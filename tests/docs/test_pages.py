@@ -47,6 +47,7 @@ RUNNING = (
     "docs/pictures.md",
     "docs/recording.md",
     "docs/sb3.md",
+    "docs/simulations.md",
     "docs/simulators.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
@@ -62,6 +63,8 @@ VARYING = (
     (re.compile(r"[\d.]+ (bytes|KiB|MiB)"), "SIZE"),
     (re.compile(r"(?<=steps, )[\d.]+ s$", re.MULTILINE), "SECONDS"),
     (re.compile(r"\S*/\.simgit"), "DIRECTORY/.simgit"),
+    (re.compile(r"\(process \d+\)"), "PROCESS"),
+    (re.compile(r"[\d:]+ left"), "LEFT"),
 )
 
 
@@ -92,7 +95,10 @@ class Shell:
         words = " ".join(["-p no:cacheprovider", *plugin_arguments()])
         tests.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pytest {words} "$@"\n')
         tests.chmod(0o755)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SIMGIT")}
+        kept = {  # trust is the user's, in the shell and in Python
+            name: value for name, value in os.environ.items()
+            if not name.startswith("SIMGIT") or name == "SIMGIT_CONFIG_DIR"
+        }  # fmt: skip
         self.environment = kept | {
             "PATH": f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8",
@@ -186,7 +192,7 @@ def registries_as_they_were() -> Iterator[None]:
 LONG = (
     "docs/agents/dqn.md", "docs/earlier-systems.md", "docs/environments.md",
     "docs/formats.md", "docs/golden.md", "docs/pictures.md",
-    "docs/recording.md", "docs/sb3.md", "docs/simkube.md",
+    "docs/recording.md", "docs/sb3.md", "docs/simkube.md", "docs/simulations.md",
     "docs/sql.md", "docs/torch.md", "docs/tutorial.md",
 )  # fmt: skip
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgpack
 import numpy as np
 import zstandard
 from blake3 import blake3
 
 import simgit
+from simgit.refs.simulations import SimulationRecord, note_event, put_simulation
 
 
 class Reader:
@@ -125,3 +127,34 @@ def test_names_follow_from_what_the_page_says(tmp_path: Path) -> None:
             oids.append(blake3(b"state %d\0" % len(payload) + payload).digest())
         assert oids[-1] == last
     assert oids == wanted
+
+
+def test_the_records_of_simulations_are_what_the_page_says(tmp_path: Path) -> None:
+    with simgit.Repository.init(tmp_path) as repo:
+        record = SimulationRecord(
+            "a.py:f", "ended", "0123456789abcdef", "1:2", number=3, outcome="stopped", created=5
+        )
+        with repo.odb.write() as txn:
+            put_simulation(txn, "p/1", record, None, "1:2")
+            assert note_event(txn, "p/1", "ended", {"outcome": "stopped"}) == 1
+            assert note_event(txn, "p/1", "queued", {}) == 2
+    meta = Reader(tmp_path / ".simgit").table("meta")
+    # a map of 16 fields in their order, then the first 8 bytes of BLAKE3
+    body = bytes.fromhex(
+        "de0010a474797065a6612e70793a66a57068617365a5656e646564a9657865637574696f6eb0303132333435"
+    )
+    value = checked(meta[b"live\0p/1"])
+    assert value.startswith(body)
+    assert msgpack.unpackb(value) == {
+        "type": "a.py:f", "phase": "ended", "execution": "0123456789abcdef", "home": "1:2",
+        "number": 3, "priority": 0, "begin": None, "folder": "", "tracker": None, "process": None,
+        "socket": None, "created": 5, "began": None, "ended": None, "outcome": "stopped",
+        "reason": None,
+    }  # fmt: skip
+    found = {key: msgpack.unpackb(checked(v)) for key, v in meta.items() if key[:6] == b"event\0"}
+    assert [int.from_bytes(key[6:], "big") for key in sorted(found)] == [1, 2]
+    first = found[b"event\0\0\0\0\0\0\0\0\1"]
+    assert {name: first[name] for name in ("run", "kind", "data")} == {
+        "run": "p/1", "kind": "ended", "data": {"outcome": "stopped"},
+    }  # fmt: skip
+    assert set(first) == {"run", "kind", "data", "time"}

@@ -32,7 +32,8 @@ from simgit.refs.names import HEAD, RUNS, fold, own_ancestor
 from simgit.refs.oplog.log import OperationLog, parse
 from simgit.refs.records import decode_entry
 from simgit.refs.saved_queries import saved_queries
-from simgit.refs.settings import DEFAULTS, get_setting
+from simgit.refs.settings import get_setting, setting_names
+from simgit.refs.simulations import events, simulation_records
 from simgit.storage.base import ReadTxn
 
 
@@ -221,11 +222,14 @@ class TableChecks(Findings):
                 self._problem(what, kind=OBJECT, where=value)
 
     def _check_settings(self, txn: ReadTxn) -> None:
-        for name in DEFAULTS:
+        for name in setting_names(txn):
             with self._noting():
                 get_setting(txn, name)
         with self._noting():
             saved_queries(txn)
+        with self._noting():
+            list(simulation_records(txn, ""))
+            list(events(txn))
         with self._noting():
             sizes(txn)
 

@@ -21,7 +21,15 @@ from simgit.refs.oplog.journal import expire
 from simgit.refs.oplog.log import OperationLog
 from simgit.refs.reflog_expiry import expire_logs, expire_operations
 from simgit.refs.refs import Refs
-from simgit.refs.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
+from simgit.refs.settings import (
+    GC_GRACE,
+    GC_KEEP,
+    GC_REFLOG,
+    GC_REWRITE,
+    LIVE_DAYS,
+    get_setting,
+)
+from simgit.refs.simulations import trim_events
 from simgit.storage.base import ReadTxn, WriteTxn, make_room
 from simgit.storage.overlay import Overlay
 
@@ -127,6 +135,7 @@ def _note(odb: ObjectDatabase, clock: Clock) -> None:
         note_size(odb, txn, clock())
         txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
         txn.put("meta", COLLECTED, clock().to_bytes(8, "big"))
+        trim_events(txn, cutoff(get_setting(txn, LIVE_DAYS), clock))
 
 
 def collect(
