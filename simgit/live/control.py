@@ -248,6 +248,11 @@ class Control:
         overrides = request.get("overrides")
         if not isinstance(overrides, Mapping) or not overrides:
             raise InvalidInput("a change of settings needs settings")
+        if self._kind.is_fixed:
+            raise InvalidInput(
+                f"type '{self._kind.name}' reads its settings when it begins; fork the run with "
+                "other settings"
+            )
         entry = Input(
             max(self.position, self._begin.until), SET,
             {"overrides": nested(overrides), "by": request.get("by")}, is_new=True,
@@ -425,6 +430,10 @@ class Control:
         self._recorder, self._appended = made, self._begin.until
         self._closing.append(made.close)
         return made
+
+    def follow(self, recorder: Any) -> None:
+        """Take a recorder of the run that was opened elsewhere, and is closed there."""
+        self._recorder = recorder
 
     def metrics(self, values: Mapping[str, Any]) -> None:
         """Record numbers beside the states, in the run ``RUN/metrics``: a loss, for instance."""

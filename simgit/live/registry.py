@@ -21,6 +21,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "env": "simgit.live.built_in:environment",
     "command": "simgit.live.built_in:command",
     "demo": "simgit.live.built_in:demo",
+    "train": "simgit.training.simulations:train",
 }
 """The types that come with simgit, by name."""
 GROUP: Final = "simgit.simulations"
@@ -38,12 +39,14 @@ class SimulationType:
         function: called with the control.
         defaults: its settings with their defaults.
         queries: functions of the control and an argument, by name.
+        is_fixed: its settings are read when it begins, and cannot be changed while it runs.
     """
 
     name: str
     function: Callable[[Any], Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     queries: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    is_fixed: bool = False
 
     @property
     def help(self) -> str:
@@ -101,7 +104,8 @@ def load(repo: Repository, name: str, folder: str = "") -> SimulationType:
     for what, each in (("defaults", settings), ("queries", queries)):
         if not isinstance(each, Mapping):
             raise InvalidInput(f"{what} of type '{name}' must be a dict, got {shown(each)}")
-    return SimulationType(name, function, settings, queries)
+    is_fixed = bool(getattr(function, "is_fixed", False))
+    return SimulationType(name, function, settings, queries, is_fixed)
 
 
 def type_name(kind: str | Callable[[Any], Any]) -> str:

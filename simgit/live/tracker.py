@@ -130,10 +130,10 @@ class Simulation:
     # --- what people ask of it ---
 
     def stop(self, timeout: float = 10.0, *, by: str | None = None) -> str:
-        """Ask it to stop; end its processes if it has not after ``timeout`` seconds.
+        """Ask it to stop; end its processes if it has not looked after ``timeout`` seconds.
 
-        Then it gets SIGTERM, and a second later SIGKILL, with all its children. One that is queued
-        leaves the queue.
+        Then it gets SIGTERM, and a second later SIGKILL, with all its children. One that has looked
+        has as long again to store what it has. One that is queued leaves the queue.
 
         Returns:
             How it ended.
@@ -149,21 +149,24 @@ class Simulation:
         if found.is_over:
             raise Conflict(f"the simulation of run '{self.run}' has ended already")
         deadline = time.monotonic() + timeout
-        self._ask_to_stop(who, deadline)
+        if self._ask_to_stop(who, deadline):
+            deadline = time.monotonic() + timeout
         if self._wait_until(deadline) is None:
-            self._end(f"stopped by {who}, and had not looked for {timeout:g} s", politely=True)
+            self._end(f"stopped by {who}, and did not end in {timeout:g} s", politely=True)
         return str(self.outcome)
 
-    def _ask_to_stop(self, who: str, deadline: float) -> None:
+    def _ask_to_stop(self, who: str, deadline: float) -> bool:
+        """Ask until it has looked, or the time is over; return True if it has."""
         while time.monotonic() < deadline:
             with contextlib.suppress(TimedOut):
                 try:
                     call(self._socket(), {"do": "stop", "by": who}, deadline - time.monotonic())
-                    return
+                    return True
                 except Conflict:
                     if self.record.is_over:
-                        return
+                        return True
                     time.sleep(0.02)  # it is starting, or ending
+        return False
 
     def kill(self, *, by: str | None = None) -> str:
         """End its processes at once (SIGKILL), with all children; return how it ended.
