@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -421,7 +420,7 @@ class Tracker:
         self._records = Records(self.repo)
         if not self.repo.is_trusted():
             raise Untrusted("the repository is not trusted to start code; see 'simgit trust'")
-        self._children: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
+        self._children: dict[str, tuple[str, processes.Child]] = {}
         self._claimed: set[str] = set()
         self._callbacks: list[Callback] = []
         self._lock = threading.RLock()
@@ -720,7 +719,6 @@ class Tracker:
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._look()
-        processes.leave(child for _, child in self._children.values())
         self._children.clear()
         if self._own:
             self.repo.close()
