@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs/images/layers.svg"
 DOORS = {
-    "cli": "click, rich", "gym": "gymnasium", "storage": "lmdb", "agents": "torch",
-    "plot": "matplotlib",
+    "cli": "click, rich", "server": "fastapi, uvicorn", "gym": "gymnasium", "storage": "lmdb",
+    "agents": "torch", "plot": "matplotlib",
 }  # fmt: skip
 KNOWS_NO_STORE = {"kube", "agents", "plot"}
 WIDTH, LEFT, ROW, BOX, GAP = 760, 20, 56, 40, 10

@@ -9,7 +9,6 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.output import STATUS_STYLES, Output, columns, number, width
 from simgit.cli.params import REVISION, branch_settings, matches
-from simgit.cli.render import run_record
 from simgit.errors import plural
 
 if TYPE_CHECKING:
@@ -159,6 +158,8 @@ def _list(
     ]  # fmt: skip
     if as_json:
         for info in infos:
+            from simgit.repository.jsonable import run_record
+
             out.json(run_record(info) | {"head": info.name == repo.head})
         return
     write_runs(out, repo, infos, verbose)

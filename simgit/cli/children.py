@@ -9,7 +9,6 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.params import REVISION
-from simgit.cli.show import state_record
 
 if TYPE_CHECKING:
     from simgit.history.state import State
@@ -36,7 +35,7 @@ def _write_states(app: App, repo: Repository, states: Sequence[State], as_json: 
     with app.output(page=True) as out:
         if as_json:
             for state in states:
-                out.json(state_record(state))
+                out.json(state)
             return
         rows = []
         for state in states:

@@ -66,6 +66,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "bundle": ("bundle", "Write runs and tags into a file, and inspect one."),
         "export": ("export", "Write runs into a file of another format."),
         "import": ("import_", "Import the runs of a bundle or of another file."),
+        "serve": ("serve", "Serve the repository over HTTP."),
     },
     "Maintain": {
         "gc": ("gc", "Remove unreachable objects and free their space."),

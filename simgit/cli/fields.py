@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from simgit.cli.output import Output, clean, stamp, when
+from simgit.cli.output import Output, clean, when
 from simgit.errors import InvalidInput, SimgitWarning, did_you_mean, near_or_known
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def _follow(value: Any, path: str, near: set[str]) -> Any:
 def _json(name: str, value: Any) -> Any:
     """Return a field as JSON has it: recorded values in their form, the rest as it is."""
     from simgit.objects.json_form import value_to_json
+    from simgit.repository.jsonable import stamp
 
     if name == "time":
         return stamp(value)

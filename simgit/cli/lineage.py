@@ -7,7 +7,6 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.output import STATUS_STYLES
 from simgit.cli.params import RUN
-from simgit.cli.render import run_record
 from simgit.errors import plural
 
 
@@ -22,7 +21,7 @@ def lineage(app: App, run: str | None, as_json: bool) -> None:
         found = repo.lineage(run)
         if as_json:
             for info in found:
-                out.json(run_record(info))
+                out.json(info)
             return
         from simgit.refs.run_config import flat
 

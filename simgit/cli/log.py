@@ -10,7 +10,7 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.fields import write_fields
 from simgit.cli.graph import Graph
-from simgit.cli.output import Output, clean, number, stamp, when
+from simgit.cli.output import Output, clean, number, when
 from simgit.cli.params import REVISION
 from simgit.errors import is_long
 
@@ -105,7 +105,7 @@ def log(
             return
         if as_json:
             for line in found:
-                out.json(record(line))
+                out.json(line)
             return
         render = _Renderer(repo, out).oneline if oneline or simplify else _Renderer(repo, out).full
         _print(out, graphed(out, found, render) if graph else _flat(found, render))
@@ -235,19 +235,6 @@ def decoration(out: Output, name: str) -> str:
     return out.paint(name, "head") if name == "HEAD" else out.paint(name[5:], "run")
 
 
-def record(line: LogLine) -> dict[str, Any]:
-    """Return a log line as what ``--json`` prints."""
-    from simgit.objects.json_form import value_to_json
-
-    found = line._asdict() | {"action": value_to_json(line.action), "time": stamp(line.time)}
-    found["clock"] = value_to_json(line.clock)
-    if not line.skipped:
-        del found["skipped"]
-    if line.clock is None:
-        del found["clock"]
-    return found
-
-
 def _episodes(
     repo: Repository,
     out: Output,
@@ -263,12 +250,7 @@ def _episodes(
         found.reverse()
     if as_json:
         for line in found:
-            out.json(
-                {
-                    "episode" if k == "number" else k.rstrip("_"): v
-                    for k, v in line._asdict().items()
-                }
-            )
+            out.json(line)
         return
     rows: list[list[Any]] = [
         [f"ep{e.number}", str(e.steps), number(e.return_), e.end, f"{e.start}..{e.stop - 1}"]

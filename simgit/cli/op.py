@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from simgit.cli.app import App, CommandGroup, command
-from simgit.cli.output import Output, clean, first_line, stamp, when
+from simgit.cli.output import Output, clean, first_line, when
 from simgit.errors import plural
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def op_log(app: App, limit: int | None, as_json: bool) -> None:
         operations = repo.operations(None if limit is None else min(limit, sys.maxsize))
         if as_json:
             for operation in operations:
-                out.json(record(operation))
+                out.json(operation)
         else:
             out.table([_row(*each) for each in standing(operations)], (0,))
 
@@ -54,7 +54,9 @@ def op_show(app: App, operation: str, as_json: bool) -> None:
     with app.repository() as repo, app.output(page=True) as out:
         found, changes = repo.operation(operation), repo.changes(operation)
         if as_json:
-            out.json(record(found) | {"changed": [change_record(each) for each in changes]})
+            from simgit.repository.jsonable import to_jsonable
+
+            out.json(to_jsonable(found) | {"changed": to_jsonable(changes)})
         else:
             _write(out, repo, found, changes)
 
@@ -70,7 +72,9 @@ def op_restore(app: App, operation: str, as_json: bool) -> None:
     with app.repository() as repo, app.output() as out:
         changes = _done(repo, lambda: repo.restore_operation(operation))
         if as_json:
-            out.json({"restored": operation, "changed": [change_record(c) for c in changes]})
+            from simgit.repository.jsonable import to_jsonable
+
+            out.json({"restored": operation, "changed": to_jsonable(changes)})
             return
         out.line(f"restored operation {operation}" if changes else "nothing to restore")
         _write_changes(out, repo, changes)
@@ -92,38 +96,12 @@ def _done(repo: Repository, call: Any) -> list[KeyChange]:
 def tell(out: Output, repo: Repository, verb: str, operation: Operation, as_json: bool) -> None:
     changes = repo.changes()
     if as_json:
-        changed = [change_record(change) for change in changes]
-        out.json({verb: record(operation), "changed": changed})
+        from simgit.repository.jsonable import to_jsonable
+
+        out.json({verb: to_jsonable(operation), "changed": to_jsonable(changes)})
         return
     out.line(f"{verb}: {first_line(operation.title)} (operation {operation.number})")
     _write_changes(out, repo, changes)
-
-
-def record(operation: Operation) -> dict[str, Any]:
-    """Return an operation as what ``--json`` prints."""
-    return {
-        "number": operation.number, "command": operation.command,
-        "arguments": list(operation.arguments), "time": stamp(operation.time),
-        "until": stamp(operation.until),
-        "process": operation.process, "session": operation.session, "reverts": operation.reverts,
-        "changes": operation.changes,
-    }  # fmt: skip
-
-
-def change_record(change: KeyChange) -> dict[str, Any]:
-    """Return a change as what ``--json`` prints: oids as hex."""
-    sides = {"old": _jsonable(change.old), "new": _jsonable(change.new)}
-    if change.binding is not None:
-        return {"state": change.binding[0], "name": change.binding[1], **sides}
-    return {"ref": change.ref, **sides}
-
-
-def _jsonable(fields: Fields | None) -> Fields | None:
-    from simgit.objects.oid import Oid
-
-    if fields is None:
-        return None
-    return {name: Oid(v) if isinstance(v, bytes) else v for name, v in fields.items()}
 
 
 def _row(operation: Operation, stands: bool) -> list[Any]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from simgit.errors import plural, visible, visible_json, visible_lines
+from simgit.errors import plural, visible, visible_lines
 
 if TYPE_CHECKING:
     import subprocess
@@ -86,17 +86,10 @@ class Output:
         return f"{self._mark}[{code}m{text}{self._mark}[m" if self.color and code else text
 
     def json(self, record: Any) -> None:
-        """Print one JSON document on a line, in the form of docs/json.md.
+        """Print one JSON document on a line, in the form of docs/json.md."""
+        from simgit.repository.jsonable import json_text, to_jsonable
 
-        What ``visible`` escapes is escaped as JSON does.
-        """
-        import json
-
-        from simgit.objects.json_form import record_to_json
-
-        escape = not self.is_unicode
-        text = json.dumps(record_to_json(record), ensure_ascii=escape, allow_nan=False)
-        self._write(visible_json(text) + "\n")
+        self._write(json_text(to_jsonable(record), ascii=not self.is_unicode) + "\n")
 
     def table(
         self,
@@ -262,20 +255,6 @@ def when(nanoseconds: int | None) -> str:
     except (OverflowError, ValueError, OSError):  # a clock that was far off
         return f"{nanoseconds} ns"
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
-
-
-def stamp(nanoseconds: int | None) -> str | None:
-    """Return a time in nanoseconds since 1970 as JSON has it: RFC 3339, UTC, with nine digits."""
-    if nanoseconds is None:
-        return None
-    from datetime import UTC, datetime, timedelta
-
-    seconds, rest = divmod(nanoseconds, 10**9)
-    try:
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    except OverflowError:  # a clock that was far off
-        return f"{nanoseconds} ns"
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
 
 
 def size(count: float) -> str:

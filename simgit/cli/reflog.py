@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import first_line, stamp, when
+from simgit.cli.output import first_line, when
 from simgit.cli.params import REVISION
 from simgit.errors import NotFound
 
@@ -29,10 +29,9 @@ def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
             raise
         for i, entry in enumerate(entries):
             if as_json:
-                out.json({
-                    "index": i, "old": entry.old, "new": entry.new, "time": stamp(entry.time),
-                    "message": entry.message, "pid": entry.pid,
-                })  # fmt: skip
+                from simgit.repository.jsonable import entry_record
+
+                out.json(entry_record(i, entry))
                 continue
             oid = out.paint(entry.new.short(digits), "oid") if entry.new else "-" * digits
             out.line(f"{oid} {ref}@{{{i}}} {when(entry.time)}: {first_line(entry.message)}")

@@ -6,28 +6,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from simgit.cli.output import STATUS_STYLES, Output, clean, number, raw_bytes, say, stamp, when
+from simgit.cli.output import STATUS_STYLES, Output, clean, number, raw_bytes, say, when
 
 if TYPE_CHECKING:
     from simgit.objects.kinds import Tag
     from simgit.objects.oid import Oid
     from simgit.refs.runs import RunInfo
     from simgit.repository import Repository
-
-
-def run_record(info: RunInfo) -> dict[str, Any]:
-    """Return a run as what ``--json`` prints."""
-    from simgit.objects.json_form import value_to_json
-
-    return {
-        "name": info.name, "oid": info.oid, "step": info.step, "episodes": info.episodes,
-        "return": info.return_, "status": info.status,
-        "overrides": value_to_json(dict(info.overrides)),
-        "config": value_to_json(dict(info.config)), "parent": info.parent,
-        "branch_point": info.branch_point, "seed": info.seed,
-        "metadata": value_to_json(dict(info.metadata)), "created": stamp(info.created),
-        "ended": stamp(info.ended), "writer": dict(info.writer) if info.writer else None,
-    }  # fmt: skip
 
 
 def write_run(out: Output, repo: Repository, info: RunInfo) -> None:
@@ -60,15 +45,6 @@ def write_run(out: Output, repo: Repository, info: RunInfo) -> None:
             write_settings(
                 out, dict(mapping), dict(info.overrides) if title == "config" else {}, "    "
             )
-
-
-def tag_record(name: str, oid: Oid, note: Tag | None) -> dict[str, Any]:
-    """Return a tag as what ``--json`` prints."""
-    return {
-        "name": name, "oid": oid, "annotation": note.oid if note else None,
-        "message": note.message if note else None, "tagger": note.tagger if note else None,
-        "time": stamp(note.time) if note else None,
-    }  # fmt: skip
 
 
 def write_tag(out: Output, repo: Repository, name: str, oid: Oid, note: Tag | None) -> None:

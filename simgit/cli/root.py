@@ -31,6 +31,7 @@ _CLICK_BEGINS: Final = ("Got ", "Invalid ", "Missing ", "No ", "Option ")
 
 EXTRAS: Final = {
     "gymnasium": "gym", "torch": "torch", "matplotlib": "plot", "imageio": "video", "PIL": "video",
+    "fastapi": "web", "starlette": "web", "uvicorn": "web",
 }  # fmt: skip
 """Optional packages that commands need: package to extra."""
 
@@ -198,8 +199,9 @@ def _fatal(message: str, error: BaseException, as_json: bool) -> int:
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
     if as_json:
-        found = vars(error).items() if isinstance(error, SimgitError) else ()
-        data = {k: str(v) if isinstance(v, Path) else v for k, v in found if k != "message"}
+        from simgit.repository.jsonable import error_data
+
+        data = error_data(error) if isinstance(error, SimgitError) else {}
         _say_json("error", type(error), message, exit=FATAL, data=data)
     else:
         say(f"fatal: {visible(message)}")

@@ -8,9 +8,9 @@ import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
-from simgit.cli.output import Output, clean, number, stamp, when
+from simgit.cli.output import Output, clean, number, when
 from simgit.cli.params import RUN, Choice, settings
-from simgit.cli.render import run_record, value_text, write_run
+from simgit.cli.render import value_text, write_run
 
 if TYPE_CHECKING:
     from simgit.refs.runs import RunInfo
@@ -64,7 +64,7 @@ def run_list(
             _write_columns(out, table, infos, columns, as_json)
         elif as_json:
             for info in infos:
-                out.json(run_record(info))
+                out.json(info)
         else:
             write_runs(out, repo, infos, verbose=True)
 
@@ -79,13 +79,10 @@ def _write_columns(
     places = {info.name: i for i, info in enumerate(table.infos)}
     records = [{n: values[n][places[info.name]] for n in wanted} for info in infos]
     if as_json:
-        from simgit.objects.json_form import value_to_json
+        from simgit.repository.jsonable import column_record
 
         for record in records:
-            out.json({
-                name: stamp(value) if name in ("created", "ended") else value_to_json(value)
-                for name, value in record.items()
-            })  # fmt: skip
+            out.json(column_record(record))
         return
     rows: list[Any] = [[_cell(name, value) for name, value in r.items()] for r in records]
     out.table([[(name, "bold") for name in wanted], *rows])
@@ -138,6 +135,8 @@ def run_best(
         ranked = repo.runs.best(by, where=where, lowest=lowest)
         ranked = [each for each in ranked if names is None or each[0].name in names][:limit]
         if as_json:
+            from simgit.repository.jsonable import run_record
+
             for rank, (info, value) in enumerate(ranked, 1):
                 out.json({"rank": rank, "by": by, "value": value} | run_record(info))
             return
@@ -155,7 +154,7 @@ def run_show(app: App, name: str | None, as_json: bool) -> None:
     """Show the record of a run (default: HEAD's)."""
     with app.repository() as repo, app.output() as out:
         info = repo.head_run if name is None else repo.runs[name]
-        out.json(run_record(info)) if as_json else write_run(out, repo, info)
+        out.json(info) if as_json else write_run(out, repo, info)
 
 
 @command("set", example="simgit run set try-1 operator=ada note='second machine'")
@@ -166,7 +165,7 @@ def run_set(app: App, name: str, pairs: tuple[str, ...], as_json: bool) -> None:
     with app.repository() as repo, app.output() as out:
         repo.configure(name, metadata=settings(pairs))
         if as_json:
-            out.json(run_record(repo.runs[name]))
+            out.json(repo.runs[name])
 
 
 run.add_command(run_list)

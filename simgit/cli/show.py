@@ -8,9 +8,9 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.log import decoration
-from simgit.cli.output import Output, clean, number, stamp, when
+from simgit.cli.output import Output, clean, number, when
 from simgit.cli.params import REVISION
-from simgit.cli.render import run_record, tag_record, write_bytes, write_run, write_tag
+from simgit.cli.render import write_bytes, write_run, write_tag
 from simgit.errors import text_of
 
 if TYPE_CHECKING:
@@ -51,13 +51,15 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
             info = (
                 repo.head_run if revision == "HEAD" else repo.runs[revision.removeprefix("runs/")]
             )
-            out.json(run_record(info)) if as_json else write_run(out, repo, info)
+            out.json(info) if as_json else write_run(out, repo, info)
             return
         name = revision.removeprefix("tags/")
         tagged = as_tag or revision.startswith("tags/")
         note = repo.tags().get(name) if tagged else None
         state = repo.state(f"tags/{name}" if as_tag else revision)
         if as_json:
+            from simgit.repository.jsonable import stamp, state_record, tag_record
+
             extra = {"tag": tag_record(name, *note)} if note else {}
             out.json(state_record(state) | {"time": stamp(repo.time(state.oid))} | extra)
             return
@@ -86,23 +88,6 @@ def _show_file(app: App, repo: Repository, text: str, as_json: bool) -> None:
             return
         for name in names:
             out.line(clean(name))
-
-
-def state_record(state: State) -> dict[str, Any]:
-    """Return a state as what ``--json`` prints."""
-    from simgit.objects.json_form import value_to_json
-    from simgit.odb.clock import clock_of
-
-    value = {name: value_to_json(each) for name, each in state.value.items() if name != "files"}
-    if state.files:
-        value["files"] = state.files
-    if (clock := clock_of(state.info)) is not None:
-        value["clock"] = value_to_json(clock)
-    return {
-        "oid": state.oid, "parents": list(state.parents), "origin": state.origin,
-        "run": state.run, "step": state.step, "episode": state.episode,
-        "episode_step": state.episode_step, **value,
-    }  # fmt: skip
 
 
 def write_state(out: Output, repo: Repository, state: State, full: bool = False) -> None:

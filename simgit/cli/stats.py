@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import Output, columns, shortened, size, stamp, when
+from simgit.cli.output import Output, columns, shortened, size, when
 
 if TYPE_CHECKING:
     from simgit.maintenance.stats import Stats, StoredPart
@@ -34,8 +33,7 @@ def stats(app: App, every: bool, as_json: bool) -> None:
         found = repo.stats()
     with app.output(page=True) as out:
         if as_json:
-            history = [{**each._asdict(), "time": stamp(each.time)} for each in found.history]
-            out.json(asdict(found) | {"history": history, "total": asdict(found.total)})
+            out.json(found)
         else:
             _print(out, found, None if every else _MOST)
 

@@ -10,7 +10,6 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, first_line
 from simgit.cli.params import REVISION, matches
-from simgit.cli.render import tag_record
 from simgit.refs.names import expanded
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def _list(repo: Repository, out: Output, patterns: tuple[str, ...], as_json: boo
         if not matches(name, patterns):
             continue
         if as_json:
+            from simgit.repository.jsonable import tag_record
+
             out.json(tag_record(name, oid, note))
         remark = first_line(note.message) if note else ""
         rows.append([(name, "tag"), (oid.short(digits), "oid"), remark])

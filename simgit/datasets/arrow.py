@@ -52,6 +52,14 @@ _KEYS: Final = (
 )
 
 
+def stream_bytes(table: pa.Table) -> bytes:
+    """Return a table as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
 class ArrowTable:
     """The columns of ranges of states, all of one Arrow schema, read batch by batch.
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import plural, warn
+from simgit.errors import NotFound, plural, warn
 from simgit.history.paths import FieldPath
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
@@ -140,6 +140,21 @@ def limited(ranges: Iterator[LineRange], limit: int | None) -> list[LineRange]:
         if not limit:
             break
     return kept
+
+
+def after(ranges: Iterator[LineRange], place: Location) -> Iterator[LineRange]:
+    """Yield the parts of some ranges, read from the end, that come after a state.
+
+    Raises:
+        NotFound: the state is in none of them.
+    """
+    for line, start, stop in ranges:
+        if line == place.line and start <= place.step < stop:
+            if start < place.step:
+                yield LineRange(line, start, place.step)
+            yield from ranges
+            return
+    raise NotFound("the state to continue after is not in this log")
 
 
 def recorded_between(

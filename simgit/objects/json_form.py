@@ -179,7 +179,17 @@ def parse_json(text: str | bytes) -> Any:
         InvalidInput: a number is out of range, a key stands twice, or a key that begins with ``$``
             does not belong to this form.
     """
-    return value_from_json(json.loads(text, parse_float=_number, object_pairs_hook=_object))
+    return value_from_json(plain_json(text))
+
+
+def plain_json(text: str | bytes) -> Any:
+    """Return the JSON types of a JSON text, as ``value_from_json`` takes them.
+
+    Raises:
+        JSONDecodeError: it is not JSON.
+        InvalidInput: a number is out of range, or a key stands twice.
+    """
+    return json.loads(text, parse_float=_number, object_pairs_hook=_object)
 
 
 def _number(text: str) -> float:

@@ -76,8 +76,13 @@ class Refs:
 
     def runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
         """Yield name and ref of all runs, ordered by name."""
+        for name, value in self.stored_runs(txn):
+            yield name, decode_run(value)
+
+    def stored_runs(self, txn: ReadTxn) -> Iterator[tuple[str, bytes]]:
+        """Yield name and stored form of all runs, ordered by name."""
         for key, value in txn.scan("refs", b"runs/", b"runs0"):
-            yield decode_name(key[len(RUNS) :]), decode_run(value)
+            yield decode_name(key[len(RUNS) :]), value
 
     def tags(self, txn: ReadTxn) -> Iterator[tuple[str, TagRef]]:
         """Yield name and ref of all tags, ordered by name."""

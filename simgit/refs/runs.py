@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, Final
@@ -21,7 +21,7 @@ from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
 from simgit.refs import run_config
 from simgit.refs.names import COUNTER, RUNS, TAGS, more_names
-from simgit.refs.records import STATUSES, RunRef, moved
+from simgit.refs.records import STATUSES, RunRef, decode_run, moved
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -129,6 +129,13 @@ class Runs:
             and foreign.is_foreign(txn, ref.record),
             lambda: self.config(ref.record),
         )  # fmt: skip
+
+    def remarked(self, txn: ReadTxn, info: RunInfo, value: bytes) -> RunInfo:
+        """Return the facts about a run whose ref is as it was; its marks may have changed."""
+        if {_VERDICT, HOOKS}.isdisjoint(info.metadata):
+            return info
+        is_foreign = foreign.is_foreign(txn, decode_run(value).record)
+        return info if is_foreign == info.is_foreign else replace(info, is_foreign=is_foreign)
 
     def config(self, record: Oid) -> dict[str, Any]:
         """Return the resolved configuration of a run's record."""

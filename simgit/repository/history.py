@@ -61,6 +61,7 @@ class History:
         where: str | None,
         since: str | int | None,
         until: str | int | None,
+        after: str | Oid | None,
     ) -> Iterator[LogLine]:
         from simgit.history import log
 
@@ -68,7 +69,9 @@ class History:
         with self._store.read() as txn:
             wanted = self._selection(txn, revisions, every)
             most = limit if where is None else None
-            found = log.ordered(self._odb, txn, wanted)
+            found = iter(log.ordered(self._odb, txn, wanted))
+            if after is not None:
+                found = log.after(found, self._store.resolve(txn, after).place)
             if first is not None or last is not None:
                 found = log.recorded_between(txn, found, first, last)
             ranges = log.limited(found, most)

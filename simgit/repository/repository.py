@@ -670,6 +670,7 @@ class Repository:
         where: str | None = None,
         since: str | int | None = None,
         until: str | int | None = None,
+        after: str | Oid | None = None,
     ) -> Iterator[LogLine]:
         """Yield what leads to states, newest first and children before parents, as plain lines.
 
@@ -684,6 +685,8 @@ class Repository:
             since: only states recorded then or later: nanoseconds since 1970, or a text such as
                 ``2026-11-28 12:00``, ``yesterday``, ``2 hours ago``; see ``simgit.refs.times``.
             until: only states recorded then or earlier.
+            after: only what comes after this state, which is in the log: a page continues the one
+                before.
 
         Raises:
             NotFound: see ``resolve``.
@@ -694,7 +697,7 @@ class Repository:
         """
         if limit is not None:
             check_number(limit, "limit", whole=True)
-        return self._history.log(revisions, every, limit, reverse, where, since, until)
+        return self._history.log(revisions, every, limit, reverse, where, since, until, after)
 
     def time(self, revision: str | Oid = HEAD) -> int | None:
         """Return when a state was recorded, in nanoseconds since 1970, None if that is not known.

@@ -10,6 +10,7 @@ from simgit.objects.arguments import checked_methods
 from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS, expanded
+from simgit.refs.records import decode_run
 from simgit.refs.runs import RunInfo, being_recorded
 from simgit.refs.simulations import check_no_simulation, home_of
 from simgit.storage.base import make_room
@@ -121,6 +122,10 @@ class RunsView(Mapping[str, RunInfo]):
         """
         return self.table().ranked(by, where, lowest)
 
+    def kept(self) -> KeptRuns:
+        """Return a view that is quicker where it is asked again; see there."""
+        return KeptRuns(self._store)
+
     def _names(self) -> list[str]:
         with self._store.read() as txn:
             return [name for name, _ in self._store.refs.runs(txn)]
@@ -137,6 +142,30 @@ class RunsView(Mapping[str, RunInfo]):
         from simgit.repository.display import runs_table
 
         return runs_table(self.values())
+
+
+class KeptRuns(RunsView):
+    """The runs of a repository; one whose ref is as it was is not described again.
+
+    Readers share what they get, so they must not change it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._kept: dict[str, tuple[bytes, RunInfo]] = {}
+
+    def _snapshot(self) -> dict[str, RunInfo]:
+        with self._store.read() as txn:
+            kept = {}
+            for name, value in self._store.refs.stored_runs(txn):
+                before = self._kept.get(name)
+                if before is not None and before[0] == value and before[1].writer is None:
+                    info = self._store.runs.remarked(txn, before[1], value)
+                else:
+                    info = self._store.runs.describe(txn, name, decode_run(value))
+                kept[name] = (value, info)
+        self._kept = kept
+        return {name: info for name, (_, info) in kept.items()}
 
 
 class RunEditor:

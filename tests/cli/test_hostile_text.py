@@ -199,6 +199,7 @@ CALLS: Final[dict[str, list[list[str]]]] = {
     "sql": [["sql", "select * from runs"], ["sql", "select * from states"],
             ["sql", f'select * from "{NAME}"'], ["sql", EVIL], ["sql", f'select "{EVIL}"'],
             ["sql", "select name from runs", "--save", EVIL], ["sql", "--list"]],
+    "serve": [["serve", "--host", EVIL], ["serve", "--allow-origin", EVIL], ["serve", "--tls-cert", EVIL]],
     "gc": [["gc", "--dry-run"], ["gc", "--list-unreachable"], ["gc", "--keep", f"{EVIL}: last 1"],
            ["gc", "--restore", EVIL]],
     "stats": [["stats", "--all"]],

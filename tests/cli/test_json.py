@@ -56,7 +56,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("kube", "trace", "t1"), ("kube", "compare", "t1"), ("completion", "bash"),
 )  # fmt: skip
 ELSEWHERE = {
-    "play", "purge", "restore", "trace edit", "trace filter", "kube preflight", "kube allow",
+    "play", "serve", "purge", "restore", "trace edit", "trace filter", "kube preflight", "kube allow",
     "kube cleanup", "kube nodes create", "kube nodes delete",
 }  # fmt: skip
 """Commands that other tests call with --json, and ``play``, which needs a person."""

@@ -1,0 +1,80 @@
+"""``simgit serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import say
+
+if TYPE_CHECKING:
+    from simgit.server.serving import Address
+
+
+@command(
+    "serve",
+    example="""\
+simgit serve --open
+simgit serve --host 0.0.0.0 --allow-host lab.example.org --tls-cert lab.pem
+curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8877/v1/runs""",
+    at_op=False,
+)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+              help="Address to listen on.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8877, show_default=True,
+              metavar="N", help="Port to listen on; 0 for a free one.")  # fmt: skip
+@click.option("--read-only", is_flag=True, help="Refuse everything that writes.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME",
+              help="Further name of this host.")  # fmt: skip
+@click.option("--allow-origin", "origins", multiple=True, metavar="URL",
+              help="Other origin whose pages may ask.")  # fmt: skip
+@click.option("--tls-cert", "certificate", type=click.Path(path_type=Path), metavar="FILE",
+              help="Certificate and key (PEM), to answer over HTTPS.")  # fmt: skip
+@click.option("--no-token", is_flag=True, help="Ask for no token; on loopback only.")
+@click.option("--open", "opens", is_flag=True, help="Open the address in a browser.")
+def serve(
+    app: App,
+    host: str,
+    port: int,
+    read_only: bool,
+    hosts: tuple[str, ...],
+    origins: tuple[str, ...],
+    certificate: Path | None,
+    no_token: bool,
+    opens: bool,
+    as_json: bool,
+) -> None:
+    """Serve the repository over HTTP, until Ctrl-C.
+
+    The first address that is printed has a token that may do everything, the second one a token
+    that only reads. Both are in .simgit/serve.json while the server runs. The API is described in
+    docs/http-api.md, and by /v1/openapi.json.
+    """
+    from simgit.server.gate import is_loopback
+    from simgit.server.serving import Options, serve
+
+    options = Options(
+        host, port, read_only, hosts, origins,
+        None if certificate is None else app.path(certificate), not no_token,
+    )  # fmt: skip
+    if not (is_loopback(host) or certificate):
+        say("warning: tokens and data are not encrypted; --tls-cert FILE does that")
+
+    def ready(address: Address) -> None:
+        with app.output() as out:
+            if as_json:
+                out.json({"url": address.url, "tokens": address.tokens})
+            else:
+                out.line(address.link())
+                if address.tokens:
+                    out.line(f"read only: {address.link('view')}")
+        if opens:
+            import webbrowser
+
+            webbrowser.open(address.link())
+
+    with app.repository() as repo:
+        serve(repo, options, ready)

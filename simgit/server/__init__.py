@@ -1,0 +1,13 @@
+"""The HTTP API: what ``simgit serve`` answers, over one open repository.
+
+- ``application``: makes the FastAPI application.
+- ``gate``: tokens, host names, origins, content types and sizes of requests.
+- ``problems``: errors as RFC 9457 problems.
+- ``service``: the parts that routes share: handles of the repository, access, the watch.
+- ``answers``: JSON, conditional requests, pages.
+- ``routes``: a module a subject; each route is a few lines over one call of the repository.
+- ``watch``: tells viewers what any process writes.
+- ``serving``: the process: the socket, the tokens, the end.
+
+This is the one place that imports FastAPI, Starlette and uvicorn.
+"""

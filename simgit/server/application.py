@@ -1,0 +1,53 @@
+"""The application: routes, errors and the gate, over one open repository."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from simgit import __version__
+from simgit.errors import SimgitError
+from simgit.repository import Repository
+from simgit.server.gate import Access, Gate
+from simgit.server.problems import handle
+from simgit.server.routes import ROUTERS
+from simgit.server.service import Service
+
+
+def application(repo: Repository, access: Access | None = None) -> FastAPI:
+    """Return the application that serves a repository; the caller closes that.
+
+    Args:
+        repo: the repository; reading goes through a handle of its own that cannot write.
+        access: who may do what; by default two new tokens, which ``app.state.service`` tells.
+    """
+    service = Service(repo, access or Access())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            service.close()
+
+    app = FastAPI(
+        title="simgit",
+        version=__version__,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+    )
+    app.state.service = service
+    for router in ROUTERS:
+        app.include_router(router, prefix="/v1")
+    for error in (SimgitError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(error, handle)
+    app.add_middleware(Gate, access=service.access)
+    return app

@@ -1,0 +1,67 @@
+"""Routes about the server: health, version, settings, the exchange of a token for a cookie."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from simgit import __version__
+from simgit.server.answers import Route, reply, sent
+from simgit.server.problems import Refused
+from simgit.server.service import Reader, Served
+
+router = APIRouter(route_class=Route, tags=["about"])
+
+
+class Token(BaseModel):
+    """A token that is exchanged for a cookie."""
+
+    model_config = ConfigDict(extra="forbid")
+    token: str
+
+
+@router.get("/health")
+async def health(request: Request) -> Response:
+    """Say that the server answers; this needs no token."""
+    return reply(request, {"status": "ok"})
+
+
+@router.get("/version")
+async def version(request: Request, served: Served) -> Response:
+    """Return the version of simgit, and what the token may do."""
+    level = request.scope.get("simgit.level", "full")
+    can_write = level == "full" and not (served.access.read_only or served.repo.read_only)
+    return reply(request, {"version": __version__, "level": level, "can_write": can_write})
+
+
+@router.post("/session")
+async def begin(request: Request, given: Token, served: Served) -> Response:
+    """Exchange a token for a cookie; this needs no other token."""
+    access = served.access
+    level = access.level(given.token)
+    if level is None:
+        raise Refused(401, "the token is wrong; 'simgit serve' prints it")
+    response = reply(request, {"level": level})
+    response.set_cookie(
+        access.cookie, given.token, path="/", secure=access.is_tls, httponly=True,
+        samesite="strict",
+    )  # fmt: skip
+    return response
+
+
+@router.delete("/session")
+async def end(request: Request, served: Served) -> Response:
+    """Forget the cookie."""
+    response = sent(request, b"", "application/json", 204, {})
+    response.delete_cookie(
+        served.access.cookie, path="/", secure=served.access.is_tls, httponly=True,
+        samesite="strict",
+    )  # fmt: skip
+    return response
+
+
+@router.get("/settings")
+def settings(request: Request, repo: Reader) -> Response:
+    """Return the settings of the repository."""
+    return reply(request, repo.settings())

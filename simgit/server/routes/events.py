@@ -1,0 +1,43 @@
+"""The stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response, StreamingResponse
+
+from simgit.errors import InvalidInput, near_or_known
+from simgit.server.answers import Route
+from simgit.server.problems import Refused
+from simgit.server.service import Served
+from simgit.server.watch import KINDS, STREAMS, Listener
+
+router = APIRouter(route_class=Route, tags=["events"])
+
+
+@router.get("/events", response_class=StreamingResponse)
+async def events(
+    served: Served,
+    runs: Annotated[list[str] | None, Query(description="Names, such as sweep/*.")] = None,
+    kinds: Annotated[str | None, Query(description=f"Of {', '.join(KINDS)}; by commas.")] = None,
+    last: Annotated[str | None, Header(alias="last-event-id")] = None,
+) -> Response:
+    """Stream what is there now and what changes, whatever process writes, as server-sent events.
+
+    The event 'tips' has all refs; 'run' and 'ref' tell the newest value of one, 'operation' each
+    operation, 'gap' those that are not told any more.
+    """
+    wanted = [each.strip() for each in (kinds or "").split(",") if each.strip()]
+    for each in wanted:
+        if each not in KINDS:
+            raise InvalidInput(f"unknown kind '{each}'{near_or_known(each, KINDS)}", kind=each)
+    number = int(last) if last and last.isascii() and last.isdecimal() and len(last) < 19 else None
+    listener = Listener(served.watch, runs or (), wanted)
+    if not await asyncio.to_thread(served.watch.listen, listener):
+        why = f"there are {STREAMS} streams already"
+        raise Refused(429, why, {"Retry-After": "5"}, limit=STREAMS)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    stream = listener.events(number)
+    return StreamingResponse(stream, 200, headers, "text/event-stream")

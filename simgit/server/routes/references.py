@@ -1,0 +1,72 @@
+"""Routes of tags, reflogs and operations."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from simgit.repository.jsonable import entry_record, tag_record, to_jsonable
+from simgit.server.answers import After, Limit, Route, page, past, reply
+from simgit.server.service import Reader
+
+router = APIRouter(route_class=Route, tags=["references"])
+
+
+@router.get("/tags")
+def tags(request: Request, repo: Reader) -> Response:
+    """List the tags with their annotations."""
+    return reply(request, [tag_record(name, *found) for name, found in repo.tags().items()])
+
+
+@router.get("/tags/{name:path}")
+def tag(request: Request, repo: Reader, name: str) -> Response:
+    """Return a tag with its annotation."""
+    found = repo.tags()
+    if name not in found:
+        repo.resolve(f"tags/{name}")  # which says so
+    return reply(request, tag_record(name, *found[name]))
+
+
+@router.get("/reflog/{ref:path}")
+def reflog(
+    request: Request, repo: Reader, ref: str, limit: Limit = 100, after: After = None
+) -> Response:
+    """List the earlier values of a run, a tag or HEAD, newest first."""
+    entries = [entry_record(i, entry) for i, entry in enumerate(repo.reflog(ref))]
+    return page(request, past(entries, after, _index), limit, _index)
+
+
+def _index(entry: dict[str, int]) -> int:
+    return entry["index"]
+
+
+@router.get("/decorations")
+def decorations(request: Request, repo: Reader) -> Response:
+    """Return which refs point at which states."""
+    return reply(request, repo.decorations())
+
+
+@router.get("/head")
+def head(request: Request, repo: Reader) -> Response:
+    """Return the run that HEAD points at, or the oid of a detached HEAD."""
+    return reply(request, {"head": repo.head})
+
+
+@router.get("/operations")
+def operations(request: Request, repo: Reader, limit: Limit = 100, after: After = None) -> Response:
+    """List the operations, newest first."""
+    found = past(repo.operations(), after, lambda each: each.number)
+    return page(request, found, limit, lambda each: each.number)
+
+
+@router.get("/changes/{operation}")
+def changes(request: Request, repo: Reader, operation: str) -> Response:
+    """Return an operation and what it changed; '@' is the newest."""
+    found = to_jsonable(repo.operation(operation))
+    return reply(request, found | {"changed": to_jsonable(repo.changes(operation))})
+
+
+@router.get("/stats")
+def stats(request: Request, repo: Reader) -> Response:
+    """Return where the bytes of the repository are."""
+    return reply(request, repo.stats())

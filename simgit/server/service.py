@@ -1,0 +1,88 @@
+"""The parts that routes share: handles of the repository, access, and the watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from simgit.refs.runs import RunInfo
+from simgit.repository import Repository
+from simgit.repository.jsonable import json_text, run_record
+from simgit.server.answers import Text
+from simgit.server.gate import Access
+from simgit.server.replays import Replays
+from simgit.server.watch import Watch
+
+
+@dataclass
+class Service:
+    """One open repository that is served.
+
+    Attributes:
+        repo: the handle from which those that write are made.
+        reader: a handle that cannot write, for all reading.
+        access: who may do what.
+        replays: the answers to requests with an Idempotency-Key.
+    """
+
+    repo: Repository
+    access: Access = field(default_factory=Access)
+    replays: Replays = field(default_factory=Replays)
+
+    def __post_init__(self) -> None:
+        """Open the handle that reads."""
+        directory = self.repo.directory
+        self.reader = self.repo if directory is None else Repository.open(directory, read_only=True)
+        self.runs = self.reader.runs.kept()
+        self.watch = Watch(self.reader)
+        self._texts: dict[str, tuple[RunInfo, str]] = {}
+
+    def run_texts(self, infos: Sequence[RunInfo]) -> Text:
+        """Return runs as a JSON array; one that is as it was is not encoded again."""
+        texts = []
+        for info in infos:
+            found = self._texts.get(info.name)
+            if found is None or found[0] is not info:
+                found = self._texts[info.name] = (info, json_text(run_record(info)))
+            texts.append(found[1])
+        return Text(f"[{', '.join(texts)}]")
+
+    def end(self) -> None:
+        """End all streams: the server ends."""
+        self.watch.end()
+
+    def close(self) -> None:
+        """Close the handle that reads; the other one belongs to the caller."""
+        self.end()
+        if self.reader is not self.repo:
+            self.reader.close()
+
+    @contextmanager
+    def writing(self, request: Request) -> Iterator[Repository]:
+        """Yield a handle whose writes are one operation, under the request's method and path."""
+        repo = self.repo.again()
+        try:
+            repo.name_command("http", request.method, request.url.path.removeprefix("/v1/"))
+            yield repo
+        finally:
+            if repo is not self.repo:
+                repo.close()
+
+
+async def service_of(request: Request) -> Service:
+    """Return the service of the application that a request came to."""
+    found: Service = request.app.state.service
+    return found
+
+
+async def reader_of(request: Request) -> Repository:
+    """Return the handle that reads."""
+    return (await service_of(request)).reader
+
+
+Served = Annotated[Service, Depends(service_of)]
+Reader = Annotated[Repository, Depends(reader_of)]

@@ -1,0 +1,175 @@
+"""The process that serves: its socket, the file that names it, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+
+from simgit.errors import InvalidInput, NotFound, StorageError, reason
+from simgit.repository import Repository
+from simgit.server.application import application
+from simgit.server.gate import Access, host_name, is_loopback, new_tokens
+
+FILE: Final = "serve.json"
+_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a server.
+
+    Attributes:
+        host: the address that is listened on.
+        port: the port; 0 for a free one.
+        read_only: nobody may write.
+        hosts: further names of this host.
+        origins: other origins whose pages may ask.
+        certificate: a PEM file with the certificate and its key, for TLS.
+        with_token: a token is needed.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8877
+    read_only: bool = False
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    certificate: Path | None = None
+    with_token: bool = True
+
+
+@dataclass(frozen=True)
+class Address:
+    """The URL of a server, and its tokens by level."""
+
+    url: str
+    tokens: dict[str, str] = field(repr=False)
+
+    def link(self, level: str = "full") -> str:
+        """Return the URL with a token as its fragment, which is never sent or logged."""
+        token = self.tokens.get(level)
+        return self.url if token is None else f"{self.url}#token={token}"
+
+
+class Server(uvicorn.Server):
+    """A server that ends its streams before it waits for them, and lets its caller go on."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End at Ctrl-C and SIGTERM; uvicorn would raise the signal again at the end."""
+        before = {each: signal.signal(each, self.handle_exit) for each in _ENDINGS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note that the server ends; a second Ctrl-C does not wait."""
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then the rest."""
+        self.config.app.state.service.end()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
+
+
+def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) -> None:
+    """Serve a repository until Ctrl-C or SIGTERM.
+
+    Args:
+        repo: the repository.
+        options: how.
+        ready: called with the address once it is listened on.
+
+    Raises:
+        InvalidInput: the options would let others in without a token.
+        NotFound: the certificate is not there.
+        StorageError: the port is in use.
+    """
+    if not options.with_token and not is_loopback(options.host):
+        raise InvalidInput(
+            f"--no-token is for loopback only, got --host {options.host}: drop one of them"
+        )
+    if options.certificate is not None and not options.certificate.is_file():
+        raise NotFound(f"no certificate in '{options.certificate}'", path=options.certificate)
+    for origin in options.origins:
+        if "://" not in origin or origin.rstrip("/") != origin:
+            raise InvalidInput(f"an origin is such as https://example.org, got '{origin}'")
+    listening = _listen(options.host, options.port)
+    port = listening.getsockname()[1]
+    name = f"[{options.host}]" if ":" in options.host else options.host
+    access = Access(
+        new_tokens() if options.with_token else {},
+        hosts=frozenset({options.host.lower(), *map(host_name, options.hosts)}),
+        origins=frozenset(options.origins),
+        read_only=options.read_only,
+        port=port,
+        is_tls=options.certificate is not None,
+    )
+    address = Address(f"{access.scheme}://{name}:{port}/", access.tokens)
+    config = uvicorn.Config(
+        application(repo, access),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=1,
+        ssl_certfile=options.certificate,
+    )
+    with listening, _told(repo.directory, address):
+        ready(address)
+        asyncio.run(Server(config).serve([listening]))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise InvalidInput(f"'{host}' is not an address") from None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=256)
+    except (OSError, OverflowError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise StorageError(
+            f"cannot listen on {host} port {port}: {why}; --port 0 takes a free one"
+        ) from None
+
+
+@contextmanager
+def _told(directory: Path | None, address: Address) -> Iterator[None]:
+    """Keep address and tokens in a file that only the user can read, while the block runs."""
+    if directory is None:
+        yield
+        return
+    path = directory / FILE
+    record: dict[str, Any] = {"url": address.url, "tokens": address.tokens, "pid": os.getpid()}
+    text = json.dumps(record).encode()
+    new = directory / f".{FILE}.{os.getpid()}"
+    try:
+        with suppress(FileNotFoundError):
+            new.unlink()
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+        new.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write '{path}': {reason(error)}", path=path) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if path.read_bytes() == text:  # a later server may have written its own
+                path.unlink()

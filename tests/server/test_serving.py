@@ -1,0 +1,72 @@
+"""The process: what it prints, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from simgit import Repository
+from simgit.errors import InvalidInput, StorageError
+from simgit.server.serving import Options, serve
+from tests.support.paths import ROOT
+from tests.support.web import serving
+
+
+def test_the_tokens_are_in_a_file_of_the_user_while_it_runs(repo: Repository) -> None:
+    assert repo.worktree is not None and repo.directory is not None
+    file = repo.directory / "serve.json"
+    with serving(repo.worktree) as server:
+        told = json.loads(file.read_text())
+        assert told["tokens"] == server.address["tokens"]
+        assert told["pid"] == server.process.pid
+        assert file.stat().st_mode & 0o777 == 0o600
+        with httpx.Client(base_url=server.url, headers=server.headers) as client:
+            assert client.get("runs/main").json()["name"] == "main"
+            foreign = client.get("runs/main", headers={"Host": "evil.example"})
+            assert foreign.status_code == 403
+        assert httpx.get(server.url + "runs/main").status_code == 401
+        assert server.end(signal.SIGTERM) == (0, "")
+    assert not file.exists()
+    assert [*repo.directory.glob(".serve*")] == []
+
+
+def test_without_a_token_it_serves_loopback_only(repo: Repository) -> None:
+    with pytest.raises(InvalidInput, match="--no-token"):
+        serve(repo, Options(host="0.0.0.0", port=0, with_token=False), print)
+
+
+def test_a_port_in_use_is_told(repo: Repository) -> None:
+    assert repo.worktree is not None
+    with serving(repo.worktree, "--no-token") as server:
+        port = int(server.address["url"].rstrip("/").rpartition(":")[2])
+        assert httpx.get(server.url + "runs/main").status_code == 200
+        with pytest.raises(StorageError, match="--port 0"):
+            serve(repo, Options(port=port), print)
+        assert server.end() == (0, "")
+
+
+def test_the_library_and_log_load_no_web_server(tmp_path: Path) -> None:
+    Repository.init(tmp_path).close()
+    code = (
+        "import sys, simgit; from simgit.cli import main\n"
+        "try: main(['log', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print({*sys.modules} & {'fastapi', 'starlette', 'uvicorn', 'pydantic', 'httpx'})"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=env,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    assert found.stdout.splitlines()[-1] == "set()"
