@@ -98,7 +98,23 @@ class Simulation:
         Raises:
             Conflict: it is not running.
         """
-        return self._call({"do": "status"})  # type: ignore[no-any-return]
+        return self.look()
+
+    def look(self, timeout: float = 5.0) -> dict[str, Any]:
+        """Return ``status``, waiting ``timeout`` seconds at most.
+
+        Raises:
+            Conflict: it is not running.
+            TimedOut: its process has not answered.
+        """
+        found: dict[str, Any] = self._call({"do": "status"}, timeout)
+        return found
+
+    @property
+    def is_frozen(self) -> bool:
+        """True if its processes were stopped where they are; see ``freeze``."""
+        process = self.record.process
+        return process is not None and _is_frozen(process)
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -491,7 +507,7 @@ class Tracker:
         """Start a simulation of a run's type at one of its states; see ``start``."""
         start = f"{run}@{at}" if isinstance(at, int) else at
         name = f"{run}-{{auto}}" if new is None else new
-        return self.start(self._type_of(run), name, at=start, **options)
+        return self.start(self.type_of(run), name, at=start, **options)
 
     def restart(self, run: str, *, queue: bool = False, priority: int = 0) -> Simulation:
         """Continue a run whose simulation has ended, exactly, from where it can.
@@ -502,7 +518,7 @@ class Tracker:
             NotFound: no simulation was started for it.
             Untrusted: the run came from elsewhere.
         """
-        kind = self._type_of(run)
+        kind = self.type_of(run)
         info = self.repo.runs[run]
         if info.status == "completed":
             raise InvalidInput(
@@ -521,7 +537,13 @@ class Tracker:
             self.repo.set_status(run, "active")
         return self._put(run, kind, folder, "queued" if queue else "starting", priority, before)
 
-    def _type_of(self, run: str) -> str:
+    def type_of(self, run: str) -> str:
+        """Return the type that a run's simulation has.
+
+        Raises:
+            NotFound: no simulation was started for it.
+            Untrusted: the run came from elsewhere.
+        """
         info = self.repo.runs[run]
         kind = type_of(info)
         if kind is None:
@@ -547,6 +569,20 @@ class Tracker:
         phase: str,
         priority: int,
     ) -> Simulation:
+        name, above = self._named(kind, at, preset)
+        place = str(Path(folder or ".").resolve())
+        load(self.repo, name, place)  # what cannot be imported is refused here, not in the queue
+        wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
+        made = self.repo.create_run(
+            wanted, at if above is None else above, config=config, seed=seed,
+            metadata={TYPE: {"type": name}},
+        )  # fmt: skip
+        return self._put(made, name, place, phase, priority, None)
+
+    def _named(
+        self, kind: str | Callable[..., Any] | None, at: str | Oid | None, preset: str | None
+    ) -> tuple[str, str | None]:
+        """Return the type of what is to be started, and the run whose settings it inherits."""
         if preset is not None and at is not None:
             raise InvalidInput("a simulation begins at a state or from a preset, not both")
         above = None
@@ -558,16 +594,16 @@ class Tracker:
         if kind is None:
             if above is None and not isinstance(at, str):
                 raise InvalidInput("a simulation needs a type, a preset or a state of a run")
-            kind = self._type_of(above or str(at).partition("@")[0])
-        name = type_name(kind)
-        place = str(Path(folder or ".").resolve())
-        load(self.repo, name, place)  # what cannot be imported is refused here, not in the queue
-        wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
-        made = self.repo.create_run(
-            wanted, at if above is None else above, config=config, seed=seed,
-            metadata={TYPE: {"type": name}},
-        )  # fmt: skip
-        return self._put(made, name, place, phase, priority, None)
+            kind = self.type_of(above or str(at).partition("@")[0])
+        return type_name(kind), above
+
+    def inherited(
+        self, kind: str | None, at: str | None, preset: str | None
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the type of what ``start`` would start, and the settings that it inherits."""
+        name, above = self._named(kind, at, preset)
+        run = above if at is None else at.partition("@")[0]
+        return name, self.repo.config(run) if run is not None and run in self.repo.runs else {}
 
     def _put(
         self,

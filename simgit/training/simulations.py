@@ -41,4 +41,5 @@ train.defaults = {  # type: ignore[attr-defined]
     "training": {"episodes": 60, "checkpoint": 20, "trials": 1},
     "environment": {"id": SIMKUBE},
 }
+train.imports = ("environment.id",)  # type: ignore[attr-defined]
 train.is_fixed = True  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from simgit.live import Tracker
 from simgit.repository import Repository
 from simgit.server.application import application
 from simgit.server.gate import Access
@@ -24,9 +25,11 @@ from tests.support.paths import ROOT
 class Client:
     """Sends requests to an application in this process, with its full token."""
 
-    def __init__(self, repo: Repository, access: Access | None = None) -> None:
+    def __init__(
+        self, repo: Repository, access: Access | None = None, tracker: Tracker | None = None
+    ) -> None:
         self.repo = repo
-        self.app = application(repo, access)
+        self.app = application(repo, access, tracker)
         self.access: Access = self.app.state.service.access
         token = self.access.tokens.get("full", "")
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}

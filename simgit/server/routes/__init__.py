@@ -2,9 +2,17 @@
 
 from typing import Final
 
-from simgit.server.routes import about, columns, events, objects, references, runs, states
-
-ROUTERS: Final = tuple(
-    module.router for module in (about, columns, events, objects, references, runs, states)
+from simgit.server.routes import (
+    about,
+    columns,
+    events,
+    objects,
+    references,
+    runs,
+    simulations,
+    states,
 )
+
+_SUBJECTS: Final = (about, columns, events, objects, references, runs, simulations, states)
+ROUTERS: Final = tuple(module.router for module in _SUBJECTS)
 """Further modules are entered here."""
