@@ -34,6 +34,8 @@ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8877/v1/runs""",
 @click.option("--tls-cert", "certificate", type=click.Path(path_type=Path), metavar="FILE",
               help="Certificate and key (PEM), to answer over HTTPS.")  # fmt: skip
 @click.option("--no-token", is_flag=True, help="Ask for no token; on loopback only.")
+@click.option("--workers", type=click.IntRange(0), default=1, show_default=True, metavar="N",
+              help="Simulations of the queue that run at once.")  # fmt: skip
 @click.option("--open", "opens", is_flag=True, help="Open the address in a browser.")
 def serve(
     app: App,
@@ -44,6 +46,7 @@ def serve(
     origins: tuple[str, ...],
     certificate: Path | None,
     no_token: bool,
+    workers: int,
     opens: bool,
     as_json: bool,
 ) -> None:
@@ -58,7 +61,7 @@ def serve(
 
     options = Options(
         host, port, read_only, hosts, origins,
-        None if certificate is None else app.path(certificate), not no_token,
+        None if certificate is None else app.path(certificate), not no_token, workers,
     )  # fmt: skip
     if not (is_loopback(host) or certificate):
         say("warning: tokens and data are not encrypted; --tls-cert FILE does that")

@@ -337,6 +337,8 @@ def _go(
     as_json: bool,
 ) -> None:
     curve, out, save = files
+    from simgit.live import Stopped
+
     began, before = time.monotonic(), training.done
     run, config = training.run, training.config
     folder = None
@@ -352,6 +354,9 @@ def _go(
                 tell if folder is None else folder.telling(tell),
                 told_steps(training, None if folder is None else folder.step),
             )
+    except Stopped:
+        say(f"stopped; resume with: simgit train --resume --run {run}")
+        return
     except (KeyboardInterrupt, ClusterError, InvalidInput) as error:
         if repo.runs[run].oid is None:
             repo.delete_run(run)  # its first episode did not begin

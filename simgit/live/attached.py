@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict
+from simgit.errors import Conflict, StorageError
 from simgit.live.child import Execution
-from simgit.live.control import Control, Stopped
+from simgit.live.control import Control, Stopped, current
 from simgit.live.inputs import type_metadata, type_of
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType
@@ -48,23 +48,69 @@ def attach(
         Conflict: a simulation of the run is executed already.
     """
     handle = repo if isinstance(repo, Repository) else Repository.init(repo)
-    records = Records(handle)
     if run not in handle.runs:
         handle.create_run(run, config=config, seed=seed, metadata=type_metadata(SCRIPT))
-    before = records.find(run)
-    if before is not None and not before.is_over:
-        raise Conflict(f"the simulation of run '{run}' is {before.phase}", name=run)
     kind = type_of(handle.runs[run])
     if kind is None:  # it was recorded without a control
         kind = SCRIPT
         handle.configure(run, metadata=type_metadata(SCRIPT))
+    try:
+        work = _execution(handle, run, kind, is_own=True)
+        with suppress(Stopped), work.ending():
+            yield work.begin(SimulationType(kind, _none, {}, dict(queries or {})))
+    finally:
+        if handle is not repo:
+            handle.close()
+
+
+@contextmanager
+def controlled(
+    repo: Repository, run: str, recorder: Any, kind: str = SCRIPT
+) -> Iterator[Control | None]:
+    """Let people watch, pause and stop what a process records anyway, for the time of a block.
+
+    Nothing else of it changes; in particular its settings cannot be changed while it runs.
+
+    Args:
+        repo: the repository.
+        run: the run.
+        recorder: what records it.
+        kind: the name that is shown as its type.
+
+    Yields:
+        The control, whose ``check`` looks; None where people cannot reach this process: another
+        one executes a simulation of the run, or the repository is in memory.
+    """
+    mine = current()
+    if mine is not None and mine.run == run:
+        mine.follow(recorder)
+        yield mine
+        return
+    work = None
+    if repo.directory is not None and mine is None:
+        with suppress(Conflict, StorageError):
+            work = _execution(repo, run, kind, is_own=False)
+    if work is None:
+        yield None
+        return
+    with work.ending():
+        control = work.begin(SimulationType(kind, _none, is_fixed=True))
+        control.follow(recorder)
+        yield control
+
+
+def _execution(repo: Repository, run: str, kind: str, *, is_own: bool) -> Execution:
+    records = Records(repo)
+    before = records.find(run)
+    if before is not None and not before.is_over:
+        raise Conflict(f"the simulation of run '{run}' is {before.phase}", name=run)
     me = this_writer()  # the process, too: without this one nobody else can execute it
     made = SimulationRecord(
         kind, "starting", "", "", folder=str(Path.cwd()), tracker=me, process=me
     )
     record = records.put(run, made, before, script=sys.argv[0])
     try:
-        work = Execution(handle, run, record.execution)
+        return Execution(repo, run, record.execution, is_own=is_own)
     except BaseException as error:
         found = records.find(run)
         if found is not None and found.execution == record.execution:
@@ -73,14 +119,6 @@ def attach(
                 ended=now(), outcome="failed", reason=str(error), socket=None,
             )  # fmt: skip
         raise
-    try:
-        with work.ending():
-            yield work.begin(SimulationType(kind, _none, {}, dict(queries or {})))
-    except Stopped:
-        pass
-    finally:
-        if handle is not repo:
-            handle.close()
 
 
 def _none(_: Control) -> None:

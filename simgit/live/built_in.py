@@ -48,6 +48,7 @@ def _random(env: Any) -> Any:
 environment.defaults = {  # type: ignore[attr-defined]
     "id": "", "arguments": {}, "policy": "random", "steps": 1000, "pace": 0.0,
 }  # fmt: skip
+environment.imports = ("id", "policy")  # type: ignore[attr-defined]
 
 
 def command(control: Control) -> None:
@@ -90,6 +91,7 @@ def command(control: Control) -> None:
 
 
 command.defaults = {"command": []}  # type: ignore[attr-defined]
+command.is_local = True  # type: ignore[attr-defined]
 
 
 def demo(control: Control) -> None:

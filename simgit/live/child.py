@@ -37,12 +37,20 @@ STATUSES: Final = {"completed": "completed", "stopped": "paused", "failed": "fai
 class Execution:
     """An execution of a run's simulation in this process, from its claim to its end."""
 
-    def __init__(self, repo: Repository, run: str, execution: str) -> None:
+    def __init__(self, repo: Repository, run: str, execution: str, *, is_own: bool = True) -> None:
         """Claim it, and listen.
+
+        Args:
+            repo: the repository.
+            run: the run.
+            execution: which execution this process was started for.
+            is_own: the process is for nothing else: its output is the simulation's log, and the
+                run's status is set at the end.
 
         Raises:
             Conflict: it is another process's.
         """
+        self._is_own = is_own
         self.repo = repo
         self.run = run
         self.records = Records(repo)
@@ -115,9 +123,10 @@ class Execution:
                 outcome, reason = "failed", _line(error)
                 traceback.print_exc()
         self.usage.stop()
-        with suppress(SimgitError):  # the run was deleted
-            self._attach_log()
-            self.repo.set_status(self.run, STATUSES[outcome])
+        if self._is_own:
+            with suppress(SimgitError):  # the run was deleted
+                self._attach_log()
+                self.repo.set_status(self.run, STATUSES[outcome])
         fail_point("live.ended")
         try:
             self._change(
@@ -144,8 +153,11 @@ class Execution:
             raise
         except BaseException as error:  # whoever raised it: its own code, too
             outcome, reason = "failed", _line(error)
-            step = self.control.position - 1 if self.control else -1
-            write_line(traceback.format_exc(), "error", step)
+            if isinstance(error, KeyboardInterrupt) and not self._is_own:
+                outcome, reason = "stopped", "interrupted"
+            if self._is_own:
+                step = self.control.position - 1 if self.control else -1
+                write_line(traceback.format_exc(), "error", step)
             raise
         finally:
             self.end(outcome, reason)

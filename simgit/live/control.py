@@ -283,6 +283,11 @@ class Control:
         overrides = request.get("overrides")
         if not isinstance(overrides, Mapping) or not overrides:
             raise InvalidInput("a change of settings needs settings")
+        if self._kind.is_fixed:
+            raise InvalidInput(
+                f"type '{self._kind.name}' reads its settings when it begins; fork the run with "
+                "other settings"
+            )
         here = self.position
         if self._recorder is not None and here == self._looked_at:
             here += 1  # it would not be known again which of the looks at this place it was
@@ -476,6 +481,10 @@ class Control:
 
             made.append, made.attach = compare, again.attach  # type: ignore[method-assign]
         return made
+
+    def follow(self, recorder: Any) -> None:
+        """Take a recorder of the run that was opened elsewhere, and is closed there."""
+        self._recorder = recorder
 
     def metrics(self, values: Mapping[str, Any]) -> None:
         """Record numbers beside the states, in the run ``RUN/metrics``: a loss, for instance."""

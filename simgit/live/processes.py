@@ -21,7 +21,14 @@ AFTER_TERM: Final = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
-def spawn(directory: Path, run: str, execution: str, folder: str) -> subprocess.Popen[bytes]:
+class Child(subprocess.Popen[bytes]):
+    """A process that may outlive this one: nothing warns of that."""
+
+    def __del__(self, *_: object) -> None:
+        pass
+
+
+def spawn(directory: Path, run: str, execution: str, folder: str) -> Child:
     """Begin the process of a simulation; its output goes to its log.
 
     Raises:
@@ -31,21 +38,12 @@ def spawn(directory: Path, run: str, execution: str, folder: str) -> subprocess.
     command = [sys.executable, "-P", "-m", "simgit.live.child", str(directory), run, execution]
     try:
         with log_path(directory, execution).open("ab") as log:
-            return subprocess.Popen(
+            return Child(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder or None,
                 env=environment, start_new_session=True,
             )  # fmt: skip
     except OSError as error:
         raise StorageError(f"cannot begin a process in '{folder}': {reason(error)}") from None
-
-
-_left: list[subprocess.Popen[bytes]] = []
-
-
-def leave(children: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Let processes go on without a tracker; this process still collects those that end."""
-    _left.extend(children)
-    _left[:] = [each for each in _left if each.poll() is None]
 
 
 def log_path(directory: Path, execution: str) -> Path:
@@ -90,7 +88,9 @@ def end(process: dict[str, Any], *, politely: bool) -> bool:
     family = {**family, **descendants(pid)}
     with suppress(ProcessLookupError, PermissionError):
         if is_alive(process):
-            os.killpg(pid, signal.SIGKILL)  # it leads a session, and so a group, of its own
+            os.killpg(pid, signal.SIGKILL)  # it leads a group of its own, unless run by hand
+    if is_alive(process):
+        _signal([pid], signal.SIGKILL)
     for child, start in family.items():
         if _start(child) == start:
             _signal([child], signal.SIGKILL)

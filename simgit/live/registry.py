@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simgit.errors import InvalidInput, NotFound, Untrusted, near_or_known, shown, warn
 from simgit.live.forms import form
+from simgit.refs.run_config import flat
 from simgit.refs.settings import TYPES
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "env": "simgit.live.built_in:environment",
     "command": "simgit.live.built_in:command",
     "demo": "simgit.live.built_in:demo",
+    "train": "simgit.training.simulations:train",
 }
 """The types that come with simgit, by name."""
 GROUP: Final = "simgit.simulations"
@@ -37,12 +39,19 @@ class SimulationType:
         function: called with the control.
         defaults: its settings with their defaults.
         queries: functions of the control and an argument, by name.
+        is_fixed: its settings are read when it begins, and cannot be changed while it runs.
+        is_local: it starts from Python and the command line only, not over HTTP.
+        imports: the settings, as dotted paths, that may name code as ``module:name``; over HTTP
+            they may not.
     """
 
     name: str
     function: Callable[[Any], Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     queries: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    is_fixed: bool = False
+    is_local: bool = False
+    imports: tuple[str, ...] = ()
 
     @property
     def help(self) -> str:
@@ -103,7 +112,38 @@ def load(repo: Repository, name: str, folder: str = "") -> SimulationType:
     for what, each in (("defaults", settings), ("queries", queries)):
         if not isinstance(each, Mapping):
             raise InvalidInput(f"{what} of type '{name}' must be a dict, got {shown(each)}")
-    return SimulationType(name, function, settings, queries)
+    return SimulationType(
+        name, function, settings, queries, bool(getattr(function, "is_fixed", False)),
+        bool(getattr(function, "is_local", False)), tuple(getattr(function, "imports", ())),
+    )  # fmt: skip
+
+
+def check_remote(repo: Repository, name: str, config: Mapping[str, Any]) -> None:
+    """Refuse a simulation that may not be started over HTTP: it would name code.
+
+    Args:
+        repo: the repository.
+        name: its type.
+        config: all its settings.
+
+    Raises:
+        Untrusted: its type is not registered, or is for the command line only; or a setting is an
+            import path.
+    """
+    if name not in types(repo):
+        raise Untrusted(
+            f"type '{name}' is not registered: only registered ones start over HTTP; see "
+            "'simgit sim types'"
+        )
+    kind = load(repo, name)
+    if kind.is_local:
+        raise Untrusted(f"type '{name}' starts from the command line and Python only")
+    settings = flat({**kind.defaults, **config})
+    for path in kind.imports:
+        if ":" in str(settings.get(path, "")):
+            raise Untrusted(
+                f"setting '{path}' is an import path, which may not be given over HTTP", path=path
+            )
 
 
 def type_name(kind: str | Callable[[Any], Any]) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,10 +161,10 @@ class Simulation:
         self._call({"do": "watching", "seconds": seconds})
 
     def stop(self, timeout: float = 10.0, *, by: str | None = None) -> str:
-        """Ask it to stop; end its processes if it has not after ``timeout`` seconds.
+        """Ask it to stop; end its processes if it has not looked after ``timeout`` seconds.
 
-        Then it gets SIGTERM, and a second later SIGKILL, with all its children. One that is queued
-        leaves the queue.
+        Then it gets SIGTERM, and a second later SIGKILL, with all its children. One that has looked
+        has as long again to store what it has. One that is queued leaves the queue.
 
         Returns:
             How it ended.
@@ -178,21 +177,24 @@ class Simulation:
         if self._has_not_begun(who):
             return "stopped"
         deadline = time.monotonic() + timeout
-        self._ask_to_stop(who, deadline)
+        if self._ask_to_stop(who, deadline):
+            deadline = time.monotonic() + timeout
         if self._wait_until(deadline) is None:
-            self._end(f"stopped by {who}, and had not looked for {timeout:g} s", politely=True)
+            self._end(f"stopped by {who}, and did not end in {timeout:g} s", politely=True)
         return str(self.outcome)
 
-    def _ask_to_stop(self, who: str, deadline: float) -> None:
+    def _ask_to_stop(self, who: str, deadline: float) -> bool:
+        """Ask until it has looked, or the time is over; return True if it has."""
         while time.monotonic() < deadline:
             with contextlib.suppress(TimedOut):
                 try:
                     call(self._socket(), {"do": "stop", "by": who}, deadline - time.monotonic())
-                    return
+                    return True
                 except Conflict:
                     if self.record.is_over:
-                        return
+                        return True
                     time.sleep(0.02)  # it is starting, or ending
+        return False
 
     def kill(self, *, by: str | None = None) -> str:
         """End its processes at once (SIGKILL), with all children; return how it ended.
@@ -471,7 +473,7 @@ class Tracker:
         processes.sweep(self._records.directory, lambda: self._records.all().values())
         self._owner = os.getpid()
         self._gone: dict[str, float] = {}
-        self._children: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
+        self._children: dict[str, tuple[str, processes.Child]] = {}
         self._claimed: set[str] = set()
         self._callbacks: list[Callback] = []
         self._lock = threading.RLock()
@@ -549,7 +551,7 @@ class Tracker:
         start = f"{run}@{at}" if isinstance(at, int) else at
         name = f"{run}-{{auto}}" if new is None else new
         begin = self.queue if queue else self.start
-        return begin(self._type_of(run), name, at=start, **options)
+        return begin(self.type_of(run), name, at=start, **options)
 
     def restart(self, run: str, *, queue: bool = False, priority: int = 0) -> Simulation:
         """Continue a run whose simulation has ended, exactly, from where it can.
@@ -564,7 +566,7 @@ class Tracker:
             return self._restart(run, queue, priority)
 
     def _restart(self, run: str, queue: bool, priority: int) -> Simulation:
-        kind = self._type_of(run)
+        kind = self.type_of(run)
         before = self._records.find(run)
         if before is not None and before.is_over:
             settle(self.repo, run, before, None)
@@ -583,7 +585,13 @@ class Tracker:
             self.repo.set_status(run, "active")
         return self._put(run, kind, folder, "queued" if queue else "starting", priority, before)
 
-    def _type_of(self, run: str) -> str:
+    def type_of(self, run: str) -> str:
+        """Return the type that a run's simulation has.
+
+        Raises:
+            NotFound: no simulation was started for it.
+            Untrusted: the run came from elsewhere.
+        """
         info = self.repo.runs[run]
         kind = type_of(info)
         if kind is None:
@@ -609,6 +617,21 @@ class Tracker:
         phase: str,
         priority: int,
     ) -> Simulation:
+        name, above = self._named(kind, at, preset)
+        place = str(Path(folder or ".").resolve())
+        load(self.repo, name, place)  # what cannot be imported is refused here, not in the queue
+        wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
+        made = self.repo.create_run(
+            wanted, at if above is None else above, config=config, seed=seed,
+            metadata=type_metadata(name),
+        )  # fmt: skip
+        before = self._records.find(made)  # of a run of this name that was undone
+        return self._put(made, name, place, phase, priority, before)
+
+    def _named(
+        self, kind: str | Callable[..., Any] | None, at: str | Oid | None, preset: str | None
+    ) -> tuple[str, str | None]:
+        """Return the type of what is to be started, and the run whose settings it inherits."""
         if preset is not None and at is not None:
             raise InvalidInput("a simulation begins at a state or from a preset, not both")
         above = None
@@ -620,17 +643,16 @@ class Tracker:
         if kind is None:
             if above is None and not isinstance(at, str):
                 raise InvalidInput("a simulation needs a type, a preset or a state of a run")
-            kind = self._type_of(above or str(at).partition("@")[0])
-        name = type_name(kind)
-        place = str(Path(folder or ".").resolve())
-        load(self.repo, name, place)  # what cannot be imported is refused here, not in the queue
-        wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
-        made = self.repo.create_run(
-            wanted, at if above is None else above, config=config, seed=seed,
-            metadata=type_metadata(name),
-        )  # fmt: skip
-        before = self._records.find(made)  # of a run of this name that was undone
-        return self._put(made, name, place, phase, priority, before)
+            kind = self.type_of(above or str(at).partition("@")[0])
+        return type_name(kind), above
+
+    def inherited(
+        self, kind: str | None, at: str | None, preset: str | None
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the type of what ``start`` would start, and the settings that it inherits."""
+        name, above = self._named(kind, at, preset)
+        run = above if at is None else at.partition("@")[0]
+        return name, self.repo.config(run) if run is not None and run in self.repo.runs else {}
 
     def _put(
         self,
@@ -793,7 +815,6 @@ class Tracker:
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._look()
-        processes.leave(child for _, child in self._children.values())
         self._children.clear()
         if self._own:
             self.repo.close()

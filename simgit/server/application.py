@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from simgit import __version__
 from simgit.errors import SimgitError
+from simgit.live.tracker import Tracker
 from simgit.repository import Repository
 from simgit.server.gate import Access, Gate
 from simgit.server.problems import handle
@@ -24,14 +25,17 @@ _NONE: Final[Any] = dict.fromkeys(
 """Nothing is traced, whatever the environment says: no request leaves the machine."""
 
 
-def application(repo: Repository, access: Access | None = None) -> FastAPI:
+def application(
+    repo: Repository, access: Access | None = None, tracker: Tracker | None = None
+) -> FastAPI:
     """Return the application that serves a repository; the caller closes that.
 
     Args:
         repo: the repository; reading goes through a handle of its own that cannot write.
         access: who may do what; by default two new tokens, which ``app.state.service`` tells.
+        tracker: who starts simulations, closed by the caller; None where nobody may.
     """
-    service = Service(repo, access or Access())
+    service = Service(repo, access or Access(), tracker)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

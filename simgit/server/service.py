@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from simgit.live.tracker import Tracker
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 from simgit.repository.jsonable import json_text, run_record
@@ -27,11 +28,13 @@ class Service:
         repo: the handle from which those that write are made.
         reader: a handle that cannot write, for all reading.
         access: who may do what.
+        tracker: who starts simulations; None where nobody may.
         replays: the answers to requests with an Idempotency-Key.
     """
 
     repo: Repository
     access: Access = field(default_factory=Access)
+    tracker: Tracker | None = None
     replays: Replays = field(default_factory=Replays)
 
     def __post_init__(self) -> None:

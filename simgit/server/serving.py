@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from typing import Any, Final
 import uvicorn
 
 from simgit.errors import InvalidInput, NotFound, StorageError, reason
+from simgit.live.tracker import Tracker
 from simgit.repository import Repository
 from simgit.server.application import application
 from simgit.server.gate import Access, host_name, is_loopback, new_tokens
@@ -46,6 +47,7 @@ class Options:
     origins: tuple[str, ...] = ()
     certificate: Path | None = None
     with_token: bool = True
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,9 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
         is_tls=options.certificate is not None,
     )
     address = Address(f"{access.scheme}://{name}:{port}/", access.tokens)
+    tracker = _tracker(repo, options)
     config = uvicorn.Config(
-        application(repo, access),
+        application(repo, access, tracker),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -128,9 +131,16 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
         timeout_graceful_shutdown=1,
         ssl_certfile=options.certificate,
     )
-    with listening, _told(repo.directory, address):
+    with listening, tracker or nullcontext(), _told(repo.directory, address):
         ready(address)
         asyncio.run(Server(config).serve([listening]))
+
+
+def _tracker(repo: Repository, options: Options) -> Tracker | None:
+    """Return who starts simulations; None where the server or the repository cannot."""
+    if options.read_only or repo.read_only or repo.directory is None or not repo.is_trusted():
+        return None
+    return Tracker(repo, workers=options.workers)
 
 
 def _listen(host: str, port: int) -> socket.socket:

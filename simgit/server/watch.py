@@ -18,9 +18,10 @@ from simgit.errors import SimgitError
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import Oid
 from simgit.refs.names import HEAD, RUNS, TAGS
-from simgit.refs.records import TagRef, decode_head, decode_ref, decode_run
+from simgit.refs.records import TagRef, decode_head, decode_ref, decode_run, pack_ref, unpack_ref
+from simgit.refs.simulations import home_of, simulation_records
 from simgit.repository import Repository
-from simgit.repository.jsonable import json_text, to_jsonable
+from simgit.repository.jsonable import json_text, stamp, to_jsonable
 
 PERIOD: Final = 0.025
 """Seconds between two looks at the number of the store's newest transaction."""
@@ -28,7 +29,9 @@ QUIET: Final = 15.0
 """Seconds after which a comment shows that the stream is alive."""
 STREAMS: Final = 64
 """The most streams at once."""
-KINDS: Final = ("tips", "run", "ref", "operation", "gap")
+KINDS: Final = ("tips", "run", "ref", "phase", "operation", "gap")
+_LIVE: Final = "live/"
+"""What the names of the levels of simulations begin with."""
 _KEPT: Final = 100
 """The number of operations, the newest, of which late viewers are told each."""
 
@@ -53,6 +56,7 @@ class Watch:
     def __init__(self, repo: Repository) -> None:
         """Begin without listeners; nothing is read yet."""
         self._repo = repo
+        self._home = home_of(repo.directory)
         self._lock = threading.Lock()
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()  # not all are begun
         self._thread: threading.Thread | None = None
@@ -118,6 +122,10 @@ class Watch:
             if number == self._txn:
                 return False
             stored = {decode_name(key): value for key, value in txn.scan("refs")}
+            stored |= {
+                _LIVE + run: pack_ref(each._asdict())
+                for run, each in simulation_records(txn, self._home)
+            }
         before, found = self.levels, {}
         for name, value in stored.items():
             there = before.get(name)
@@ -184,18 +192,19 @@ class Listener:
         return {name: level for name, level in self._watch.levels.items() if self._wants(name)}
 
     def _wants(self, name: str) -> bool:
-        if not name.startswith(RUNS):
-            return "ref" in self._kinds
-        run = name.removeprefix(RUNS)
+        kind, run = _kind(name)
+        if kind == "ref":
+            return kind in self._kinds
         chosen = not self._globs or any(fnmatchcase(run, glob) for glob in self._globs)
-        return "run" in self._kinds and chosen
+        return kind in self._kinds and chosen
 
     def _changes(self) -> list[bytes]:
         now = self._wanted()
         found = [level.event for name, level in now.items() if self._told.get(name) is not level]
         for name in self._told.keys() - now.keys():
-            kind = "run" if name.startswith(RUNS) else "ref"
-            record = {kind: name.removeprefix(RUNS), "oid": None}
+            kind, run = _kind(name)
+            gone = {"phase": None} if kind == "phase" else {"oid": None}
+            record = {"ref" if kind == "ref" else "run": run, **gone}
             found.append(encoded(kind, json_text(record)))
         self._told = now
         return found
@@ -216,14 +225,24 @@ def _gap(first: int, last: int) -> bytes:
 
 
 def _level(name: str, stored: bytes) -> Level:
-    kind, record = "ref", _record(name, stored)
-    if name.startswith(RUNS):
-        kind = "run"
+    kind, record = _kind(name)[0], _record(name, stored)
     text = json_text(record)
     return Level(stored, text, encoded(kind, text))
 
 
+def _kind(name: str) -> tuple[str, str]:
+    """Return the kind of a level's event, and the run or the ref that it is about."""
+    if name.startswith(_LIVE):
+        return "phase", name.removeprefix(_LIVE)
+    return ("run", name.removeprefix(RUNS)) if name.startswith(RUNS) else ("ref", name)
+
+
 def _record(name: str, stored: bytes) -> Mapping[str, object]:
+    if name.startswith(_LIVE):
+        live = unpack_ref(stored)
+        times = {key: stamp(live[key]) for key in ("began", "ended")}
+        shown = {key: live[key] for key in ("phase", "outcome", "reason")}
+        return {"run": name.removeprefix(_LIVE), **shown, **times}
     if name.startswith(RUNS):
         run = decode_run(stored)
         step = None if run.oid is None else run.step

@@ -15,6 +15,8 @@ from simgit.analysis.shared_states import free_name
 from simgit.errors import InvalidInput
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import View, make
+from simgit.live.attached import controlled
+from simgit.live.control import Control, Stopped
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 from simgit.training.checkpoints import AGENT, Checkpoint, StagedAgent, Stages, newest, read
@@ -134,13 +136,36 @@ class Training:
         return max(0, self.config.episodes - self.done)
 
     def finish(self, tell: Tell | None = None, watch: Watch | None = None) -> None:
-        """Train until all episodes are done, and complete the run; ``tell`` gets each episode."""
+        """Train until all episodes are done, and complete the run; ``tell`` gets each episode.
+
+        Meanwhile it is a simulation: it can be watched, paused and stopped with ``simgit sim``.
+
+        Raises:
+            Stopped: somebody stopped it; the run is paused, with everything stored.
+        """
+        with controlled(self._repo, self.run, self.env, "train") as control:
+            try:
+                self._finish(tell, watch, control)
+            except Stopped:
+                self.close()
+                self._repo.set_status(self.run, "paused")
+                raise
+            self.close()
+            self._repo.set_status(self.run, "completed")
+
+    def _finish(self, tell: Tell | None, watch: Watch | None, control: Control | None) -> None:
+        def look(done: Transition) -> None:
+            if watch is not None:
+                watch(done)
+            if control is not None:
+                control.check()
+
         while self.remaining():
-            result = self.episode(watch)
+            if control is not None:
+                control.progress(self.done, self.config.episodes, "episodes")
+            result = self.episode(look)
             if tell is not None:
                 tell(result)
-        self.close()
-        self._repo.set_status(self.run, "completed")
 
     def __enter__(self) -> Self:
         return self

@@ -32,7 +32,7 @@ def repo(tmp_path: Path) -> Iterator[Repository]:
 def tracker(repo: Repository) -> Iterator[Tracker]:
     with Tracker(repo, workers=1) as found:
         yield found
-        found.close(stop=True, timeout=2)
+        found.close(stop=True, timeout=5)
 
 
 def start(tracker: Tracker, kind: str, run: str, **options: Any) -> Simulation:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from simgit.live import Tracker
 from simgit.repository import Repository
 from simgit.server.application import application
 from simgit.server.gate import Access
@@ -33,10 +34,12 @@ def _application() -> FastAPI:
 class Client:
     """Sends requests to an application in this process, with its full token."""
 
-    def __init__(self, repo: Repository, access: Access | None = None) -> None:
+    def __init__(
+        self, repo: Repository, access: Access | None = None, tracker: Tracker | None = None
+    ) -> None:
         self.repo = repo
         self.app = _application()
-        self.service = Service(repo, access or Access())
+        self.service = Service(repo, access or Access(), tracker)
         self.access = self.service.access
         token = self.access.tokens.get("full", "")
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}

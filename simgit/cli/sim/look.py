@@ -12,11 +12,9 @@ from simgit.cli.output import Output, number, size, when
 from simgit.cli.params import RUN, Choice
 from simgit.cli.render import value_text
 from simgit.errors import SimgitError, plural
-from simgit.repository.jsonable import stamp
 
 if TYPE_CHECKING:
     from simgit.live import Simulation
-    from simgit.refs.simulations import SimulationRecord
     from simgit.repository import Repository
 
 PHASES: Final = ("queued", "starting", "running", "paused", "asking", "stopping", "ended")
@@ -25,8 +23,6 @@ STYLES: Final = {
     "failed": "bad", "crashed": "bad", "stopped": "warn",
 }  # fmt: skip
 _BAR: Final = 10
-_LOOK_SECONDS: Final = 0.5
-"""Seconds that a list waits for each simulation to say how far it is."""
 _NOT_LOOKED: Final = 5.0
 """Seconds after which a simulation that has not looked is said to be deaf."""
 
@@ -59,39 +55,18 @@ def chosen(repo: Repository, patterns: tuple[str, ...], *, running: bool = False
 
 
 def view(repo: Repository, one: Simulation) -> dict[str, Any]:
-    """Return all that is known of a simulation; times are nanoseconds since 1970."""
+    """Return all that is known of a simulation, after noting an end that nobody has noted."""
+    from simgit.live import views
+
     note_end(repo, one)
-    found = one.record
-    status: dict[str, Any] = {}
-    is_frozen = not found.is_over and one.is_frozen
-    if found.socket is not None and not found.is_over and not is_frozen:
-        with suppress(SimgitError):  # it ends, or its machine is busy
-            status = one.look(_LOOK_SECONDS)
-    step = status.get("step")
-    if step is None and one.run in repo.runs:
-        step = repo.runs[one.run].step
-    step = None if step == -1 else step  # nothing is recorded yet
-    return {
-        "run": one.run, "type": found.type, "phase": "frozen" if is_frozen else one.phase,
-        "outcome": one.outcome, "reason": found.reason or _lost(found), "step": step,
-        "progress": status.get("progress"), "questions": status.get("questions", []),
-        "looked": status.get("looked"), "queries": status.get("queries", []),
-        "usage": status.get("usage"), "priority": found.priority, "number": found.number,
-        "begin": found.begin, "folder": found.folder,
-        "process": found.process["pid"] if found.process is not None else None,
-        "created": found.created, "began": found.began, "ended": found.ended,
-    }  # fmt: skip
+    return views.view(repo, one)
 
 
 def record(row: dict[str, Any]) -> dict[str, Any]:
     """Return a view as what ``--json`` prints."""
-    return row | {name: stamp(row[name]) for name in ("created", "began", "ended")}
+    from simgit.live import views
 
-
-def _lost(found: SimulationRecord) -> str | None:
-    if not found.is_orphan:
-        return None
-    return "its process ended before it began; 'simgit sim work' starts it again"
+    return views.record(row)
 
 
 @command("list", example="""\

@@ -2,9 +2,18 @@
 
 from typing import Final
 
-from simgit.server.routes import about, columns, events, objects, references, runs, states, writing
-
-ROUTERS: Final = tuple(
-    module.router for module in (about, columns, events, objects, references, runs, states, writing)
+from simgit.server.routes import (
+    about,
+    columns,
+    events,
+    objects,
+    references,
+    runs,
+    simulations,
+    states,
+    writing,
 )
+
+_SUBJECTS: Final = (about, columns, events, objects, references, runs, simulations, states, writing)
+ROUTERS: Final = tuple(module.router for module in _SUBJECTS)
 """Further modules are entered here."""

@@ -27,8 +27,8 @@ async def events(
 ) -> Response:
     """Stream what is there now and what changes, whatever process writes, as server-sent events.
 
-    The event 'tips' has all refs; 'run' and 'ref' tell the newest value of one, 'operation' each
-    operation, 'gap' those that are not told any more.
+    The event 'tips' has all refs; 'run' and 'ref' tell the newest value of one, 'phase' that of a
+    simulation, 'operation' each operation, 'gap' those that are not told any more.
     """
     wanted = [each.strip() for each in (kinds or "").split(",") if each.strip()]
     for each in wanted:

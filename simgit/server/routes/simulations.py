@@ -1,0 +1,198 @@
+"""Routes of simulations: types, starting, what people ask of them, questions and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from simgit.errors import InvalidInput
+from simgit.live.records import Records
+from simgit.live.registry import check_remote
+from simgit.live.tracker import Simulation, Tracker
+from simgit.live.views import record, type_records, view
+from simgit.refs.run_config import merge, nested
+from simgit.repository import Repository
+from simgit.server.answers import After, Limit, Route, page, past, reply
+from simgit.server.problems import Refused
+from simgit.server.service import Reader, Served, Service
+
+router = APIRouter(route_class=Route, tags=["simulations"])
+WEB = "the page or the HTTP API"
+Run = Annotated[str, Path(description="The name of the run.")]
+Seconds = Annotated[float, Field(ge=0, le=600)]
+
+
+class Start(BaseModel):
+    """A simulation to start: a type, a preset, or an ended run that goes on."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: str | None = None
+    preset: str | None = None
+    run: str | None = None
+    at: str | None = None
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    seed: int | None = None
+    queue: bool = False
+    priority: Annotated[int, Field(ge=0)] = 0
+
+
+class Ask(BaseModel):
+    """What is asked of a simulation; which members count depends on what that is."""
+
+    model_config = ConfigDict(extra="forbid")
+    timeout: Seconds = 10.0
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    name: str | None = None
+    argument: Any = None
+
+
+class Answer(BaseModel):
+    """An answer to a simulation's question."""
+
+    model_config = ConfigDict(extra="forbid")
+    value: dict[str, Any]
+    question: int | None = None
+
+
+@router.get("/types")
+def types(request: Request, repo: Reader) -> Response:
+    """List the types of simulations that can be started here, with the forms of their settings."""
+    return reply(request, type_records(repo))
+
+
+@router.get("/simulations")
+def simulations(
+    request: Request,
+    repo: Reader,
+    phase: str | None = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> Response:
+    """List the simulations with phase, progress, questions and usage."""
+    chosen = [
+        run
+        for run, each in Records(repo).all().items()
+        if phase in (None, "ended" if each.is_over else each.phase)
+    ]
+    left = past(chosen, after, str)
+    rows = [record(view(repo, Simulation(repo, run))) for run in left[: limit + 1]]
+    return page(request, rows, limit, lambda row: row["run"])
+
+
+@router.get("/simulations/{run:path}")
+def simulation(request: Request, repo: Reader, run: Run) -> Response:
+    """Return what is known of the simulation of a run."""
+    return reply(request, record(view(repo, Simulation(repo, run))))
+
+
+@router.get("/lines/{run:path}")
+def lines(
+    request: Request,
+    repo: Reader,
+    run: Run,
+    after: Annotated[int, Query(ge=0, description="What 'next' was before.")] = 0,
+) -> Response:
+    """Return lines of a simulation's log, and where the next ones begin."""
+    found, place = Simulation(repo, run).lines(after)
+    return reply(request, {"lines": found, "next": place})
+
+
+@router.post("/simulations", status_code=201)
+def start(request: Request, served: Served, given: Start) -> Response:
+    """Start a simulation, queue it, fork one at a state, or let one that has ended go on."""
+    tracker = _tracker(served)
+    fresh = given.type is not None or given.preset is not None or given.at is not None
+    if not fresh:
+        if given.run is None:
+            raise InvalidInput("a simulation needs a type, a preset, a state or a run")
+        if given.overrides or given.seed is not None:
+            raise InvalidInput("a run that goes on keeps its settings: fork it with 'at'")
+        check_remote(tracker.repo, tracker.type_of(given.run), tracker.repo.config(given.run))
+        one = tracker.restart(given.run, queue=given.queue, priority=given.priority)
+        return _shown(request, tracker.repo, one, 201)
+    options: dict[str, Any] = {
+        "at": given.at, "preset": given.preset, "config": given.overrides, "seed": given.seed
+    }  # fmt: skip
+    kind, inherited = tracker.inherited(given.type, given.at, given.preset)
+    merge(inherited, nested(given.overrides))
+    check_remote(tracker.repo, kind, inherited)
+    if given.queue:
+        one = tracker.queue(given.type, given.run, priority=given.priority, **options)
+    else:
+        one = tracker.start(given.type, given.run, **options)
+    return _shown(request, tracker.repo, one, 201)
+
+
+@router.delete("/simulations")
+def clear(
+    request: Request, served: Served, phase: Literal["queued", "ended"] = "ended"
+) -> Response:
+    """Take all simulations out of the queue, or forget those that have ended; runs stay."""
+    tracker = _tracker(served)
+    if phase == "ended":
+        return reply(request, {"forgotten": tracker.clear()})
+    count = 0
+    for run, each in Records(tracker.repo).all().items():
+        if each.phase == "queued":
+            Simulation(tracker.repo, run).stop(by=WEB)
+            count += 1
+    return reply(request, {"taken": count})
+
+
+@router.post("/simulations/{what}/{run:path}")
+def ask(
+    request: Request,
+    served: Served,
+    what: Literal["stop", "kill", "pause", "resume", "freeze", "set", "query"],
+    run: Run,
+    given: Ask,
+) -> Response:
+    """Ask something of a simulation; return what came of it."""
+    one = Simulation(_tracker(served).repo, run)
+    if what == "stop":
+        return reply(request, {"outcome": one.stop(given.timeout, by=WEB)})
+    if what == "kill":
+        return reply(request, {"outcome": one.kill(by=WEB)})
+    if what == "pause":
+        return reply(request, {"step": one.pause(given.timeout, by=WEB)})
+    if what == "set":
+        return reply(request, {"from": one.configure(given.overrides, given.timeout, by=WEB)})
+    if what == "query":
+        if given.name is None:
+            raise InvalidInput("a query needs its name", path="name")
+        return reply(request, {"value": one.query(given.name, given.argument, given.timeout)})
+    if what == "resume":
+        one.resume(given.timeout)
+    else:
+        one.freeze()
+    return _shown(request, served.reader, one)
+
+
+@router.get("/questions")
+def questions(request: Request, repo: Reader) -> Response:
+    """List the questions that wait for an answer."""
+    asking = [run for run, each in Records(repo).all().items() if each.phase == "asking"]
+    return reply(
+        request,
+        [{"run": run, **each} for run in asking for each in Simulation(repo, run).questions],
+    )
+
+
+@router.post("/answers/{run:path}")
+def answer(request: Request, served: Served, run: Run, given: Answer) -> Response:
+    """Answer the question of a simulation; the first answer counts."""
+    one = Simulation(_tracker(served).repo, run)
+    return reply(request, {"value": one.answer(given.value, question=given.question, by=WEB)})
+
+
+def _tracker(served: Service) -> Tracker:
+    if served.tracker is None:
+        raise Refused(403, "this server starts no simulations")
+    return served.tracker
+
+
+def _shown(request: Request, repo: Repository, one: Simulation, status: int = 200) -> Response:
+    return reply(request, record(view(repo, one)), status=status)

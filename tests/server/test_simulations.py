@@ -1,0 +1,130 @@
+"""Simulations over HTTP, each started for real."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from simgit import Repository
+from simgit.live import Tracker
+from tests.live.test_tracker import ROOT, TYPES
+from tests.support.web import Client
+
+PACE = {"id": "CartPole-v1", "steps": 100_000, "pace": 0.005}
+
+
+@pytest.fixture
+def tracker(repo: Repository) -> Iterator[Tracker]:
+    with Tracker(repo) as tracker:
+        yield tracker
+        tracker.close(stop=True, timeout=5)
+
+
+@pytest.fixture
+def client(repo: Repository, tracker: Tracker) -> Iterator[Client]:
+    client = Client(repo, tracker=tracker)
+    yield client
+    client.close()
+
+
+def until(client: Client, run: str, *phases: str) -> Any:
+    deadline = time.monotonic() + 60
+    while (found := client.json(f"simulations/{run}"))["phase"] not in phases:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
+
+
+def post(client: Client, path: str, body: Any, status: int = 200) -> Any:
+    found = client.post(path, json=body)
+    assert found.status_code == status, found.text
+    return found.json()
+
+
+def test_a_simulation_is_started_paused_asked_and_stopped(client: Client, repo: Repository) -> None:
+    made = post(
+        client, "simulations", {"type": "env", "run": "web/1", "overrides": PACE, "seed": 4}, 201
+    )
+    assert made["run"] == "web/1" and made["type"] == "env"
+    found = until(client, "web/1", "running")
+    while found["step"] is None or found["step"] < 3:
+        found = until(client, "web/1", "running")
+    paused = post(client, "simulations/pause/web/1", {})
+    assert client.json("simulations/web/1")["phase"] == "paused"
+    assert repo.runs["web/1"].step == paused["step"]
+    assert [each["run"] for each in client.json("simulations?phase=paused")] == ["web/1"]
+    assert post(client, "simulations/pause/web/1", {}, 409)["type"] == "Conflict"
+    assert post(client, "simulations/query/web/1", {"name": "no"}, 404)["type"] == "NotFound"
+    post(client, "simulations/resume/web/1", {})
+    assert post(client, "simulations/stop/web/1", {"timeout": 30}) == {"outcome": "stopped"}
+    assert repo.runs["web/1"].status == "paused"
+    assert post(client, "simulations/stop/web/1", {}, 409)["type"] == "Conflict"
+    again = post(client, "simulations", {"run": "web/1"}, 201)
+    assert again["phase"] in ("starting", "running")
+    assert post(client, "simulations/kill/web/1", {}) == {"outcome": "crashed"}
+    found = client.json("simulations/web/1")
+    assert "SIGKILL" in found["reason"]
+    fork = {"type": "env", "run": "web/2", "at": "web/1@3", "overrides": {"pace": 0, "steps": 9}}
+    post(client, "simulations", fork, 201)
+    assert until(client, "web/2", "ended")["outcome"] == "completed"
+    assert repo.resolve("web/2@3") == repo.resolve("web/1@3")
+    assert "next" in client.json("lines/web/2")
+    assert client.request("DELETE", "simulations").json() == {"forgotten": 2}
+
+
+def test_a_question_is_answered_once(client: Client, tracker: Tracker) -> None:
+    tracker.start(TYPES + "swing", "q", config={"steps": 5, "ask": 2}, folder=ROOT)
+    until(client, "q", "asking")
+    (question,) = client.json("questions")
+    assert question["run"] == "q" and question["text"] == "which torque?"
+    refused = post(client, "answers/q", {"value": {"torque": "x"}}, 422)
+    assert "torque" in refused["detail"]
+    assert post(client, "answers/q", {"value": {"torque": 1}}) == {"value": {"torque": 1.0}}
+    assert post(client, "answers/q", {"value": {"torque": 2}}, 409)["type"] == "Conflict"
+    assert until(client, "q", "ended")["outcome"] == "completed"
+
+
+@pytest.mark.parametrize(("body", "detail"), [
+    ({"type": TYPES + "swing"}, "not registered"),
+    ({"type": "os:system"}, "not registered"),
+    ({"type": "command", "overrides": {"command": ["true"]}}, "command line and Python only"),
+    ({"type": "env", "overrides": {"id": "tests.live.simulations:Env-v0"}}, "import path"),
+    ({"type": "env", "overrides": {"id": "CartPole-v1", "policy": "os:system"}}, "import path"),
+    ({"type": "train", "overrides": {"environment": {"id": "os:Env-v0"}}}, "import path"),
+    ({"type": "train", "overrides": {"environment.id": "os:Env-v0"}}, "import path"),
+    ({"run": "local"}, "not registered"),
+    ({"at": "local@1", "run": "b"}, "not registered"),
+    ({"preset": "bad", "run": "b"}, "import path"),
+    ({"type": "env", "at": "inherits@0", "run": "b"}, "import path"),
+])  # fmt: skip
+def test_nothing_starts_over_http_that_names_code(
+    client: Client, repo: Repository, tracker: Tracker, body: Any, detail: str
+) -> None:
+    local = {"simulation": {"type": TYPES + "swing"}}
+    repo.create_run("local", "main@1", metadata=local)
+    bad = {"id": "CartPole-v1", "policy": "os:system"}
+    repo.create_run("preset/bad", config=bad, metadata={"simulation": {"type": "env"}})
+    repo.create_run("inherits", "main@1", config=bad, metadata={"simulation": {"type": "env"}})
+    before = {*repo.runs}
+    found = post(client, "simulations", body, 403)
+    assert found["type"] == "Untrusted"
+    assert detail in found["detail"]
+    assert {*repo.runs} == before
+    assert tracker.simulations == []
+
+
+def test_types_have_forms(client: Client) -> None:
+    found = {each["name"]: each for each in client.json("types")}
+    assert found["env"]["form"]["properties"]["steps"]["default"] == 1000
+    assert found["env"]["help"] == "Record an environment while a policy acts in it."
+    assert found["demo"]["queries"] == ["energy"]
+    assert found["train"]["error"] is None
+
+
+def test_a_server_without_a_tracker_starts_nothing(repo: Repository) -> None:
+    client = Client(repo)
+    assert post(client, "simulations", {"type": "demo"}, 403)["title"]
+    client.close()
