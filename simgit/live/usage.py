@@ -1,4 +1,4 @@
-"""What a simulation's processes use: processor time, memory, threads, bytes read and written."""
+"""The use that a simulation's processes make of the machine: processor time, memory, threads, bytes read and written."""
 
 from __future__ import annotations
 
