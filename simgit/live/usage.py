@@ -1,4 +1,4 @@
-"""The use that a simulation's processes make of the machine: processor time, memory, threads, bytes read and written."""
+"""Usage of a simulation's processes: processor time, memory, threads, bytes read and written."""
 
 from __future__ import annotations
 
