@@ -1,4 +1,4 @@
-"""How a simulation is reached: JSON lines on a Unix socket that only its user may open.
+"""The way to a simulation: JSON lines on a Unix socket that only its user may open.
 
 The simulation listens, in a thread of its own. A request is a map with ``do``; its answer has
 ``result``, or ``error`` with the class of an error and its text. Whoever may read the directory of
@@ -47,7 +47,7 @@ class Message:
 
     @property
     def what(self) -> str:
-        """What is asked for."""
+        """The name of the request."""
         return str(self.request.get("do"))
 
     def answer(self, result: Any = None) -> None:

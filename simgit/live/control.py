@@ -1,4 +1,4 @@
-"""What a simulation is given: its settings, its recorder, and what people ask of it.
+"""The control of a simulation: its settings, its recorder, and what people ask of it.
 
 Everything is handled in the simulation's own thread, where it looks: in ``check``, in ``range``,
 and at each step of its environment.
@@ -74,7 +74,7 @@ class Question:
 
 @dataclass
 class Progress:
-    """How far a simulation is; ``total`` and ``stage`` may be unknown."""
+    """The progress of a simulation; ``total`` and ``stage`` may be unknown."""
 
     done: float = 0
     total: float | None = None
@@ -92,7 +92,7 @@ class Progress:
 
 
 class Control:
-    """What a type is called with.
+    """The argument of a type's function.
 
     Attributes:
         repo: the repository.
@@ -444,7 +444,7 @@ class Control:
 
     @property
     def last(self) -> Last | None:
-        """What the environment returned last, None without one."""
+        """The newest result of the environment, None without one."""
         found: Last | None = getattr(self._recorder, "last", None)
         return found
 

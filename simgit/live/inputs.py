@@ -1,4 +1,4 @@
-"""Where a simulation begins, and what reached it there before: answers and changed settings.
+"""The place where a simulation begins, and what reached it before: answers and changed settings.
 
 Each input is attached to the run's newest state, as ``input-ID``, with the place from which on it
 applies; those from before a run's first own state are in the run's metadata. A simulation that is
@@ -94,7 +94,7 @@ def _is_within(path: str, above: str) -> bool:
 
 @dataclass
 class Begin:
-    """Where a simulation begins.
+    """The place where a simulation begins.
 
     Attributes:
         position: the number of states before the first that it executes.

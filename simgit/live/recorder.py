@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Last:
-    """What the environment returned last."""
+    """The newest result of an environment."""
 
     observation: Any
     reward: Any = None
@@ -51,7 +51,7 @@ class LiveRecorder(Recorder):
 
     @property
     def last(self) -> Last | None:
-        """What was returned last, by name; None before the first reset."""
+        """The newest result, by name; None before the first reset."""
         found = self.returned
         if found is None:
             return None

@@ -69,7 +69,7 @@ class Simulation:
 
     @property
     def record(self) -> SimulationRecord:
-        """What is known of it; see ``SimulationRecord``."""
+        """Its record; see ``SimulationRecord``."""
         return self._records.get(self.run)
 
     @property
@@ -80,7 +80,7 @@ class Simulation:
 
     @property
     def outcome(self) -> str | None:
-        """How it ended: completed, stopped, failed or crashed; None while it has not."""
+        """Its end: completed, stopped, failed or crashed; None while it has not."""
         found = self.record
         if found.is_gone:
             found = self.record  # its end may have been noted since, before its process was gone
@@ -88,12 +88,12 @@ class Simulation:
 
     @property
     def reason(self) -> str | None:
-        """Why it failed, crashed or was killed, in a line."""
+        """The reason why it failed, crashed or was killed, in a line."""
         return self.record.reason
 
     @property
     def status(self) -> dict[str, Any]:
-        """What it says of itself now: progress, questions, usage, seconds since it looked.
+        """Its own words on how it stands: progress, questions, usage, seconds since it looked.
 
         Raises:
             Conflict: it is not running.
@@ -118,7 +118,7 @@ class Simulation:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """How far it is; see ``status``."""
+        """Its progress; see ``status``."""
         found: dict[str, Any] = self.status["progress"]
         return found
 

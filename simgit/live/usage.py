@@ -1,4 +1,4 @@
-"""What a simulation's processes use: processor time, memory, threads, bytes read and written."""
+"""Usage of a simulation's processes: processor time, memory, threads, bytes read and written."""
 
 from __future__ import annotations
 

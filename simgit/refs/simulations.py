@@ -1,4 +1,4 @@
-"""What is known of simulations at this moment, and what happened to them lately.
+"""Simulations at this moment, and what happened to them lately.
 
 None of it is history: it is not in the operation log, and no clone or bundle takes it along.
 
@@ -37,7 +37,7 @@ _WRITER: Final = (dict, NoneType)
 
 
 class SimulationRecord(NamedTuple):
-    """What is known of a run's newest simulation.
+    """A run's newest simulation.
 
     Attributes:
         type: the name or the import path of its type.
