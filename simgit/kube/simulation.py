@@ -34,7 +34,7 @@ AfterEvent = Callable[[int, Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Simulation:
+class SimulationSpec:
     """The parameters of a Simulation resource that affect its outcome.
 
     ``duration`` is in seconds of the trace (None: all of it). ``linger`` is in seconds of the
@@ -64,10 +64,10 @@ class Simulation:
         return PodSelection(self.namespace(namespace), app)
 
 
-DEFAULT = Simulation()
+DEFAULT = SimulationSpec()
 
 
-def virtual_object(manifest: Manifest, simulation: Simulation) -> Manifest:
+def virtual_object(manifest: Manifest, simulation: SimulationSpec) -> Manifest:
     """Return the object as the driver applies it: in a virtual namespace, for virtual nodes."""
     check_identity(manifest, "object")
     labels = {
@@ -127,7 +127,7 @@ def _list(value: Any, what: str) -> Sequence[Any]:
 def replay(
     trace: Trace,
     cluster: KubeCluster,
-    simulation: Simulation = DEFAULT,
+    simulation: SimulationSpec = DEFAULT,
     after: AfterEvent | None = None,
 ) -> None:
     """Apply the events in order, and let whole seconds pass between them.
@@ -148,18 +148,18 @@ def replay(
     cluster.advance(simulation.linger)
 
 
-def _events(trace: Trace, simulation: Simulation) -> Sequence[Event]:
+def _events(trace: Trace, simulation: SimulationSpec) -> Sequence[Event]:
     if simulation.duration is not None:
         trace = cut(trace, simulation.duration)
     return trace.events
 
 
-def _gap(before: Event, event: Event, simulation: Simulation) -> int:
+def _gap(before: Event, event: Event, simulation: SimulationSpec) -> int:
     """Return the whole seconds of the cluster between two events."""
     return int(max(0, event.ts - before.ts) / simulation.speed)
 
 
-def replay_seconds(trace: Trace, simulation: Simulation = DEFAULT) -> int:
+def replay_seconds(trace: Trace, simulation: SimulationSpec = DEFAULT) -> int:
     """Return the seconds of the cluster that a replay takes, from its start to its end."""
     pairs = pairwise(_events(trace, simulation))
     return sum(_gap(*pair, simulation) for pair in pairs) + simulation.linger
@@ -167,7 +167,7 @@ def replay_seconds(trace: Trace, simulation: Simulation = DEFAULT) -> int:
 
 def simulate(
     trace: Trace,
-    simulation: Simulation = DEFAULT,
+    simulation: SimulationSpec = DEFAULT,
     *,
     nodes: Sequence[NodeSpec] | None = None,
     node_events: Sequence[NodeEvent] = (),
@@ -193,7 +193,7 @@ def simulate(
 
 def embedded_for(
     trace: Trace,
-    simulation: Simulation = DEFAULT,
+    simulation: SimulationSpec = DEFAULT,
     *,
     nodes: Sequence[NodeSpec] | None = None,
     node_events: Sequence[NodeEvent] = (),

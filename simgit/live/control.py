@@ -24,7 +24,7 @@ from simgit.live.inputs import (
     SET,
     Begin,
     Input,
-    Settings,
+    SettingsInForce,
     attachment_of,
     keep_input,
 )
@@ -121,7 +121,7 @@ class Control:
         self.resumed = begin.checkpoint
         self._kind = kind
         self._begin = begin
-        self._settings = Settings(kind.defaults)
+        self._settings = SettingsInForce(kind.defaults)
         for entry in begin.before:
             self._settings.apply(entry)
         self.config = self._settings.config

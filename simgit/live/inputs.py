@@ -49,7 +49,7 @@ class Input:
         return self.kind == ANSWER and bool(self.data.get("early"))
 
 
-class Settings:
+class SettingsInForce:
     """The settings in force: defaults < those of the run < those that were changed since.
 
     Attributes:

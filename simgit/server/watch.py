@@ -58,7 +58,7 @@ class Watch:
         self._repo = repo
         self._home = home_of(repo.directory)
         self._lock = threading.Lock()
-        self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()  # not all are begun
+        self._listeners: weakref.WeakSet[Viewer] = weakref.WeakSet()  # not all are begun
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._txn: int | None = None
@@ -70,7 +70,7 @@ class Watch:
         """True once all streams have to end."""
         return self._ended.is_set()
 
-    def listen(self, listener: Listener) -> bool:
+    def listen(self, listener: Viewer) -> bool:
         """Enter a listener, and see what is there; return False if there are too many."""
         with self._lock:
             if len(self._listeners) >= STREAMS:
@@ -83,7 +83,7 @@ class Watch:
                 self._thread.start()
         return True
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: Viewer) -> None:
         """Remove a listener; the thread ends after the last."""
         with self._lock:
             self._listeners.discard(listener)
@@ -139,7 +139,7 @@ class Watch:
         return found != before or bool(operations)
 
 
-class Listener:
+class Viewer:
     """One viewer: what it wants to know, and what it was told."""
 
     def __init__(self, watch: Watch, globs: Iterable[str], kinds: Iterable[str]) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from simgit.errors import InvalidInput
 from simgit.kube.cluster import KubeCluster, PodSelection
-from simgit.kube.simulation import Simulation, virtual_object
+from simgit.kube.simulation import SimulationSpec, virtual_object
 
-SIMULATION = Simulation()
+SIMULATION = SimulationSpec()
 WEB = SIMULATION.selection("default", "web")
 POD_KEYS = {"namespace", "name", "labels", "phase", "ready", "node", "message"}
 NODE_KEYS = {"name", "cpu", "memory", "pods", "ready", "used", "running"}

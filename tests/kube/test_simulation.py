@@ -17,7 +17,7 @@ from simgit.kube.embedded import (
     virtual_nodes,
 )
 from simgit.kube.manifest import replace
-from simgit.kube.simulation import DEFAULT, Simulation, replay, simulate, virtual_object
+from simgit.kube.simulation import DEFAULT, SimulationSpec, replay, simulate, virtual_object
 from simgit.kube.task.cluster_setup import cluster_setup
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.model import Event, Lifecycle, Trace
@@ -43,7 +43,7 @@ def pod(name: str, **spec: Any) -> Any:
 
 
 def test_objects_are_applied_in_their_virtual_place() -> None:
-    placed = virtual_object(pod("p", nodeSelector={"disk": "ssd"}), Simulation(name="s1"))
+    placed = virtual_object(pod("p", nodeSelector={"disk": "ssd"}), SimulationSpec(name="s1"))
     assert placed["metadata"]["namespace"] == "virtual-default"
     assert placed["metadata"]["labels"]["simkube.io/simulation"] == "s1"
     assert placed["spec"]["nodeSelector"] == {"disk": "ssd", "type": "virtual"}
@@ -93,15 +93,17 @@ def test_time_passes_in_whole_seconds_of_the_gap_by_speed() -> None:
     trace = Trace((Event(100), Event(107), Event(107), Event(103), Event(110)))
     seen: list[float] = []
     simulate(
-        trace, Simulation(speed=2.0), after=lambda cluster, number, event: seen.append(cluster.now)
+        trace,
+        SimulationSpec(speed=2.0),
+        after=lambda cluster, number, event: seen.append(cluster.now),
     )
     assert seen == [100, 103, 103, 103, 106]
 
 
 def test_a_duration_cuts_the_run_and_linger_prolongs_it() -> None:
     trace = Trace((Event(0), Event(50), Event(100)))
-    assert simulate(trace, Simulation(duration=70)).now == 70
-    assert simulate(trace, Simulation(linger=25)).now == 125
+    assert simulate(trace, SimulationSpec(duration=70)).now == 70
+    assert simulate(trace, SimulationSpec(linger=25)).now == 125
 
 
 def test_objects_of_an_event_are_deleted_after_the_others_are_applied() -> None:
@@ -114,15 +116,15 @@ def test_recorded_lives_go_round_by_sequence() -> None:
     lives = (Lifecycle(0, 30), Lifecycle(5), Lifecycle(0, 10))
     index = {"v1.Pod": {"default/a": 1}}
     trace = Trace((Event(0, (pod("a"),)),), index=index, lifecycles={key: {7: lives}})
-    assert simulate(trace, Simulation(linger=29)).pods()[0]["phase"] == "Running"
-    assert simulate(trace, Simulation(linger=30)).pods()[0]["phase"] == "Succeeded"
-    assert simulate(trace, Simulation(linger=3, speed=10)).pods()[0]["phase"] == "Succeeded"
+    assert simulate(trace, SimulationSpec(linger=29)).pods()[0]["phase"] == "Running"
+    assert simulate(trace, SimulationSpec(linger=30)).pods()[0]["phase"] == "Succeeded"
+    assert simulate(trace, SimulationSpec(linger=3, speed=10)).pods()[0]["phase"] == "Succeeded"
 
 
 def test_an_object_that_the_index_lacks_has_no_lifetime() -> None:
     lives = {("v1.Pod", "default/a"): {7: (Lifecycle(0, 1),)}}
     trace = Trace((Event(0, (pod("a"),)),), lifecycles=lives)
-    assert simulate(trace, Simulation(linger=100)).pods()[0]["phase"] == "Running"
+    assert simulate(trace, SimulationSpec(linger=100)).pods()[0]["phase"] == "Running"
 
 
 @needs_traces
@@ -152,7 +154,7 @@ def test_the_real_scaling_trace_ends_healthy() -> None:
 
 @needs_traces
 def test_a_replay_is_the_same_every_time() -> None:
-    simulation = Simulation(delays=PodDelays(create=500, create_jitter=9000))
+    simulation = SimulationSpec(delays=PodDelays(create=500, create_jitter=9000))
     first, second = (simulate(real("dsb-scaling"), simulation, seed=3) for _ in range(2))
     assert (first.pods(), first.nodes(), first.events()) == (
         second.pods(),
@@ -167,7 +169,7 @@ BAD = [{"speed": 0}, {"speed": -1}, {"speed": float("nan")}, {"linger": -1}]
 @pytest.mark.parametrize("bad", BAD)
 def test_bad_simulations_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        Simulation(**bad)
+        SimulationSpec(**bad)
 
 
 PLACES = [

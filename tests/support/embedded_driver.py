@@ -8,7 +8,7 @@ from typing import Any
 
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.live.driver import LiveSettings
-from simgit.kube.simulation import Simulation, simulate
+from simgit.kube.simulation import SimulationSpec, simulate
 from simgit.kube.trace.model import Trace
 
 
@@ -25,7 +25,7 @@ class EmbeddedDriver:
 
     @contextmanager
     def replay(
-        self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str
+        self, trace: Trace, simulation: SimulationSpec, selection: PodSelection, *, label: str
     ) -> Iterator[KubeCluster]:
         assert self.is_open
         assert label

@@ -19,7 +19,7 @@ from simgit.kube.hooks import Hooks
 from simgit.kube.live.cleanup import Created
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.simulation import SimkubeDriver
-from simgit.kube.simulation import Simulation
+from simgit.kube.simulation import SimulationSpec
 from simgit.kube.task.scenarios import generate
 from simgit.testing.apiserver import ApiFault, ApiServer, SimKubeSettings
 from simgit.testing.apiserver.server import ServerClock
@@ -66,7 +66,7 @@ def main(situation: str) -> None:
 
         clock.after_sleep = wait
         ended = "done"
-        simulation = Simulation(speed=1 if situation == "trace is replayed" else 60)
+        simulation = SimulationSpec(speed=1 if situation == "trace is replayed" else 60)
         selection = simulation.selection("default", "web")
         try:
             trace = generate("cpu-slight").trace

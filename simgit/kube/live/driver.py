@@ -13,7 +13,7 @@ from simgit.errors import InvalidInput, near_or_known, shown, warn
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.live.api import Api, Object
 from simgit.kube.live.nodes import spec_of, virtual
-from simgit.kube.simulation import Simulation
+from simgit.kube.simulation import SimulationSpec
 from simgit.kube.trace.model import Trace
 
 DriverName = Literal["simkube", "replayer"]
@@ -87,7 +87,7 @@ class ClusterDriver(Protocol):
     """The interface of what replays traces on a real cluster, one after another."""
 
     def replay(
-        self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str
+        self, trace: Trace, simulation: SimulationSpec, selection: PodSelection, *, label: str
     ) -> AbstractContextManager[KubeCluster]:
         """Replay a trace from an empty cluster, and give the cluster when it has settled.
 
@@ -161,7 +161,7 @@ def _sizes(table: Sequence[dict[str, Any]]) -> list[list[Any]]:
     return [[node.get(key) for key in ("name", "cpu", "memory", "pods")] for node in table]
 
 
-def check_time(trace: Trace, simulation: Simulation, settings: LiveSettings) -> None:
+def check_time(trace: Trace, simulation: SimulationSpec, settings: LiveSettings) -> None:
     """Raise InvalidInput for a replay that takes all the time of a step, or more."""
     seconds = trace.seconds / simulation.speed + simulation.linger
     if seconds >= settings.timeout:

@@ -24,7 +24,7 @@ from simgit.kube.live.simulation import (
 )
 from simgit.kube.manifest import lookup
 from simgit.kube.quantity import from_bytes, from_millicores
-from simgit.kube.simulation import VIRTUAL_LABEL, Simulation
+from simgit.kube.simulation import VIRTUAL_LABEL, SimulationSpec
 
 Level = Literal["ok", "warning", "failed"]
 SKEW_SECONDS: Final = 5.0
@@ -198,7 +198,7 @@ def _kinds(api: Api, settings: LiveSettings, nodes: Sequence[NodeSpec]) -> _Step
     what = "Simulation CRD"
     try:
         schema = simulation_schema(api)
-        schema.build(settings, Simulation(prefix=settings.virtual_prefix), "file:///trace", 1)
+        schema.build(settings, SimulationSpec(prefix=settings.virtual_prefix), "file:///trace", 1)
     except ApiError:
         raise
     except ClusterError as error:
@@ -390,7 +390,7 @@ def _trials(api: Api, settings: LiveSettings) -> Iterator[tuple[str, str, str, O
     if settings.driver == "simkube":
         try:
             schema = simulation_schema(api)
-            simulation = Simulation(prefix=settings.virtual_prefix)
+            simulation = SimulationSpec(prefix=settings.virtual_prefix)
             spec = schema.build(settings, simulation, "file:///trace", 1)
         except ApiError:
             raise

@@ -44,7 +44,7 @@ from simgit.kube.live.stages import DEFAULT_STAGES, ReplayTiming, Stage, StageCo
 from simgit.kube.live.watching import Changes, Watching
 from simgit.kube.manifest import lookup, pod_labels
 from simgit.kube.recorded_lifetimes import RecordedLifetimes
-from simgit.kube.simulation import Simulation, replay
+from simgit.kube.simulation import SimulationSpec, replay
 from simgit.kube.trace.edit import cut
 from simgit.kube.trace.model import Trace
 
@@ -127,7 +127,7 @@ class ReplayDriver:
 
     @contextmanager
     def replay(
-        self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str
+        self, trace: Trace, simulation: SimulationSpec, selection: PodSelection, *, label: str
     ) -> Iterator[KubeCluster]:
         """Replay a trace, and give the cluster when it has settled: see ``driver.ClusterDriver``.
 
@@ -175,7 +175,7 @@ class ReplayDriver:
                 timeout=True,
             ) from error
 
-    def _begin(self, trace: Trace, simulation: Simulation, label: str) -> LiveCluster:
+    def _begin(self, trace: Trace, simulation: SimulationSpec, label: str) -> LiveCluster:
         self._doing = "waiting for the lease of the cluster"
         self._hold_lease(anew=True)
         self._doing = "removing what an earlier session left"
@@ -305,7 +305,7 @@ class ReplayDriver:
         return {**body, **made}
 
     def _settling(
-        self, cluster: LiveCluster, selection: PodSelection, simulation: Simulation
+        self, cluster: LiveCluster, selection: PodSelection, simulation: SimulationSpec
     ) -> _Settling:
         assert self._pods is not None and self._controller is not None
         return _Settling(

@@ -39,7 +39,7 @@ from simgit.kube.live.nodes import condition, virtual
 from simgit.kube.live.watching import Changes, Watching
 from simgit.kube.manifest import Manifest, full_name, gvk_of, lookup, namespace_of, template_of
 from simgit.kube.quantity import parse_quantity
-from simgit.kube.simulation import SIMULATION_LABEL, Simulation, virtual_object
+from simgit.kube.simulation import SIMULATION_LABEL, SimulationSpec, virtual_object
 from simgit.kube.trace.edit import cut
 from simgit.kube.trace.model import Trace
 
@@ -90,7 +90,7 @@ class SimulationSchema:
     def build(
         self,
         settings: LiveSettings,
-        simulation: Simulation,
+        simulation: SimulationSpec,
         url: str,
         seconds: int,
     ) -> dict[str, Any]:
@@ -371,7 +371,7 @@ class SimkubeDriver:
 
     @contextmanager
     def replay(
-        self, trace: Trace, simulation: Simulation, selection: PodSelection, *, label: str
+        self, trace: Trace, simulation: SimulationSpec, selection: PodSelection, *, label: str
     ) -> Iterator[KubeCluster]:
         """Replay a trace as a Simulation, and give the cluster when its pods have settled.
 
@@ -420,7 +420,7 @@ class SimkubeDriver:
             ) from error
 
     def _prepare(
-        self, trace: Trace, simulation: Simulation, selection: PodSelection
+        self, trace: Trace, simulation: SimulationSpec, selection: PodSelection
     ) -> tuple[SimulationSchema, _Watched]:
         """Take the cluster, remove what is left on it and look whether the replay can begin."""
         self._place.check()
@@ -503,7 +503,7 @@ class SimkubeDriver:
         watched: _Watched,
         manifest: Object,
         trace: Trace,
-        simulation: Simulation,
+        simulation: SimulationSpec,
         selection: PodSelection,
     ) -> SimulatedCluster:
         """Create the Simulation and return its cluster when it has settled."""
@@ -625,7 +625,7 @@ class SimkubeDriver:
         return bool(phase in ("Running", "Succeeded"))
 
     def _wait_for_trace(
-        self, watched: _Watched, name: str, trace: Trace, simulation: Simulation
+        self, watched: _Watched, name: str, trace: Trace, simulation: SimulationSpec
     ) -> None:
         """Wait until the driver has applied every event."""
         events = [event for event in trace.events if event.applied or event.deleted]
@@ -811,13 +811,13 @@ def _short(run: str) -> str:
     return re.sub("[^a-z0-9]", "", run.lower())[:8] or "run"
 
 
-def _namespaces(trace: Trace, simulation: Simulation) -> list[str]:
+def _namespaces(trace: Trace, simulation: SimulationSpec) -> list[str]:
     """Return the virtual namespaces of a trace."""
     names = dict.fromkeys(namespace_of(each) for each in trace.applied())
     return [simulation.namespace(name) for name in names]
 
 
-def _at_end(trace: Trace, simulation: Simulation) -> list[Manifest]:
+def _at_end(trace: Trace, simulation: SimulationSpec) -> list[Manifest]:
     """Return the objects that exist after the last event, as the driver writes them."""
     alive: dict[tuple[str, str], Manifest] = {}
     for event in trace.events:

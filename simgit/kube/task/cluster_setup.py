@@ -15,7 +15,7 @@ from simgit.kube.embedded import EmbeddedCluster, NodeEvent, NodeSpec, PodDelays
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.live import opened
 from simgit.kube.live.driver import LiveSettings
-from simgit.kube.simulation import Simulation, replay_seconds, simulate
+from simgit.kube.simulation import SimulationSpec, replay_seconds, simulate
 from simgit.kube.task.node_setting import Nodes, NodeSetting, build, read_nodes
 from simgit.kube.trace.model import Trace
 
@@ -32,7 +32,7 @@ class ClusterSetup:
     """
 
     nodes: tuple[NodeSpec, ...] = field(default_factory=virtual_nodes)
-    simulation: Simulation = field(default_factory=Simulation)
+    simulation: SimulationSpec = field(default_factory=SimulationSpec)
     faults: Faults = NO_FAULTS
     node_events: tuple[NodeEvent, ...] = ()
     live: LiveSettings | None = None
@@ -136,7 +136,7 @@ def cluster_setup(
     fields = dict(simulation or {})
     if isinstance(fields.get("delays"), Mapping):
         fields["delays"] = build(PodDelays, "pod delays", fields["delays"])
-    simulated = build(Simulation, "simulation", fields)
+    simulated = build(SimulationSpec, "simulation", fields)
     if cluster is not None:
         return _live(cluster, simulated, nodes is not None, bool(faults))
     setting = read_nodes(nodes)
@@ -146,7 +146,7 @@ def cluster_setup(
 
 
 def _live(
-    cluster: Mapping[str, Any], simulation: Simulation, has_nodes: bool, has_faults: bool
+    cluster: Mapping[str, Any], simulation: SimulationSpec, has_nodes: bool, has_faults: bool
 ) -> ClusterSetup:
     if not isinstance(cluster, Mapping):
         raise InvalidInput(f"cluster must be a map of settings, got '{str(cluster)[:40]}'")

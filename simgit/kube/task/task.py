@@ -11,7 +11,7 @@ from simgit.kube.cluster import PodSelection
 from simgit.kube.manifest import Manifest, containers_of, full_name, gvk_of, lookup, name_of
 from simgit.kube.observation import check_target
 from simgit.kube.quantity import parse_quantity
-from simgit.kube.simulation import Simulation
+from simgit.kube.simulation import SimulationSpec
 from simgit.kube.task.actions import ACTIONS, STANDARD, act
 from simgit.kube.task.resources import read_resources, requests_of
 from simgit.kube.task.reward import REWARDS
@@ -98,7 +98,7 @@ def _check(manifest: Manifest) -> None:
             parse_quantity(text)
 
 
-def selection(trace: Trace, match: Workload, simulation: Simulation) -> PodSelection:
+def selection(trace: Trace, match: Workload, simulation: SimulationSpec) -> PodSelection:
     """Return the selection of the workload's pods: those labelled ``app=<name>``.
 
     If its pods have no such label, the first label of its selector is used.

@@ -12,7 +12,7 @@ from simgit.errors import InvalidInput, near_or_known
 from simgit.server.answers import Route
 from simgit.server.problems import Refused
 from simgit.server.service import Served
-from simgit.server.watch import KINDS, STREAMS, Listener
+from simgit.server.watch import KINDS, STREAMS, Viewer
 
 router = APIRouter(route_class=Route, tags=["events"])
 
@@ -38,7 +38,7 @@ async def events(
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.scope.get("simgit.head"):
         return Response(None, 200, headers, "text/event-stream")
-    listener = Listener(served.watch, runs or (), wanted)
+    listener = Viewer(served.watch, runs or (), wanted)
     if not await asyncio.to_thread(served.watch.listen, listener):
         why = f"there are {STREAMS} streams already"
         raise Refused(429, why, {"Retry-After": "5"}, limit=STREAMS)

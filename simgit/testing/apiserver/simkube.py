@@ -18,7 +18,7 @@ from simgit.errors import SimgitError
 from simgit.kube.embedded import PodDelays
 from simgit.kube.manifest import lookup, namespace_of
 from simgit.kube.recorded_lifetimes import RecordedLifetimes
-from simgit.kube.simulation import SIMULATION_LABEL, VIRTUAL_LABEL, Simulation, virtual_object
+from simgit.kube.simulation import SIMULATION_LABEL, VIRTUAL_LABEL, SimulationSpec, virtual_object
 from simgit.kube.trace.edit import cut, parse_duration
 from simgit.kube.trace.files import read_trace_file
 from simgit.kube.trace.model import Event, Trace
@@ -344,7 +344,7 @@ class _Driver:
         spec = self.spec
         trace, speed = self._trace(), spec.get("speed") or 1.0
         prefix = spec["driver"].get("virtualNsPrefix") or "virtual"
-        simulation = Simulation(name=self.name, speed=speed, prefix=prefix)
+        simulation = SimulationSpec(name=self.name, speed=speed, prefix=prefix)
         lifetimes = RecordedLifetimes(trace, f"{prefix}-", speed) if trace.lifecycles else None
         self.manager.cluster.set_lifecycle(_delays(spec.get("lifecycleParams") or {}), lifetimes)
         root = self.controller.root(f"{self._pod[1]}-root", self.simulation)
@@ -383,7 +383,7 @@ class _Driver:
         spec = {**found["spec"], **renewed}
         self.manager.put(LEASES, {**found, "spec": spec})
 
-    def _do(self, event: Event, simulation: Simulation, root: Json) -> None:
+    def _do(self, event: Event, simulation: SimulationSpec, root: Json) -> None:
         for manifest in event.applied:
             value = dict(virtual_object(manifest, simulation))
             resource = self._resource(value)

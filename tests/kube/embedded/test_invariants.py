@@ -17,7 +17,7 @@ from simgit.kube.embedded.controllers import cron_schedule
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.scheduler.filters import Cycle, refusal_with_nominated
 from simgit.kube.embedded.world import World
-from simgit.kube.simulation import Simulation, simulate
+from simgit.kube.simulation import SimulationSpec, simulate
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from tests.support import examples
 
@@ -397,7 +397,7 @@ def cron_trace(schedule: str, zone: str) -> Trace:
 @pytest.mark.parametrize("schedule", ["*/7 * * * *", "30 2 * * *", "0 0 1 * *", "@every 50m"])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", pytest.param("", marks=pytest.mark.slow)])
 def test_a_cached_schedule_gives_the_same_world(schedule: str, zone: str) -> None:
-    trace, simulation = cron_trace(schedule, zone), Simulation(linger=3600)
+    trace, simulation = cron_trace(schedule, zone), SimulationSpec(linger=3600)
     with uncached():
         expected = world(simulate(trace, simulation))
     assert world(simulate(trace, simulation)) == expected

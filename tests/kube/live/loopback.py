@@ -11,11 +11,11 @@ from simgit.kube.live.api import Api, ApiClock
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.nodes import create_nodes
 from simgit.kube.live.replay import ReplayDriver
-from simgit.kube.simulation import Simulation
+from simgit.kube.simulation import SimulationSpec
 from simgit.kube.trace.model import Event, Trace
 from simgit.testing.apiserver import ApiServer
 
-SIMULATION = Simulation()
+SIMULATION = SimulationSpec()
 WEB = SIMULATION.selection("default", "web")
 
 

@@ -16,7 +16,7 @@ from simgit.kube.live import replay as replaying
 from simgit.kube.live import stages
 from simgit.kube.live.api import Api
 from simgit.kube.live.nodes import create_nodes, delete_nodes, virtual
-from simgit.kube.simulation import Simulation
+from simgit.kube.simulation import SimulationSpec
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.spec_hash import pod_spec_hash
 from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiFault, ApiServer
@@ -34,8 +34,8 @@ from tests.kube.live.loopback import (
 from tests.support.patience import PATIENCE
 from tests.support.served import rights
 
-FAST = Simulation(speed=100)
-SLOW = Simulation(speed=99)
+FAST = SimulationSpec(speed=100)
+SLOW = SimulationSpec(speed=99)
 ROOTS = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -59,7 +59,7 @@ def served(tmp_path: Path) -> Iterator[tuple[ApiServer, Api]]:
         yield both
 
 
-def counts(api: Api, what: Trace, simulation: Simulation = SIMULATION, **options: Any) -> Any:
+def counts(api: Api, what: Trace, simulation: SimulationSpec = SIMULATION, **options: Any) -> Any:
     with (
         replayer(api, **options) as driver,
         driver.replay(what, simulation, WEB, label="main") as cluster,
@@ -153,9 +153,9 @@ def test_why_there_are_no_pods(served: tuple[ApiServer, Api]) -> None:
 
 def test_delays_are_those_of_the_simulation(served: tuple[ApiServer, Api]) -> None:
     _, api = served
-    slow = Simulation(delays=PodDelays(ready=3_600_000))
+    slow = SimulationSpec(delays=PodDelays(ready=3_600_000))
     assert counts(api, trace([deployment()]), slow) == (0, 3, 3)
-    soon = Simulation(delays=PodDelays(create=20, ready=20), linger=1)
+    soon = SimulationSpec(delays=PodDelays(create=20, ready=20), linger=1)
     assert counts(api, trace([deployment()]), soon) == (3, 0, 3)
 
 

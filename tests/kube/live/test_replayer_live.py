@@ -26,7 +26,7 @@ from simgit.kube.live.api import Api
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.nodes import create_nodes, delete_nodes
 from simgit.kube.live.replay import ReplayDriver
-from simgit.kube.simulation import Simulation, simulate
+from simgit.kube.simulation import SimulationSpec, simulate
 from simgit.kube.trace.files import read_trace_file
 from simgit.kube.trace.model import Trace
 from simgit.testing.cluster_contract import WEB, ClusterContract
@@ -112,7 +112,7 @@ class TestReplayer(ClusterContract):
 @pytest.mark.skipif(not REAL_TRACES.is_dir(), reason="recorded traces are absent")
 def test_a_recorded_trace_ends_as_in_the_embedded_cluster(api: Api) -> None:
     recorded = read_trace_file(REAL_TRACES / "dsb-scaling.sktrace")
-    simulation = Simulation(speed=1000)
+    simulation = SimulationSpec(speed=1000)
     selection = simulation.selection("dsb", "nginx-thrift")
     with (
         replayer(api, settings=settings()) as driver,

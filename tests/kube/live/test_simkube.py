@@ -19,7 +19,7 @@ from simgit.kube.live.api import Api
 from simgit.kube.live.cleanup import Created
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.live.simulation import SimkubeDriver, SimulationSchema, simulation_schema
-from simgit.kube.simulation import Simulation, simulate
+from simgit.kube.simulation import SimulationSpec, simulate
 from simgit.kube.task.scenarios import SCENARIOS, generate
 from simgit.kube.trace.edit import set_replicas, set_requests, workload
 from simgit.kube.trace.model import Event, Trace
@@ -37,7 +37,7 @@ from simgit.testing.apiserver.simkube import SimKubeController
 from tests.support.paths import RECORDED
 from tests.support.served import connect, rights
 
-SIMULATION = Simulation(speed=60)
+SIMULATION = SimulationSpec(speed=60)
 WEB = SIMULATION.selection("default", "web")
 TRACE = generate("cpu-slight").trace
 KINDS = (
@@ -115,7 +115,7 @@ def simkube(tmp_path: Path) -> Iterator[Bench]:
         assert list(found.traces.iterdir()) == []
 
 
-def embedded(trace: Trace, simulation: Simulation = SIMULATION) -> Any:
+def embedded(trace: Trace, simulation: SimulationSpec = SIMULATION) -> Any:
     return simulate(trace, simulation)
 
 
@@ -195,7 +195,7 @@ def test_all_events_have_happened_when_pods_are_counted(simkube: Bench) -> None:
 
 
 def test_a_duration_cuts_the_trace_as_on_the_embedded_cluster(simkube: Bench) -> None:
-    cut = Simulation(speed=60, duration=100)
+    cut = SimulationSpec(speed=60, duration=100)
     with (
         simkube.driver() as driver,
         driver.replay(rolled(), cut, WEB, label="main") as cluster,
@@ -206,9 +206,9 @@ def test_a_duration_cuts_the_trace_as_on_the_embedded_cluster(simkube: Bench) ->
 
 
 def test_delays_and_linger_are_the_simulations(simkube: Bench) -> None:
-    slow = Simulation(speed=60, delays=PodDelays(ready=20_000))
+    slow = SimulationSpec(speed=60, delays=PodDelays(ready=20_000))
     small = set_requests(TRACE, workload("web"), cpu="1")
-    late = Simulation(speed=60, delays=PodDelays(ready=20_000), linger=30)
+    late = SimulationSpec(speed=60, delays=PodDelays(ready=20_000), linger=30)
     with simkube.driver() as driver:
         for simulation, counts in ((slow, (0, 0, 3)), (late, (3, 0, 3))):
             with driver.replay(small, simulation, WEB, label="main") as cluster:
@@ -257,7 +257,7 @@ def test_pods_that_nobody_schedules_are_a_timeout(simkube: Bench) -> None:
 
 
 def test_another_prefix_and_namespace_are_used(simkube: Bench) -> None:
-    other = Simulation(speed=60, prefix="copy")
+    other = SimulationSpec(speed=60, prefix="copy")
     selection = other.selection("default", "web")
     with (
         simkube.driver(namespace="drivers") as driver,
@@ -429,7 +429,7 @@ def test_another_port_is_told_to_the_driver() -> None:
 
 def test_what_an_old_definition_lacks_is_refused_if_it_matters(tmp_path: Path) -> None:
     with bench(tmp_path, crds=simulation_crds(lifecycle=False)) as found:
-        slow = Simulation(speed=60, delays=PodDelays(ready=20_000))
+        slow = SimulationSpec(speed=60, delays=PodDelays(ready=20_000))
         with found.driver() as driver, pytest.raises(ClusterError) as caught:
             driver.replay(TRACE, slow, WEB, label="main").__enter__()
         assert str(caught.value) == (
@@ -649,7 +649,7 @@ def test_a_lease_that_is_lost_ends_the_step(simkube: Bench) -> None:
                 simkube.server.create({**each, "metadata": metadata, "spec": spec})
 
     simkube.api.clock.after_sleep = take  # type: ignore[attr-defined]
-    slow = Simulation()  # a minute
+    slow = SimulationSpec()  # a minute
     with simkube.driver() as driver, pytest.raises(ClusterError, match="lease of the cluster"):
         driver.replay(TRACE, slow, WEB, label="main").__enter__()
     simkube.server.delete("leases.coordination.k8s.io", "simgit", "default")

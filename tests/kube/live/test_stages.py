@@ -12,7 +12,7 @@ from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded import PodDelays
 from simgit.kube.live.stage_files import read_stages
 from simgit.kube.live.stages import DEFAULT_STAGES, ReplayTiming, Stage
-from simgit.kube.simulation import Simulation
+from simgit.kube.simulation import SimulationSpec
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from tests.kube.live.loopback import (
     SIMULATION,
@@ -119,7 +119,7 @@ def test_pods_of_a_replay_are_led_by_files(tmp_path: Path) -> None:
     with loopback(tmp_path) as (_, api), replayer(api, stages=read_stages(FILES)) as driver:
         with driver.replay(trace([deployment()]), SIMULATION, WEB, label="main") as cluster:
             assert cluster.observe(WEB).counts() == (3, 0, 3)
-        with driver.replay(what, Simulation(speed=100), WEB, label="main") as cluster:
+        with driver.replay(what, SimulationSpec(speed=100), WEB, label="main") as cluster:
             cluster.advance(4)
             assert [row["phase"] for row in cluster.pods()] == ["Succeeded"]
 

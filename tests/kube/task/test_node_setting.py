@@ -9,7 +9,7 @@ import pytest
 
 from simgit.errors import InvalidInput, SimgitWarning
 from simgit.kube.embedded import node_spec, virtual_nodes
-from simgit.kube.simulation import Simulation, replay_seconds, simulate
+from simgit.kube.simulation import SimulationSpec, replay_seconds, simulate
 from simgit.kube.task.cluster_setup import ClusterSetup, cluster_setup
 from simgit.kube.task.node_setting import read_nodes
 from simgit.kube.task.scenarios import generate
@@ -213,19 +213,19 @@ def test_a_bad_setting_is_refused_in_a_line_with_the_place(value: Any, message: 
 @pytest.mark.parametrize(
     ("simulation", "seconds"),
     [
-        (Simulation(), 60),
-        (Simulation(duration=25), 25),
-        (Simulation(duration=90), 90),
-        (Simulation(linger=7), 67),
-        (Simulation(speed=2.0), 30),
-        (Simulation(speed=0.7, linger=2), 87),
+        (SimulationSpec(), 60),
+        (SimulationSpec(duration=25), 25),
+        (SimulationSpec(duration=90), 90),
+        (SimulationSpec(linger=7), 67),
+        (SimulationSpec(speed=2.0), 30),
+        (SimulationSpec(speed=0.7, linger=2), 87),
     ],
 )
-def test_a_replay_takes_as_long_as_is_told(simulation: Simulation, seconds: int) -> None:
+def test_a_replay_takes_as_long_as_is_told(simulation: SimulationSpec, seconds: int) -> None:
     trace = generate("cpu-slight").trace
     cluster = simulate(trace, simulation)
     assert replay_seconds(trace, simulation) == seconds == cluster.now - cluster.start
-    assert replay_seconds(Trace(()), Simulation(linger=3)) == 3
+    assert replay_seconds(Trace(()), SimulationSpec(linger=3)) == 3
 
 
 def test_events_after_the_end_are_told() -> None:
