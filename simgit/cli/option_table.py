@@ -881,6 +881,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--allow-origin": "Other origin whose pages may ask.",
         "--tls-cert": "Certificate and key (PEM), to answer over HTTPS.",
         "--no-token": "Ask for no token; on loopback only.",
+        "--workers": "Simulations of the queue that run at once.",
         "--open": "Open the address in a browser.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",

@@ -110,7 +110,7 @@ def _execution(repo: Repository, run: str, kind: str, *, is_own: bool) -> Execut
     )
     record = records.put(run, made, before, script=sys.argv[0])
     try:
-        return Execution(repo, run, record.execution, is_own=is_own)
+        return Execution(repo, run, record.execution, is_own=is_own, logs=False)
     except BaseException as error:
         found = records.find(run)
         if found is not None and found.execution == record.execution:

@@ -37,20 +37,28 @@ STATUSES: Final = {"completed": "completed", "stopped": "paused", "failed": "fai
 class Execution:
     """An execution of a run's simulation in this process, from its claim to its end."""
 
-    def __init__(self, repo: Repository, run: str, execution: str, *, is_own: bool = True) -> None:
+    def __init__(
+        self,
+        repo: Repository,
+        run: str,
+        execution: str,
+        *,
+        is_own: bool = True,
+        logs: bool = True,
+    ) -> None:
         """Claim it, and listen.
 
         Args:
             repo: the repository.
             run: the run.
             execution: which execution this process was started for.
-            is_own: the process is for nothing else: its output is the simulation's log, and the
-                run's status is set at the end.
+            is_own: the run's status is set at the end.
+            logs: the process is for nothing else: its output is the simulation's log.
 
         Raises:
             Conflict: it is another process's.
         """
-        self._is_own = is_own
+        self._is_own, self._logs = is_own, logs
         self.repo = repo
         self.run = run
         self.records = Records(repo)
@@ -153,9 +161,9 @@ class Execution:
             raise
         except BaseException as error:  # whoever raised it: its own code, too
             outcome, reason = "failed", _line(error)
-            if isinstance(error, KeyboardInterrupt) and not self._is_own:
+            if isinstance(error, KeyboardInterrupt) and not self._logs:
                 outcome, reason = "stopped", "interrupted"
-            if self._is_own:
+            if self._logs:
                 step = self.control.position - 1 if self.control else -1
                 write_line(traceback.format_exc(), "error", step)
             raise

@@ -332,7 +332,7 @@ class Control:
         if timeout is not None and fallback is None:
             raise InvalidInput("a question with a timeout needs a default for each field")
         self._looked = time.monotonic()
-        self._look(may_keep=True)
+        self._look(may_keep=False)  # something may have been drawn since the newest state
         early = self._recorder is None
         for index, each in enumerate(self._due):
             if (
@@ -376,7 +376,7 @@ class Control:
                 if message is not None and message.what == "answer":
                     self._take_answer(message)
                 elif message is not None:
-                    self._handle(message, may_keep=True)
+                    self._handle(message, may_keep=False)
         del self._questions[question.number]
         return question
 

@@ -36,13 +36,13 @@ It prints two addresses: one with a token that may do everything, one with a tok
 - **Lists** have pages of `limit` elements. The header `Link: <…>; rel="next"` leads to the next one. History is immutable, so pages do not shift.
 - **Columns** come as JSON, `application/x-ndjson`, `application/x-npy` (one field), `application/zip` (npz) or `application/vnd.apache.arrow.stream`, by `Accept`.
 - **Writing** takes `If-Match: "TIP"`, the oid of the run's newest state (412 names the one that is there), and `Idempotency-Key`: a request that is sent again gets the first answer, as long as the server runs. Each request that writes is one operation: its number is in the answer, and `POST /v1/undo` or `simgit undo` takes it back. Settings of the repository are no part of operations.
-- **Errors** are problems (RFC 9457, `application/problem+json`): `type` is the class of the [error](python-api.md#errors), its attributes are members. NotFound is 404, AlreadyExists, Conflict and Divergence 409, InvalidInput 422, Untrusted 403, IntegrityError 500, FormatError 501, ClusterError 502, StorageError 503, StorageFullError 507.
+- **Errors** are problems (RFC 9457, `application/problem+json`): `type` is the class of the [error](python-api.md#errors), its attributes are members. NotFound is 404, AlreadyExists, Conflict and Divergence 409, InvalidInput 422, Untrusted 403, IntegrityError 500, FormatError 501, ClusterError 502, StorageError 503, TimedOut 504, StorageFullError 507.
 - **Warnings** are in the header `Simgit-Warnings`, a JSON array of texts.
 - **Limits**: a body has at most 32 MiB (attachments 4 GiB), an answer 50 million numbers (413); there are at most 64 streams (429).
 
 ## Security
 
-Every request needs a token, on loopback too: other users of the machine reach it. Requests are refused whose `Host` is not loopback, the `--host` or an `--allow-host`; that come from pages of other sites (`Origin`, `Sec-Fetch-Site`), unless `--allow-origin` names them; and whose body is of a type that forms send. No GET changes anything: it is answered by a handle of the repository that cannot write. Attachments are shown in the browser only if their bytes are those of a picture, a film, a sound or plain text; HTML and SVG never. Nothing that is started or loaded over HTTP runs code.
+Every request needs a token, on loopback too: other users of the machine reach it. Requests are refused whose `Host` is not loopback, the `--host` or an `--allow-host`; that come from pages of other sites (`Origin`, `Sec-Fetch-Site`), unless `--allow-origin` names them; and whose body is of a type that forms send. No GET changes anything: it is answered by a handle of the repository that cannot write. Attachments are shown in the browser only if their bytes are those of a picture, a film, a sound or plain text; HTML and SVG never. Over HTTP only [registered types](simulations.md) start, and none of their settings may be an import path; types, hooks and other names of code cannot be given. What is attached over HTTP is loaded as a stranger's: a pickle in it only after `simgit trust`.
 """
 EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/health": ("/v1/health", ""),
@@ -52,6 +52,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/settings": ("/v1/settings", ""),
     "PATCH /v1/settings": ("/v1/settings", '{"gc.grace": 7}'),
     "GET /v1/columns/{revisions}": ("/v1/columns/main@1..main?field=reward&field=observation[0]", ""),
+    "GET /v1/series": ("/v1/series?run=main&run=sweep/1&field=reward&points=100", ""),
     "GET /v1/events": ("/v1/events?runs=sweep/*&kinds=tips,run", ""),
     "GET /v1/objects/{oid}": ("/v1/objects/OID", ""),
     "GET /v1/blobs/{oid}": ("/v1/blobs/BLOB", ""),
@@ -96,6 +97,15 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/log/{revisions}": ("/v1/log/main?where=reward > 0&limit=10", ""),
     "GET /v1/outline": ("/v1/outline", ""),
     "GET /v1/episodes/{revision}": ("/v1/episodes/main", ""),
+    "GET /v1/types": ("/v1/types", ""),
+    "GET /v1/simulations": ("/v1/simulations?phase=running", ""),
+    "GET /v1/simulations/{run}": ("/v1/simulations/web/1", ""),
+    "GET /v1/lines/{run}": ("/v1/lines/web/1?after=0", ""),
+    "POST /v1/simulations": ("/v1/simulations", '{"type": "env", "run": "web/2", "overrides": {"id": "CartPole-v1", "steps": 50}, "seed": 1, "queue": true}'),
+    "POST /v1/simulations/{what}/{run}": ("/v1/simulations/pause/web/1", '{"timeout": 30}'),
+    "DELETE /v1/simulations": ("/v1/simulations?phase=queued", ""),
+    "GET /v1/questions": ("/v1/questions", ""),
+    "POST /v1/answers/{run}": ("/v1/answers/web/3", '{"value": {"torque": 1.5}}'),
     "POST /v1/undo": ("/v1/undo", ""),
     "POST /v1/redo": ("/v1/redo", ""),
     "POST /v1/restore/{operation}": ("/v1/restore/1", ""),

@@ -205,7 +205,7 @@ def test_one_that_does_not_look_is_ended_with_all_below_it(
     with pytest.raises(TimedOut, match="has not answered"):
         one.pause(timeout=0.2)
     assert one.stop(timeout=0.3) == "crashed"
-    assert "had not looked for 0.3 s" in str(one.reason)
+    assert "did not end in 0.3 s" in str(one.reason)
     until(lambda: process_start(pid) == "", "the grandchild's end")
     assert repo.runs["p"].step == 1
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from simgit import Repository
 from simgit.cli.commands import FLAT
+from simgit.live import Tracker
 from simgit.server.docs import EXAMPLES, HEADERS, description, page
 from simgit.server.routes_of import COMMANDS, METHODS, REPOSITORY, is_route
 from tests.support.paths import ROOT
@@ -38,8 +40,34 @@ def test_every_route_has_a_request_on_the_page() -> None:
     assert set(EXAMPLES) == routes()
 
 
+SIMULATIONS = [name for name in EXAMPLES if "/web/" in EXAMPLES[name][0] or "simul" in name]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "GET /v1/events"])
+def test_each_request_of_simulations_on_the_page_is_answered(repo: Repository) -> None:
+    with Tracker(repo) as tracker:
+        client = Client(repo, tracker=tracker)
+        tracker.start("demo", "web/3", config={"ask": 0, "pace": 0.01})
+        pace = {"id": "CartPole-v1", "steps": 100_000, "pace": 0.01}
+        running = tracker.start("env", "web/1", config=pace)
+        while running.phase != "running" or tracker["web/3"].phase != "asking":
+            time.sleep(0.05)
+        for name in SIMULATIONS:
+            path, body = EXAMPLES[name]
+            headers = {"Content-Type": "application/json"} if body else {}
+            more = {"content": body} if body else {}
+            found = client.request(
+                name.partition(" ")[0], path.removeprefix("/v1/"), headers=headers, **more
+            )
+            assert found.status_code < 300, (name, found.text)
+        client.close()
+        tracker.close(stop=True, timeout=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name in EXAMPLES if name not in ("GET /v1/events", *SIMULATIONS)]
+)
 def test_each_request_on_the_page_is_answered(client: Client, name: str) -> None:
     repo = client.repo
     repo.commit(files={"a.txt": b"text"}, run="main")

@@ -311,3 +311,13 @@ def test_a_repository_in_memory_is_served_too() -> None:
         assert client.post("undo").status_code == 200
         assert client.json("runs") == []
         client.close()
+
+
+def test_curves_are_those_of_the_repository(client: Client, repo: Repository) -> None:
+    (curve,) = client.json("series?run=main&field=reward&field=observation[0]&points=4")
+    there = repo.buckets("main", ["reward", "observation[0]"], points=4)
+    assert curve["width"] == there.width and curve["step"] == there.step.tolist()
+    assert curve["fields"]["reward"]["mean"] == there.fields["reward"].mean.tolist()
+    assert curve["fields"]["observation[0]"]["last"] == there.fields["observation[0]"].last.tolist()
+    assert client.get("series?run=main&field=nothing").status_code == 404
+    assert client.get("series?run=main&field=reward&points=5000").status_code == 422

@@ -10,6 +10,7 @@ import pytest
 
 from simgit import Repository
 from simgit.live import Tracker
+from simgit.objects.oid import Oid
 from tests.live.test_tracker import ROOT, TYPES
 from tests.support.web import Client
 
@@ -128,3 +129,28 @@ def test_a_server_without_a_tracker_starts_nothing(repo: Repository) -> None:
     client = Client(repo)
     assert post(client, "simulations", {"type": "demo"}, 403)["title"]
     client.close()
+
+
+def test_what_names_code_is_refused_wherever_it_is_given(client: Client, repo: Repository) -> None:
+    given = [
+        ("PATCH", "settings", {"live.types.x": "os:system"}),
+        ("POST", "runs", {"name": "x", "metadata": {"simulation": {"type": "os:system"}}}),
+        ("POST", "runs", {"name": "x", "metadata": {"simulator": {"rebuild": "os:system"}}}),
+        ("PATCH", "runs/main", {"metadata": {"simulation": {"type": "os:system"}}}),
+    ]
+    for method, path, body in given:
+        found = client.request(method, path, json=body)
+        assert found.status_code == 403, (path, found.text)
+    assert "x" not in repo.runs
+    put = client.request(
+        "PUT", "attachments/main?name=snapshot", content=b"pickle",
+        headers={"Content-Type": "application/octet-stream"},
+    )  # fmt: skip
+    assert put.status_code < 300
+    tip = repo.resolve("main")
+    with repo.odb.read() as txn:
+        binding = Oid(txn.get("attachments", tip + b"snapshot") or b"")
+    assert not repo.is_trusted(binding)
+    assert client.request("DELETE", "attachments/main?name=snapshot").status_code < 300
+    assert client.post(f"reattach/{binding.hex()}").status_code < 300
+    assert not repo.is_trusted(binding)

@@ -9,11 +9,14 @@ from simgit.server.routes import (
     objects,
     references,
     runs,
+    series,
     simulations,
     states,
     writing,
 )
 
-_SUBJECTS: Final = (about, columns, events, objects, references, runs, simulations, states, writing)
+_SUBJECTS: Final = (
+    about, columns, series, events, objects, references, runs, simulations, states, writing
+)  # fmt: skip
 ROUTERS: Final = tuple(module.router for module in _SUBJECTS)
 """Further modules are entered here."""

@@ -16,10 +16,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.responses import Response
 
-from simgit.errors import AlreadyExists, Conflict, InvalidInput
+from simgit.errors import AlreadyExists, Conflict, InvalidInput, Untrusted
+from simgit.live.inputs import TYPE
 from simgit.objects.json_form import parse_json, value_from_json
 from simgit.objects.oid import Oid
+from simgit.odb import foreign
 from simgit.recording import stream
+from simgit.refs.runs import HOOKS
+from simgit.refs.settings import TYPES as REGISTERED
 from simgit.repository import Repository
 from simgit.repository.jsonable import run_record, tag_record, to_jsonable
 from simgit.server.answers import Route, check_match, reply
@@ -118,6 +122,9 @@ def _done(request: Request, repo: Repository, record: Values, status: int = 200)
 def set_settings(request: Request, served: Served, given: Settings) -> Response:
     """Change settings of the repository; null restores a default."""
     with served.writing(request) as repo:
+        for name in given.root:
+            if name.startswith(REGISTERED):
+                raise Untrusted(f"setting '{name}' names code, which nobody may do over HTTP")
         with repo.transaction():
             for name, value in given.root.items():
                 repo.set_setting(name, value)
@@ -130,7 +137,7 @@ def set_settings(request: Request, served: Served, given: Settings) -> Response:
 @router.post("/runs", status_code=201)
 def create(request: Request, served: Served, given: NewRun) -> Response:
     """Make a run: a branch at a state, or one without states."""
-    overrides, metadata = value_from_json(given.overrides), value_from_json(given.metadata)
+    overrides, metadata = value_from_json(given.overrides), _metadata(given.metadata)
     seed = value_from_json(given.seed)
     with served.writing(request) as repo:
         if given.start is not None:
@@ -145,10 +152,19 @@ def create(request: Request, served: Served, given: NewRun) -> Response:
         return _done(request, repo, run_record(repo.runs[given.name]), 201)
 
 
+def _metadata(given: Values) -> dict[str, Any]:
+    """Return metadata of a run; what names code in it may not be given over HTTP."""
+    found: dict[str, Any] = value_from_json(given)
+    for key in (TYPE, HOOKS):
+        if key in found:
+            raise Untrusted(f"metadata '{key}' names code, which nobody may do over HTTP")
+    return found
+
+
 @router.patch("/runs/{name:path}")
 def change(request: Request, served: Served, name: str, given: RunChange) -> Response:
     """Change name, status, settings or metadata of a run; If-Match is its newest state."""
-    metadata = value_from_json(given.metadata)
+    metadata = _metadata(given.metadata)
     if given.labels is not None:
         metadata["labels"] = given.labels
     overrides = value_from_json(given.overrides)
@@ -351,6 +367,9 @@ def _attach(
             oid = repo.attach(state, name, data)
         else:
             oid = repo.attach(state, name, path=path)
+        # a snapshot, for instance, can have a pickle: it is loaded only after 'simgit trust'
+        with repo.odb.storage.write() as txn:
+            foreign.mark(txn, txn.get("attachments", state + name.encode()) or b"")
         return _done(request, repo, {"state": state, "name": name, "oid": oid})
 
 
