@@ -261,7 +261,7 @@ def nodes_create(
 @command("nodes delete", example="simgit kube nodes delete --context kind-sim", at_op=False)
 @of_context
 def nodes_delete(app: App, context: str | None, as_json: bool) -> None:
-    """Delete the virtual nodes that simgit created on a cluster, while no session runs on it."""
+    """Delete the virtual nodes that simgit created, while no session runs there."""
     from simgit.kube.live.lease import ClusterLease
     from simgit.kube.live.nodes import delete_nodes
 

@@ -320,5 +320,5 @@ def _encoded(value: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that is none of JSON's as one: NumPy's and torch's as numbers and lists."""
+    """Return a value that JSON does not have as one that it has: arrays as lists, for instance."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -29,7 +29,7 @@ class Child(subprocess.Popen[bytes]):
 
 
 def spawn(directory: Path, run: str, execution: str, folder: str) -> Child:
-    """Begin the process of a simulation; its output goes to its log.
+    """Begin the process of a simulation, whose output is its log.
 
     Raises:
         StorageError: it cannot be begun.
@@ -70,7 +70,7 @@ def signal_name(code: int) -> str:
 
 
 def end(process: dict[str, Any], *, politely: bool) -> bool:
-    """End a process and all its descendants; return True once it is gone.
+    """End a process and all its descendants; return True once that is so.
 
     Args:
         process: its machine, number and start: one that took its number since is left alone.

@@ -123,7 +123,7 @@ class Records:
             note_event(txn, run, event, data)
 
     def remove(self, run: str, record: SimulationRecord) -> None:
-        """Forget a simulation; its run stays.
+        """Forget a simulation; its run is kept.
 
         Raises:
             Conflict: it has changed since it was read.

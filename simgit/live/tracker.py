@@ -161,7 +161,7 @@ class Simulation:
         self._call({"do": "watching", "seconds": seconds})
 
     def stop(self, timeout: float = 10.0, *, by: str | None = None) -> str:
-        """Ask it to stop; end its processes if it has not looked after ``timeout`` seconds.
+        """Ask it to stop; end its processes if it does not look within ``timeout`` seconds.
 
         Then it gets SIGTERM, and a second later SIGKILL, with all its children. One that has looked
         has as long again to store what it has. One that is queued leaves the queue.

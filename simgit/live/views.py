@@ -1,4 +1,4 @@
-"""What is shown of simulations, the same in a terminal, as JSON and over HTTP."""
+"""Views of simulations: the same in a terminal, as JSON and over HTTP."""
 
 from __future__ import annotations
 

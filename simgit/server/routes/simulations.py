@@ -26,7 +26,7 @@ Seconds = Annotated[float, Field(ge=0, le=600)]
 
 
 class Start(BaseModel):
-    """A simulation to start: a type, a preset, or an ended run that goes on."""
+    """A simulation to start: a type, a preset, or an ended run to be continued."""
 
     model_config = ConfigDict(extra="forbid")
     type: str | None = None
@@ -40,7 +40,7 @@ class Start(BaseModel):
 
 
 class Ask(BaseModel):
-    """What is asked of a simulation; which members count depends on what that is."""
+    """A request to a simulation; which members count depends on what it is."""
 
     model_config = ConfigDict(extra="forbid")
     timeout: Seconds = 10.0
@@ -109,7 +109,7 @@ def start(request: Request, served: Served, given: Start) -> Response:
         if given.run is None:
             raise InvalidInput("a simulation needs a type, a preset, a state or a run")
         if given.overrides or given.seed is not None:
-            raise InvalidInput("a run that goes on keeps its settings: fork it with 'at'")
+            raise InvalidInput("a run that is continued keeps its settings: fork it with 'at'")
         check_remote(tracker.repo, tracker.type_of(given.run), tracker.repo.config(given.run))
         one = tracker.restart(given.run, queue=given.queue, priority=given.priority)
         return _shown(request, tracker.repo, one, 201)
