@@ -22,8 +22,8 @@ ODD = [
     "/nowhere/at/all", ".", "main", "HEAD", "other", "0" * 64, "0" * 8, "-", "--", "--nothing", "-x",
     "reward >", "((", "reward > 0", "a=b", "=", "a.b=1", "[1,", "$(x)", ":", "main:x", "\udcff",
 ]  # fmt: skip
-LONG = {"play", "train", "record", "doctor", "step", "video", "evaluate"}
-"""Commands that work for minutes, wait for a person, or open a window."""
+LONG = {"play", "train", "record", "doctor", "step", "video", "evaluate", "serve", "sim work"}
+"""Commands that work for minutes or until Ctrl-C, wait for a person, or open a window."""
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -35,7 +35,11 @@ def commands() -> list[tuple[str, ...]]:
             continue
         if isinstance(command, click.Group):
             inside = click.Context(command)
-            found += [(name, each) for each in command.list_commands(inside)]
+            found += [
+                (name, each)
+                for each in command.list_commands(inside)
+                if f"{name} {each}" not in LONG
+            ]
         else:
             found.append((name,))
     return found

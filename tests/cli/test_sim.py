@@ -88,7 +88,12 @@ def here(run: Call) -> Call:
 
 
 def test_types_are_listed_shown_and_registered(here: Call) -> None:
-    assert [line.split()[0] for line in here("sim", "types").lines] == ["command", "demo", "env"]
+    assert [line.split()[0] for line in here("sim", "types").lines] == [
+        "command",
+        "demo",
+        "env",
+        "train",
+    ]
     here("config", "--repository", f"live.types.swing={SWING}")
     found = {each["name"]: each for each in here("sim", "types", "--json").records}
     assert found["swing"]["path"] == SWING
@@ -159,7 +164,7 @@ def test_a_list_shows_phase_and_reason(here: Call) -> None:
     assert rows[0] == ["run", "phase", "progress", "step"]
     assert rows[1] == ["a", "failed", "-", "ValueError: no\\x1b[2J"]
     assert rows[2] == ["b", "queued", "-"]
-    assert rows[3][:2] == ["c", "starting"] and "'simgit sim work' starts it again" in rows[3][3]
+    assert rows[3][:2] == ["c", "starting"] and "a tracker starts it again" in rows[3][3]
     assert [row["run"] for row in here("sim", "list", "--phase", "queued", "--json").records] == [
         "b"
     ]

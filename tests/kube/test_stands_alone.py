@@ -11,7 +11,7 @@ for module in pkgutil.walk_packages(simgit.kube.__path__, "simgit.kube."):
     importlib.import_module(module.name)
 ours = {name for name in sys.modules if name.startswith("simgit.")}
 import simgit
-ours -= {"simgit.errors"}  # what simgit itself loads
+ours -= {"simgit.errors", "simgit.process"}  # what simgit itself loads
 print(sorted(n for n in ours if not n.startswith("simgit.kube")))
 heavy = {"gymnasium", "torch", "kubernetes", "lmdb", "blake3", "zstandard", "click", "matplotlib"}
 print(sorted(heavy & set(sys.modules)))

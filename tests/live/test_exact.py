@@ -46,7 +46,8 @@ class Walk(gymnasium.Env[Any, Any]):
         return np.array([self.place, self.steps], np.float64)
 
 
-gymnasium.register("Walk-v0", Walk)
+if "Walk-v0" not in gymnasium.registry:
+    gymnasium.register("Walk-v0", Walk)
 
 
 class Cut(Exception):

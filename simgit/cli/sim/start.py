@@ -15,7 +15,6 @@ from simgit.cli.render import value_text
 from simgit.cli.sim.follow import follow, how_to
 from simgit.cli.sim.look import STYLES, chosen
 from simgit.errors import NotFound, SimgitError, plural
-from simgit.repository.jsonable import stamp
 
 if TYPE_CHECKING:
     from simgit.live import Simulation, Tracker
@@ -334,6 +333,8 @@ def _tell(out: Output, event: SimulationEvent, as_json: bool) -> None:
         return
     outcome, reason = event.data.get("outcome"), event.data.get("reason")
     if as_json:
+        from simgit.repository.jsonable import stamp
+
         out.json({
             "time": stamp(event.time), "run": event.run, "phase": event.kind, "outcome": outcome,
             "reason": reason or None,

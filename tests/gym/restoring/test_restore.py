@@ -295,6 +295,7 @@ def elsewhere(repo: Repository, checked: None) -> Iterator[str]:
 
 @pytest.fixture
 def odd() -> Any:
+    Odd.elsewhere[0] += 1000  # another process begins with 0
     gym.register("Odd-v0", entry_point=f"{__name__}:Odd", max_episode_steps=1000)
     try:
         yield gym.make("Odd-v0", disable_env_checker=True)
