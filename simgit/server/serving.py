@@ -120,7 +120,7 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
         is_tls=options.certificate is not None,
     )
     address = Address(f"{access.scheme}://{name}:{port}/", access.tokens)
-    tracker = _tracker(repo, options)
+    tracker = tracker_of(repo, options)
     config = uvicorn.Config(
         application(repo, access, tracker),
         log_level="warning",
@@ -136,11 +136,14 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
         asyncio.run(Server(config).serve([listening]))
 
 
-def _tracker(repo: Repository, options: Options) -> Tracker | None:
-    """Return who starts simulations; None where the server or the repository cannot."""
+def tracker_of(repo: Repository, options: Options) -> Tracker | None:
+    """Return a tracker for a server; None where the server or the repository may not start code.
+
+    It has a handle of its own, on which no command is named: each start is one operation.
+    """
     if options.read_only or repo.read_only or repo.directory is None or not repo.is_trusted():
         return None
-    return Tracker(repo, workers=options.workers)
+    return Tracker(repo.directory, workers=options.workers)
 
 
 def _listen(host: str, port: int) -> socket.socket:

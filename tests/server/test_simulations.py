@@ -11,6 +11,7 @@ import pytest
 from simgit import Repository
 from simgit.live import Tracker
 from simgit.objects.oid import Oid
+from simgit.server.serving import Options, tracker_of
 from tests.live.test_tracker import ROOT, TYPES
 from tests.support.web import Client
 
@@ -154,3 +155,20 @@ def test_what_names_code_is_refused_wherever_it_is_given(client: Client, repo: R
     assert client.request("DELETE", "attachments/main?name=snapshot").status_code < 300
     assert client.post(f"reattach/{binding.hex()}").status_code < 300
     assert not repo.is_trusted(binding)
+
+
+def test_each_start_is_an_operation_of_its_own(repo: Repository) -> None:
+    repo.name_command("serve")
+    tracker = tracker_of(repo, Options(workers=0))
+    assert tracker is not None
+    with tracker:
+        client = Client(repo, tracker=tracker)
+        for run in ("a", "b"):
+            body = {"type": "env", "run": run, "overrides": {"id": "CartPole-v1"}, "queue": True}
+            post(client, "simulations", body, 201)
+        assert client.post("undo").status_code < 300
+        assert "a" in repo.runs and "b" not in repo.runs
+        client.close()
+    assert tracker_of(repo, Options(read_only=True)) is None
+    repo.distrust()
+    assert tracker_of(repo, Options()) is None
