@@ -57,7 +57,7 @@ def serve(
     docs/http-api.md, and by /v1/openapi.json.
     """
     from simgit.server.gate import is_loopback
-    from simgit.server.serving import Options, serve
+    from simgit.server.serving import Options, redirect, serve
 
     options = Options(
         host, port, read_only, hosts, origins,
@@ -77,7 +77,8 @@ def serve(
         if opens:
             import webbrowser
 
-            webbrowser.open(address.link())
+            # not as an argument of the browser, which every user of the machine can read
+            webbrowser.open(redirect(repo.directory, address).as_uri())
 
     with app.repository() as repo:
         serve(repo, options, ready)

@@ -49,6 +49,7 @@ environment.defaults = {  # type: ignore[attr-defined]
     "id": "", "arguments": {}, "policy": "random", "steps": 1000, "pace": 0.0,
 }  # fmt: skip
 environment.imports = ("id", "policy")  # type: ignore[attr-defined]
+environment.environments = (("id", "arguments"),)  # type: ignore[attr-defined]
 
 
 def command(control: Control) -> None:
@@ -91,6 +92,7 @@ def command(control: Control) -> None:
 
 
 command.defaults = {"command": []}  # type: ignore[attr-defined]
+command.imports = ("command",)  # type: ignore[attr-defined]
 command.is_local = True  # type: ignore[attr-defined]
 
 

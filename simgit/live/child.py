@@ -18,7 +18,7 @@ from simgit.live.control import Control, Stopped, enter, leave, write_line
 from simgit.live.inputs import begin_of
 from simgit.live.processes import log_path
 from simgit.live.records import Records
-from simgit.live.registry import SimulationType, load
+from simgit.live.registry import SimulationType, check_remote, load
 from simgit.live.usage import Sampler
 from simgit.process import now, this_writer
 from simgit.refs.simulations import SimulationRecord
@@ -206,7 +206,10 @@ def execute(work: Execution) -> int:
             if work.record.folder:
                 sys.path.insert(0, work.record.folder)
             kind = load(work.repo, work.record.type, work.record.folder)
-            kind.function(work.begin(kind))
+            control = work.begin(kind)
+            if work.record.is_remote:  # on what is in force, whoever has changed it since
+                check_remote(work.repo, work.record.type, control.config)
+            kind.function(control)
     except Stopped:
         return 0
     except SystemExit as error:

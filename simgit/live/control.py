@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, shown, visible
 from simgit.live.channel import Listener, Message
@@ -32,7 +33,7 @@ from simgit.objects.columns import ABSENT
 from simgit.odb.clock import with_time
 from simgit.recording.catch_up import CatchUp
 from simgit.recording.recorder import RunRecorder
-from simgit.refs.run_config import nested
+from simgit.refs.run_config import flat, is_within, nested
 
 if TYPE_CHECKING:
     from simgit.live.recorder import Last, LiveRecorder
@@ -288,6 +289,9 @@ class Control:
                 f"type '{self._kind.name}' reads its settings when it begins; fork the run with "
                 "other settings"
             )
+        for path in flat(nested(overrides)):
+            if any(is_within(path, each) or is_within(each, path) for each in self._kind.imports):
+                raise InvalidInput(f"setting '{path}' is read at the beginning: fork the run")
         here = self.position
         if self._recorder is not None and here == self._looked_at:
             here += 1  # it would not be known again which of the looks at this place it was
@@ -405,7 +409,7 @@ class Control:
     @property
     def folder(self) -> Path:
         """A directory for this run's own files, which is not part of the history."""
-        found = self.shared / self.run.replace("/", "%")
+        found = self.shared / quote(self.run, safe="")
         found.mkdir(parents=True, exist_ok=True)
         return found
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simgit.errors import NotFound
-from simgit.refs.run_config import flat, merge, nested
+from simgit.refs.run_config import flat, is_within, merge, nested
+from simgit.refs.runs import SIMULATION
 
 if TYPE_CHECKING:
     from simgit.refs.attachments import Attached
     from simgit.refs.runs import RunInfo
     from simgit.repository import Repository
 
-TYPE: Final = "simulation"
 """The key of a run's metadata for the type of its simulation, and the id of what is kept of it."""
 INPUT: Final = "input"
 """The attachment, and the key of a run's metadata, of what reached a simulation."""
@@ -72,7 +72,7 @@ class SettingsInForce:
         self._changed = {
             path: value
             for path, value in self._changed.items()
-            if not any(_is_within(path, each) or _is_within(each, path) for each in own)
+            if not any(is_within(path, each) or is_within(each, path) for each in own)
         }
         if entry.kind == SET:
             self._changed |= own
@@ -86,10 +86,6 @@ class SettingsInForce:
         merge(made, nested(deepcopy(self._changed)))
         self.config.clear()
         self.config.update(made)
-
-
-def _is_within(path: str, above: str) -> bool:
-    return path == above or path.startswith(f"{above}.")
 
 
 @dataclass
@@ -157,18 +153,18 @@ def begin_of(repo: Repository, run: str, kind: str) -> Begin:
 
 def type_of(info: RunInfo) -> str | None:
     """Return the type of a run's simulation, None if none was started."""
-    found = info.metadata.get(TYPE)
+    found = info.metadata.get(SIMULATION)
     return str(found["type"]) if isinstance(found, Mapping) and "type" in found else None
 
 
 def type_metadata(kind: str) -> dict[str, Any]:
     """Return the metadata of a new run for a type."""
-    return {TYPE: {"type": kind, "id": secrets.token_hex(8)}}
+    return {SIMULATION: {"type": kind, "id": secrets.token_hex(8)}}
 
 
 def attachment_of(info: RunInfo, what: str) -> str:
     """Return the name of the attachments of a run's simulation: ``INPUT`` or ``CHECKPOINT``."""
-    found = info.metadata.get(TYPE)
+    found = info.metadata.get(SIMULATION)
     return f"{what}-{found['id'] if isinstance(found, Mapping) and 'id' in found else '0'}"
 
 

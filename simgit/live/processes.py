@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import StorageError, reason
+from simgit.errors import Conflict, StorageError, reason
 from simgit.live.channel import socket_folder
-from simgit.process import is_alive
+from simgit.process import is_alive, machine
 from simgit.refs.simulations import SimulationRecord
 
 AFTER_TERM: Final = 1.0
@@ -75,8 +75,15 @@ def end(process: dict[str, Any], *, politely: bool) -> bool:
     Args:
         process: its machine, number and start: one that took its number since is left alone.
         politely: send SIGTERM first, and SIGKILL a second later.
+
+    Raises:
+        Conflict: it runs on another machine.
     """
-    if not is_alive(process):
+    if process["machine"] != machine():
+        raise Conflict(
+            f"the simulation runs on '{process['machine'].partition(' ')[0]}': end it there"
+        )
+    if not _is_here(process):
         return True
     pid = int(process["pid"])
     family = descendants(pid)
@@ -102,9 +109,15 @@ def end(process: dict[str, Any], *, politely: bool) -> bool:
 
 def suspend(process: dict[str, Any], on: bool) -> None:
     """Stop a process and its descendants where they are (SIGSTOP), or let them go on."""
-    if is_alive(process):
+    if _is_here(process):
         pid = int(process["pid"])
         _signal([pid, *descendants(pid)], signal.SIGSTOP if on else signal.SIGCONT)
+
+
+def _is_here(process: dict[str, Any]) -> bool:
+    """Return True for a living process of this machine; what a record says may be anything."""
+    is_process = process["machine"] == machine() and process["pid"] > 1 and process["start"]
+    return bool(is_process) and is_alive(process)
 
 
 def descendants(pid: int) -> dict[int, str]:

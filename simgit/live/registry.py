@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simgit.errors import InvalidInput, NotFound, Untrusted, near_or_known, shown, warn
 from simgit.live.forms import form
-from simgit.refs.run_config import flat
+from simgit.refs.run_config import merge
 from simgit.refs.settings import TYPES
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class SimulationType:
         is_local: it starts from Python and the command line only, not over HTTP.
         imports: the settings, as dotted paths, that may name code as ``module:name``; over HTTP
             they may not.
+        environments: pairs of settings, the id of an environment and its arguments.
     """
 
     name: str
@@ -52,6 +54,7 @@ class SimulationType:
     is_fixed: bool = False
     is_local: bool = False
     imports: tuple[str, ...] = ()
+    environments: tuple[tuple[str, str], ...] = ()
 
     @property
     def help(self) -> str:
@@ -115,11 +118,12 @@ def load(repo: Repository, name: str, folder: str = "") -> SimulationType:
     return SimulationType(
         name, function, settings, queries, bool(getattr(function, "is_fixed", False)),
         bool(getattr(function, "is_local", False)), tuple(getattr(function, "imports", ())),
+        tuple(getattr(function, "environments", ())),
     )  # fmt: skip
 
 
 def check_remote(repo: Repository, name: str, config: Mapping[str, Any]) -> None:
-    """Refuse a simulation that may not be started over HTTP: it would name code.
+    """Refuse a simulation that may not be started over HTTP: it would name code, or read files.
 
     Args:
         repo: the repository.
@@ -127,8 +131,8 @@ def check_remote(repo: Repository, name: str, config: Mapping[str, Any]) -> None
         config: all its settings.
 
     Raises:
-        Untrusted: its type is not registered, or is for the command line only; or a setting is an
-            import path.
+        Untrusted: its type is not registered, or is for the command line only; a setting is an
+            import path; or its environment needs trust, see ``simgit.gym.spec.permit``.
     """
     if name not in types(repo):
         raise Untrusted(
@@ -138,12 +142,41 @@ def check_remote(repo: Repository, name: str, config: Mapping[str, Any]) -> None
     kind = load(repo, name)
     if kind.is_local:
         raise Untrusted(f"type '{name}' starts from the command line and Python only")
-    settings = flat({**kind.defaults, **config})
+    whole = deepcopy(dict(kind.defaults))
+    merge(whole, config)
     for path in kind.imports:
-        if ":" in str(settings.get(path, "")):
+        if names_code(path, _at(whole, path)):
             raise Untrusted(
                 f"setting '{path}' is an import path, which may not be given over HTTP", path=path
             )
+    for id_path, arguments_path in kind.environments:
+        _check_environment(_at(whole, id_path), _at(whole, arguments_path))
+
+
+def names_code(path: str, value: Any) -> bool:
+    """Return whether a setting of a type's ``imports`` is an import path, or might be."""
+    if path.rpartition(".")[2] == "policy":
+        return value not in ("random", None)
+    return value is not None and (not isinstance(value, str) or ":" in value)
+
+
+def _check_environment(name: Any, arguments: Any) -> None:
+    from simgit.gym.spec.permit import why_unsafe
+    from simgit.gym.tools.collect import import_package
+
+    if not name:
+        return  # it will be refused
+    import_package(str(name))
+    given = {key: each for key, each in dict(arguments or {}).items() if key != "id"}
+    why = why_unsafe({"environment": {"id": name, "kwargs": given}})
+    if why is not None:
+        raise Untrusted(f"{why}: it may not be started over HTTP")
+
+
+def _at(config: Any, path: str) -> Any:
+    for key in path.split("."):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config
 
 
 def type_name(kind: str | Callable[[Any], Any]) -> str:

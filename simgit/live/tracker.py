@@ -25,13 +25,14 @@ from simgit.errors import (
     warn,
 )
 from simgit.live import processes
-from simgit.live.channel import call
+from simgit.live.channel import call, socket_folder
 from simgit.live.inputs import type_metadata, type_of
 from simgit.live.records import Records
-from simgit.live.registry import load, type_name
+from simgit.live.registry import check_remote, load, type_name
+from simgit.objects.coerce import check_number
 from simgit.objects.oid import Oid
-from simgit.process import is_alive, now, this_writer, writer_of
-from simgit.refs.simulations import SimulationRecord
+from simgit.process import is_alive, machine, now, this_writer, writer_of
+from simgit.refs.simulations import MOST_PRIORITY, SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
 
@@ -264,11 +265,11 @@ class Simulation:
         """Stop its processes where they are (SIGSTOP), for one that does not look.
 
         Raises:
-            Conflict: it does not run.
+            Conflict: it does not run, or not on this machine.
         """
         found = self.record
-        if found.process is None or found.is_over:
-            raise Conflict(f"the simulation of run '{self.run}' does not run")
+        if found.process is None or found.is_over or found.process["machine"] != machine():
+            raise Conflict(f"the simulation of run '{self.run}' does not run here")
         processes.suspend(found.process, True)
 
     def configure(
@@ -416,11 +417,13 @@ def settle(
             ended=now(), outcome="crashed", reason=why, socket=None,
         )  # fmt: skip
     if record.socket is not None:
-        with contextlib.suppress(OSError):
-            Path(record.socket).unlink()
+        with contextlib.suppress(OSError):  # not what the record says, which may be anything
+            (socket_folder(records.directory) / f"{record.execution}.sock").unlink()
 
 
 def _is_frozen(process: Mapping[str, Any]) -> bool:
+    if process["machine"] != machine():
+        return False
     try:
         state = Path(f"/proc/{process['pid']}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -494,6 +497,7 @@ class Tracker:
         config: Mapping[str, Any] | None = None,
         seed: Any = None,
         folder: str | Path | None = None,
+        is_remote: bool = False,
     ) -> Simulation:
         """Start a simulation now, whatever is queued.
 
@@ -507,13 +511,16 @@ class Tracker:
             config: settings; keys may be dotted.
             seed: the seed of the run.
             folder: the directory to execute it in; this one if None.
+            is_remote: somebody asks for it over HTTP: it may not name code.
 
         Raises:
             NotFound: there is no such type, state or preset.
             AlreadyExists: there is a run of this name; ``restart`` continues it.
             InvalidInput: a setting is malformed.
+            Untrusted: it names code and may not; or a run whose settings it inherits came from
+                elsewhere.
         """
-        return self._begin(type, run, at, preset, config, seed, folder, "starting", 0)
+        return self._begin(type, run, at, preset, config, seed, folder, "starting", 0, is_remote)
 
     def queue(
         self,
@@ -526,6 +533,7 @@ class Tracker:
         seed: Any = None,
         folder: str | Path | None = None,
         priority: int = 0,
+        is_remote: bool = False,
     ) -> Simulation:
         """Queue a simulation; it is started by any tracker that has a worker free.
 
@@ -534,9 +542,10 @@ class Tracker:
 
         The other arguments and the errors are those of ``start``.
         """
-        if priority < 0:
-            raise InvalidInput(f"priority must be at least 0, got {priority}")
-        return self._begin(type, run, at, preset, config, seed, folder, "queued", priority)
+        check_number(priority, "priority", most=MOST_PRIORITY, whole=True)
+        return self._begin(
+            type, run, at, preset, config, seed, folder, "queued", priority, is_remote
+        )
 
     def fork(
         self,
@@ -553,20 +562,25 @@ class Tracker:
         begin = self.queue if queue else self.start
         return begin(self.type_of(run), name, at=start, **options)
 
-    def restart(self, run: str, *, queue: bool = False, priority: int = 0) -> Simulation:
+    def restart(
+        self, run: str, *, queue: bool = False, priority: int = 0, is_remote: bool = False
+    ) -> Simulation:
         """Continue a run whose simulation has ended, exactly, from where it can.
 
         Raises:
             Conflict: it has not ended.
             InvalidInput: the run is completed.
             NotFound: no simulation was started for it.
-            Untrusted: the run came from elsewhere.
+            Untrusted: the run came from elsewhere; or it names code, and may not (``is_remote``).
         """
+        check_number(priority, "priority", most=MOST_PRIORITY, whole=True)
         with self._lock:  # the thread of the tracker may note its end at this moment
-            return self._restart(run, queue, priority)
+            return self._restart(run, queue, priority, is_remote)
 
-    def _restart(self, run: str, queue: bool, priority: int) -> Simulation:
+    def _restart(self, run: str, queue: bool, priority: int, is_remote: bool) -> Simulation:
         kind = self.type_of(run)
+        if is_remote:
+            check_remote(self.repo, kind, self.repo.config(run))
         before = self._records.find(run)
         if before is not None and before.is_over:
             settle(self.repo, run, before, None)
@@ -583,7 +597,8 @@ class Tracker:
         load(self.repo, kind, folder)
         if info.status != "active":
             self.repo.set_status(run, "active")
-        return self._put(run, kind, folder, "queued" if queue else "starting", priority, before)
+        phase = "queued" if queue else "starting"
+        return self._put(run, kind, folder, phase, priority, before, is_remote)
 
     def type_of(self, run: str) -> str:
         """Return the type that a run's simulation has.
@@ -596,9 +611,7 @@ class Tracker:
         kind = type_of(info)
         if kind is None:
             raise NotFound(f"run '{run}' was not recorded by a simulation", name=run)
-        with self.repo.odb.read() as txn:
-            record = self.repo.refs.run(txn, run).record
-        if not self.repo.is_trusted(record):
+        if not self._is_trusted(run):
             raise Untrusted(
                 f"run '{run}' came from elsewhere, with the name of the code that it executes; "
                 "see 'simgit trust'"
@@ -616,17 +629,44 @@ class Tracker:
         folder: str | Path | None,
         phase: str,
         priority: int,
+        is_remote: bool,
     ) -> Simulation:
         name, above = self._named(kind, at, preset)
         place = str(Path(folder or ".").resolve())
+        if is_remote:
+            check_remote(self.repo, name, {})
         load(self.repo, name, place)  # what cannot be imported is refused here, not in the queue
         wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
         made = self.repo.create_run(
             wanted, at if above is None else above, config=config, seed=seed,
             metadata=type_metadata(name),
         )  # fmt: skip
+        try:
+            self._check_settings(made, name, is_remote)
+        except Untrusted:
+            self.repo.delete_run(made, force=True)
+            raise
         before = self._records.find(made)  # of a run of this name that was undone
-        return self._put(made, name, place, phase, priority, before)
+        return self._put(made, name, place, phase, priority, before, is_remote)
+
+    def _check_settings(self, run: str, kind: str, is_remote: bool) -> None:
+        """Refuse settings of a stranger's, and over HTTP those that name code.
+
+        Raises:
+            Untrusted: see above.
+        """
+        for each in self.repo.lineage(run)[1:]:
+            if each.overrides and not self._is_trusted(each.name):
+                raise Untrusted(
+                    f"settings of run '{each.name}' came from elsewhere; see 'simgit trust'"
+                )
+        if is_remote:
+            check_remote(self.repo, kind, self.repo.config(run))
+
+    def _is_trusted(self, run: str) -> bool:
+        with self.repo.odb.read() as txn:
+            record = self.repo.refs.run(txn, run).record
+        return self.repo.is_trusted(record)
 
     def _named(
         self, kind: str | Callable[..., Any] | None, at: str | Oid | None, preset: str | None
@@ -646,14 +686,6 @@ class Tracker:
             kind = self.type_of(above or str(at).partition("@")[0])
         return type_name(kind), above
 
-    def inherited(
-        self, kind: str | None, at: str | None, preset: str | None
-    ) -> tuple[str, dict[str, Any]]:
-        """Return the type of what ``start`` would start, and the settings that it inherits."""
-        name, above = self._named(kind, at, preset)
-        run = above if at is None else at.partition("@")[0]
-        return name, self.repo.config(run) if run is not None and run in self.repo.runs else {}
-
     def _put(
         self,
         run: str,
@@ -662,11 +694,13 @@ class Tracker:
         phase: str,
         priority: int,
         before: SimulationRecord | None,
+        is_remote: bool,
     ) -> Simulation:
         tracker = None if phase == "queued" else this_writer()
         record = SimulationRecord(
-            kind, phase, "", "", priority=priority, folder=folder, tracker=tracker
-        )
+            kind, phase, "", "", priority=priority, folder=folder, tracker=tracker,
+            is_remote=is_remote,
+        )  # fmt: skip
         record = self._records.put(run, record, before, type=kind)
         if before is not None:
             processes.log_path(self._records.directory, before.execution).unlink(missing_ok=True)

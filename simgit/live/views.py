@@ -48,16 +48,21 @@ def record(row: dict[str, Any]) -> dict[str, Any]:
     return row | {name: stamp(row[name]) for name in ("created", "began", "ended")}
 
 
-def type_records(repo: Repository) -> list[dict[str, Any]]:
-    """Return the registered types, each with its import path, first line of help and form."""
+def type_records(repo: Repository, *, loads: bool = True) -> list[dict[str, Any]]:
+    """Return the registered types, each with its import path, first line of help and form.
+
+    Help and form are in its module; with ``loads=False`` none is imported.
+    """
     found = []
     for name, path in types(repo).items():
         each: dict[str, Any] = {"name": name, "path": path, "help": "", "form": None}
         each["queries"], each["error"] = [], None
+        found.append(each)
+        if not loads:
+            continue
         try:
             kind = load(repo, name)
             each |= {"help": kind.help, "form": kind.form, "queries": list(kind.queries)}
-        except SimgitError as error:  # its package is not complete
+        except Exception as error:  # whatever its module raises
             each["error"] = str(error)
-        found.append(each)
     return found

@@ -117,3 +117,8 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + key] = value
     return found
+
+
+def is_within(path: str, above: str) -> bool:
+    """Return True if a dotted path is another one, or leads further."""
+    return path == above or path.startswith(f"{above}.")

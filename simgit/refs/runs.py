@@ -28,6 +28,8 @@ from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _VERDICT: Final = "verdict"
+SIMULATION: Final = "simulation"
+"""The key of a run's metadata for the type of its simulation, which is code."""
 HOOKS: Final = "simulator"
 """The key of a run's metadata for the names of a simulator's hooks, which are code."""
 _DOUBTED: Final = frozenset({_VERDICT, HOOKS})
@@ -359,7 +361,8 @@ class Runs:
             {**record.metadata, **metadata},
         )  # fmt: skip
         oid = self._successor(txn, ref.record, new)
-        if _VERDICT in metadata and (HOOKS in metadata or not record.metadata.get(HOOKS)):
+        names_code = record.metadata.get(SIMULATION) or record.metadata.get(HOOKS)
+        if _VERDICT in metadata and (HOOKS in metadata or not names_code):
             foreign.unmark(txn, oid)  # this user has noted it, and names no code of another's
         self.refs.update_run(txn, name, ref, ref._replace(record=oid), "config: changed")
 

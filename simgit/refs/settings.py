@@ -60,6 +60,13 @@ def _is_type(name: str) -> bool:
     return name.startswith(TYPES) and _TYPE_NAME.fullmatch(name, len(TYPES)) is not None
 
 
+def forget_types(txn: WriteTxn) -> None:
+    """Remove the settings that register types: they name code of whoever made the repository."""
+    for name in setting_names(txn):
+        if name.startswith(TYPES):
+            txn.delete("meta", _PREFIX + name.encode())
+
+
 def get_setting(txn: ReadTxn, name: str) -> Any:
     """Return a setting, or its default.
 

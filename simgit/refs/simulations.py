@@ -8,6 +8,7 @@ meta: "event" ‖ 00 ‖ u64 number     -> what happened ‖ check
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType
@@ -17,6 +18,7 @@ from simgit.errors import Conflict, IntegrityError
 from simgit.objects.codec import decode_name
 from simgit.process import is_alive, now
 from simgit.refs.records import (
+    FLAG,
     INT,
     MAYBE_INT,
     MAYBE_TEXT,
@@ -29,6 +31,8 @@ from simgit.refs.records import (
 from simgit.storage.base import ReadTxn, WriteTxn
 
 PHASES: Final = ("queued", "starting", "running", "paused", "asking", "stopping", "ended")
+MOST_PRIORITY: Final = 1_000_000
+_EXECUTION: Final = re.compile("[0-9a-f]{16}|")
 _LIVE: Final = b"live\0"
 _LIVE_STOP: Final = b"live\1"
 _EVENT: Final = b"event\0"
@@ -53,6 +57,7 @@ class SimulationRecord(NamedTuple):
         process: the process that executes it.
         socket: the path at which it listens.
         created, began, ended: nanoseconds since 1970.
+        is_remote: whether it was started over HTTP, where no setting may name code.
         outcome: how it ended: ``completed``, ``stopped``, ``failed`` or ``crashed``.
         reason: why, in a line.
     """
@@ -73,6 +78,7 @@ class SimulationRecord(NamedTuple):
     ended: int | None = None
     outcome: str | None = None
     reason: str | None = None
+    is_remote: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -96,7 +102,7 @@ class SimulationRecord(NamedTuple):
 
 
 _TYPES: Final = {
-    "type": TEXT, "phase": TEXT, "execution": TEXT, "home": TEXT, "number": INT,
+    "is_remote": FLAG, "type": TEXT, "phase": TEXT, "execution": TEXT, "home": TEXT, "number": INT,
     "priority": INT, "begin": MAYBE_INT, "folder": TEXT, "tracker": _WRITER, "process": _WRITER,
     "socket": MAYBE_TEXT, "created": INT, "began": MAYBE_INT, "ended": MAYBE_INT,
     "outcome": MAYBE_TEXT, "reason": MAYBE_TEXT,
@@ -167,7 +173,9 @@ def put_simulation(
     if record is None:
         txn.delete("meta", _key(run))
     else:
-        txn.put("meta", _key(run), pack_ref(record._asdict()))
+        value = pack_ref(record._asdict())
+        _decoded(value, run)  # one that cannot be read would hide all others
+        txn.put("meta", _key(run), value)
 
 
 def move_simulation(txn: WriteTxn, old: str, new: str) -> None:
@@ -245,6 +253,8 @@ def _decoded(value: bytes, run: str) -> SimulationRecord:
         if fields[name] is not None:
             check_fields(fields[name], WRITER_TYPES, what)
     found = SimulationRecord(**fields)
+    if not _EXECUTION.fullmatch(found.execution):  # it is a part of names of files
+        raise IntegrityError(f"{what} is damaged: its execution is malformed")
     if found.phase not in PHASES:
         raise IntegrityError(f"{what} is damaged: unknown phase '{found.phase}'")
     return found

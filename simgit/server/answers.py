@@ -219,10 +219,10 @@ class Route(APIRoute):
         async def answer(request: Request) -> Response:
             key = request.headers.get("idempotency-key")
             strict = StrictRequest(request.scope, request.receive)
-            if key is None or request.method in ("GET", "PUT"):
+            level = request.scope.get("simgit.level", "full")
+            if key is None or level == "none" or request.method in ("GET", "PUT"):
                 return await inner(strict)
             replays = request.app.state.service.replays
-            level = request.scope.get("simgit.level", "full")
             target = f"{request.method} {request.url.path}?{request.url.query}\n"
             match = request.headers.get("if-match", "")
             body = blake3(await strict.body()).digest()

@@ -20,6 +20,8 @@ from simgit.server.problems import Refused, of_error
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 BODY: Final = 32 << 20
 """The most bytes of a body."""
+SMALL: Final = 4096
+"""The most bytes of a body that is read without a token."""
 UPLOAD: Final = 4 << 30
 """The most bytes of an attachment."""
 TYPES: Final = (
@@ -132,6 +134,7 @@ class Gate:
             if method not in SAFE:
                 self._check_unsafe(scope, headers, cross)
             limit = self.access.upload if _is_upload(scope) else BODY
+            limit = SMALL if scope["path"] in OPEN else limit
             limited = _limited(receive, headers, limit)
         except Refused as refused:
             await of_error(refused)(scope, receive, answer)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from simgit.server.application import application
 from simgit.server.gate import Access, host_name, is_loopback, new_tokens
 
 FILE: Final = "serve.json"
+PAGE: Final = "serve.html"
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -161,6 +163,34 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def redirect(directory: Path | None, address: Address) -> Path:
+    """Write a page that only the user can read, and that leads a browser to the address.
+
+    It is removed when the server ends; without a directory it lies in a new temporary one.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    folder = directory if directory is not None else Path(tempfile.mkdtemp(prefix="simgit-"))
+    path = folder / PAGE
+    text = f'<meta http-equiv="refresh" content="0;url={address.link()}">'
+    _write_private(path, text.encode())
+    return path
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with suppress(FileNotFoundError):
+            new.unlink()
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        new.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write '{path}': {reason(error)}", path=path) from None
+
+
 @contextmanager
 def _told(directory: Path | None, address: Address) -> Iterator[None]:
     """Keep address and tokens in a file that only the user can read, while the block runs."""
@@ -170,19 +200,11 @@ def _told(directory: Path | None, address: Address) -> Iterator[None]:
     path = directory / FILE
     record: dict[str, Any] = {"url": address.url, "tokens": address.tokens, "pid": os.getpid()}
     text = json.dumps(record).encode()
-    new = directory / f".{FILE}.{os.getpid()}"
-    try:
-        with suppress(FileNotFoundError):
-            new.unlink()
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-        new.replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot write '{path}': {reason(error)}", path=path) from None
+    _write_private(path, text)
     try:
         yield
     finally:
         with suppress(OSError):
             if path.read_bytes() == text:  # a later server may have written its own
                 path.unlink()
+                (directory / PAGE).unlink()

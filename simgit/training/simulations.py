@@ -42,4 +42,5 @@ train.defaults = {  # type: ignore[attr-defined]
     "environment": {"id": SIMKUBE},
 }
 train.imports = ("environment.id",)  # type: ignore[attr-defined]
+train.environments = (("environment.id", "environment"),)  # type: ignore[attr-defined]
 train.is_fixed = True  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ import pytest
 
 from simgit import Repository
 from simgit.errors import InvalidInput, StorageError
-from simgit.server.serving import Options, serve
+from simgit.server.serving import Address, Options, redirect, serve
 from tests.support.paths import ROOT
 from tests.support.web import serving
 
@@ -70,3 +70,10 @@ def test_the_library_and_log_load_no_web_server(tmp_path: Path) -> None:
         check=True,
     )
     assert found.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_browser_is_not_given_the_token_as_an_argument(tmp_path: Path) -> None:
+    address = Address("http://127.0.0.1:1/", {"full": "secret"})
+    path = redirect(tmp_path, address)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "#token=secret" in path.read_text() and "secret" not in path.as_uri()

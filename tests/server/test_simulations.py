@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from simgit import Repository
+from simgit.errors import InvalidInput
 from simgit.live import Tracker
 from simgit.objects.oid import Oid
 from simgit.server.serving import Options, tracker_of
@@ -101,6 +102,13 @@ def test_a_question_is_answered_once(client: Client, tracker: Tracker) -> None:
     ({"at": "local@1", "run": "b"}, "not registered"),
     ({"preset": "bad", "run": "b"}, "import path"),
     ({"type": "env", "at": "inherits@0", "run": "b"}, "import path"),
+    ({"type": "env", "at": "inherits~1", "run": "b"}, "import path"),
+    ({"type": "env", "at": "runs/inherits", "run": "b"}, "import path"),
+    ({"type": "env", "overrides": {"id": "CartPole-v1", "policy": "os"}}, "import path"),
+    ({"type": "env", "overrides": {"id": "nobody/Made-v0"}}, "not registered here"),
+    ({"type": "env", "overrides": {"id": "CartPole-v1", "arguments": {"x": "/etc/passwd"}}},
+     "name files"),
+    ({"type": "train", "overrides": {"environment.cluster": {"driver": "replayer"}}}, "live cluster"),
 ])  # fmt: skip
 def test_nothing_starts_over_http_that_names_code(
     client: Client, repo: Repository, tracker: Tracker, body: Any, detail: str
@@ -138,21 +146,29 @@ def test_what_names_code_is_refused_wherever_it_is_given(client: Client, repo: R
         ("POST", "runs", {"name": "x", "metadata": {"simulation": {"type": "os:system"}}}),
         ("POST", "runs", {"name": "x", "metadata": {"simulator": {"rebuild": "os:system"}}}),
         ("PATCH", "runs/main", {"metadata": {"simulation": {"type": "os:system"}}}),
+        ("PATCH", "runs/main", {"metadata": {"input": [{"kind": "set", "position": 0}]}}),
+        ("PATCH", "runs/main", {"metadata": {"verdict": {}}}),
+        ("PATCH", "runs/main", {"overrides": {"policy": "os"}}),
+        ("PATCH", "runs/main", {"overrides": {"command": ["true"]}}),
+        ("POST", "runs", {"name": "x", "overrides": {"environment": {"id": "os:E-v0"}}}),
+        ("POST", "runs", {"name": "x", "overrides": {"environment.id": "os:E-v0"}}),
     ]
     for method, path, body in given:
         found = client.request(method, path, json=body)
         assert found.status_code == 403, (path, found.text)
     assert "x" not in repo.runs
-    put = client.request(
-        "PUT", "attachments/main?name=snapshot", content=b"pickle",
-        headers={"Content-Type": "application/octet-stream"},
-    )  # fmt: skip
+    for name in ("snapshot", "session", "input-0", "checkpoint-1f"):
+        put = client.request(
+            "PUT", f"attachments/main?name={name}", content=b"pickle",
+            headers={"Content-Type": "application/octet-stream"},
+        )  # fmt: skip
+        assert put.status_code == 403, name
+    put = client.request("PUT", "attachments/main?name=model", json=[1, 2])
     assert put.status_code < 300
-    tip = repo.resolve("main")
     with repo.odb.read() as txn:
-        binding = Oid(txn.get("attachments", tip + b"snapshot") or b"")
+        binding = Oid(txn.get("attachments", repo.resolve("main") + b"model") or b"")
     assert not repo.is_trusted(binding)
-    assert client.request("DELETE", "attachments/main?name=snapshot").status_code < 300
+    assert client.request("DELETE", "attachments/main?name=model").status_code < 300
     assert client.post(f"reattach/{binding.hex()}").status_code < 300
     assert not repo.is_trusted(binding)
 
@@ -172,3 +188,27 @@ def test_each_start_is_an_operation_of_its_own(repo: Repository) -> None:
     assert tracker_of(repo, Options(read_only=True)) is None
     repo.distrust()
     assert tracker_of(repo, Options()) is None
+
+
+def test_settings_are_looked_at_again_where_they_are_read(
+    client: Client, repo: Repository, tracker: Tracker
+) -> None:
+    tracker.workers = 0
+    body = {"type": "env", "run": "q", "overrides": {"id": "CartPole-v1"}, "queue": True}
+    post(client, "simulations", body, 201)
+    repo.configure("q", {"policy": "os:system"})
+    tracker.workers = 1
+    found = until(client, "q", "ended")
+    assert found["outcome"] == "failed" and found["reason"].startswith(
+        "Untrusted: setting 'policy'"
+    )
+    assert repo.runs["q"].oid is None
+
+
+def test_no_request_hides_the_other_simulations(client: Client, tracker: Tracker) -> None:
+    body = {"type": "demo", "queue": True, "priority": 2**63}
+    assert client.post("simulations", json=body).status_code == 422
+    with pytest.raises(InvalidInput, match="priority"):
+        tracker.queue("demo", priority=2**63)
+    assert client.json("simulations") == []
+    assert client.get("lines/x?after=1" + "0" * 30).status_code == 422

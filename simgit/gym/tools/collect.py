@@ -121,6 +121,17 @@ class CollectionSpec:
         return f"datasets/{self.oid.short(12)}"
 
 
+def import_package(id: str) -> None:
+    """Import the known package that registers an environment, if there is one for its id.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    package = _PACKAGES.get(id.partition("/")[0]) or _PACKAGES.get(id.partition("-")[0])
+    if package is not None:
+        importlib.import_module(package)
+
+
 def make_environment(id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Make an environment by its id; known packages are imported first.
 
@@ -128,10 +139,8 @@ def make_environment(id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
         NotFound: no environment of this id, or its package is not installed.
         InvalidInput: the environment does not take these arguments.
     """
-    package = _PACKAGES.get(id.partition("/")[0]) or _PACKAGES.get(id.partition("-")[0])
     try:
-        if package is not None:
-            importlib.import_module(package)
+        import_package(id)
         made: gymnasium.Env[Any, Any] = gymnasium.make(id, **kwargs)
     except (gymnasium.error.Error, ImportError) as error:
         raise NotFound(f"cannot make environment '{id}': {_first_line(error)}", name=id) from None
@@ -159,6 +168,8 @@ def make_policy(name: str, env: gymnasium.Env[Any, Any], seed: int | None) -> Po
         return lambda observation: env.action_space.sample()
     module, _, function = name.partition(":")
     try:
+        if not (module and function):
+            raise ValueError(name)  # nothing is imported for that
         found: Policy = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError):
         raise NotFound(

@@ -10,10 +10,9 @@ from starlette.responses import Response
 
 from simgit.errors import InvalidInput
 from simgit.live.records import Records
-from simgit.live.registry import check_remote
 from simgit.live.tracker import Simulation, Tracker
 from simgit.live.views import record, type_records, view
-from simgit.refs.run_config import merge, nested
+from simgit.refs.simulations import MOST_PRIORITY
 from simgit.repository import Repository
 from simgit.server.answers import After, Limit, Route, page, past, reply
 from simgit.server.problems import Refused
@@ -22,7 +21,7 @@ from simgit.server.service import Reader, Served, Service
 router = APIRouter(route_class=Route, tags=["simulations"])
 WEB = "the page or the HTTP API"
 Run = Annotated[str, Path(description="The name of the run.")]
-Seconds = Annotated[float, Field(ge=0, le=600)]
+Seconds = Annotated[float, Field(ge=0, le=60)]
 
 
 class Start(BaseModel):
@@ -36,7 +35,7 @@ class Start(BaseModel):
     overrides: dict[str, Any] = Field(default_factory=dict)
     seed: int | None = None
     queue: bool = False
-    priority: Annotated[int, Field(ge=0)] = 0
+    priority: Annotated[int, Field(ge=0, le=MOST_PRIORITY)] = 0
 
 
 class Ask(BaseModel):
@@ -58,9 +57,13 @@ class Answer(BaseModel):
 
 
 @router.get("/types")
-def types(request: Request, repo: Reader) -> Response:
-    """List the types of simulations that can be started here, with the forms of their settings."""
-    return reply(request, type_records(repo))
+def types(request: Request, repo: Reader, served: Served) -> Response:
+    """List the types of simulations that can be started here, with the forms of their settings.
+
+    The forms are for those who may start one: they are read from the types' modules.
+    """
+    may_start = served.tracker is not None and request.scope.get("simgit.level") == "full"
+    return reply(request, type_records(repo, loads=may_start))
 
 
 @router.get("/simulations")
@@ -93,7 +96,7 @@ def lines(
     request: Request,
     repo: Reader,
     run: Run,
-    after: Annotated[int, Query(ge=0, description="What 'next' was before.")] = 0,
+    after: Annotated[int, Query(ge=0, le=1 << 62, description="What 'next' was before.")] = 0,
 ) -> Response:
     """Return lines of a simulation's log, and where the next ones begin."""
     found, place = Simulation(repo, run).lines(after)
@@ -110,15 +113,12 @@ def start(request: Request, served: Served, given: Start) -> Response:
             raise InvalidInput("a simulation needs a type, a preset, a state or a run")
         if given.overrides or given.seed is not None:
             raise InvalidInput("a run that is continued keeps its settings: fork it with 'at'")
-        check_remote(tracker.repo, tracker.type_of(given.run), tracker.repo.config(given.run))
-        one = tracker.restart(given.run, queue=given.queue, priority=given.priority)
+        one = tracker.restart(given.run, queue=given.queue, priority=given.priority, is_remote=True)
         return _shown(request, tracker.repo, one, 201)
     options: dict[str, Any] = {
-        "at": given.at, "preset": given.preset, "config": given.overrides, "seed": given.seed
+        "at": given.at, "preset": given.preset, "config": given.overrides, "seed": given.seed,
+        "is_remote": True,
     }  # fmt: skip
-    kind, inherited = tracker.inherited(given.type, given.at, given.preset)
-    merge(inherited, nested(given.overrides))
-    check_remote(tracker.repo, kind, inherited)
     if given.queue:
         one = tracker.queue(given.type, given.run, priority=given.priority, **options)
     else:

@@ -17,12 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.responses import Response
 
 from simgit.errors import AlreadyExists, Conflict, InvalidInput, Untrusted
-from simgit.live.inputs import TYPE
+from simgit.live.inputs import CHECKPOINT, INPUT
+from simgit.live.registry import names_code
 from simgit.objects.json_form import parse_json, value_from_json
 from simgit.objects.oid import Oid
 from simgit.odb import foreign
 from simgit.recording import stream
-from simgit.refs.runs import HOOKS
+from simgit.refs.run_config import flat, is_within, nested
+from simgit.refs.runs import HOOKS, SIMULATION
 from simgit.refs.settings import TYPES as REGISTERED
 from simgit.repository import Repository
 from simgit.repository.jsonable import run_record, tag_record, to_jsonable
@@ -137,7 +139,7 @@ def set_settings(request: Request, served: Served, given: Settings) -> Response:
 @router.post("/runs", status_code=201)
 def create(request: Request, served: Served, given: NewRun) -> Response:
     """Make a run: a branch at a state, or one without states."""
-    overrides, metadata = value_from_json(given.overrides), _metadata(given.metadata)
+    overrides, metadata = _overrides(given.overrides), _metadata(given.metadata)
     seed = value_from_json(given.seed)
     with served.writing(request) as repo:
         if given.start is not None:
@@ -152,10 +154,20 @@ def create(request: Request, served: Served, given: NewRun) -> Response:
         return _done(request, repo, run_record(repo.runs[given.name]), 201)
 
 
+def _overrides(given: Values) -> dict[str, Any]:
+    """Return settings of a run; a simulation that its user starts later may read code in them."""
+    found: dict[str, Any] = value_from_json(given)
+    for path, value in flat(nested(found)).items():
+        for each in ("policy", "id", "environment.id", "command"):
+            if is_within(path, each) and (each == "command" or names_code(each, value)):
+                raise Untrusted(f"setting '{path}' names code, which nobody may do over HTTP")
+    return found
+
+
 def _metadata(given: Values) -> dict[str, Any]:
     """Return metadata of a run; what names code in it may not be given over HTTP."""
     found: dict[str, Any] = value_from_json(given)
-    for key in (TYPE, HOOKS):
+    for key in (SIMULATION, HOOKS, INPUT, CHECKPOINT, "verdict"):
         if key in found:
             raise Untrusted(f"metadata '{key}' names code, which nobody may do over HTTP")
     return found
@@ -167,7 +179,7 @@ def change(request: Request, served: Served, name: str, given: RunChange) -> Res
     metadata = _metadata(given.metadata)
     if given.labels is not None:
         metadata["labels"] = given.labels
-    overrides = value_from_json(given.overrides)
+    overrides = _overrides(given.overrides)
     with served.writing(request) as repo:
         with repo.transaction():
             _check_tip(request, repo, name)
@@ -343,7 +355,12 @@ _PLAIN: Final = ("reward", "terminated", "truncated", "message", "reset", "seed"
 async def attach(
     request: Request, served: Served, revision: str, name: Annotated[str, Query(min_length=1)]
 ) -> Response:
-    """Attach a body to a state: its bytes, or as JSON the values that it has."""
+    """Attach a body to a state: its bytes, or as JSON the values that it has.
+
+    Snapshots, inputs and checkpoints of simulations cannot be given: they lead to code.
+    """
+    if name in ("snapshot", "session") or name.startswith((f"{INPUT}-", f"{CHECKPOINT}-")):
+        raise Untrusted(f"attachment '{name}' is read as code may be, and not taken over HTTP")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     with tempfile.NamedTemporaryFile(prefix="simgit-") as file:
         async for piece in request.stream():
