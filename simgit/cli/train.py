@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App, command, one_of
+from simgit.cli.app import App, answer_no, command, one_of
 from simgit.cli.environment_options import (
     SIMKUBE,
     environment,
@@ -356,7 +356,7 @@ def _go(
             )
     except Stopped:
         say(f"stopped; resume with: simgit train --resume --run {run}")
-        return
+        answer_no()
     except (KeyboardInterrupt, ClusterError, InvalidInput) as error:
         if repo.runs[run].oid is None:
             repo.delete_run(run)  # its first episode did not begin

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, StorageError
+from simgit.errors import Conflict, SimgitError
 from simgit.live.child import Execution
 from simgit.live.control import Control, Stopped, current
 from simgit.live.inputs import type_metadata, type_of
@@ -53,7 +53,9 @@ def attach(
     kind = type_of(handle.runs[run])
     if kind is None:  # it was recorded without a control
         kind = SCRIPT
-        handle.configure(run, metadata=type_metadata(SCRIPT))
+        step = handle.runs[run].step
+        first = 0 if step is None else step + 1  # what is there is not the script's
+        handle.configure(run, metadata=type_metadata(SCRIPT, first))
     try:
         work = _execution(handle, run, kind, is_own=True)
         with suppress(Stopped), work.ending():
@@ -88,7 +90,7 @@ def controlled(
         return
     work = None
     if repo.directory is not None and mine is None:
-        with suppress(Conflict, StorageError):
+        with suppress(SimgitError, OSError):  # it is recorded all the same
             work = _execution(repo, run, kind, is_own=False)
     if work is None:
         yield None
@@ -113,7 +115,9 @@ def _execution(repo: Repository, run: str, kind: str, *, is_own: bool) -> Execut
         return Execution(repo, run, record.execution, is_own=is_own, logs=False)
     except BaseException as error:
         found = records.find(run)
-        if found is not None and found.execution == record.execution:
+        if found is not None and found.execution == record.execution and not is_own:
+            records.remove(run, found)
+        elif found is not None and found.execution == record.execution:
             records.change(
                 run, found, "ended", {"outcome": "failed", "reason": str(error)}, phase="ended",
                 ended=now(), outcome="failed", reason=str(error), socket=None,

@@ -31,7 +31,7 @@ def environment(control: Control) -> None:
     policy: Any = (
         _random(env) if config["policy"] == "random" else make_policy(config["policy"], env, None)
     )
-    for _ in control.range(int(config["steps"])):
+    for _ in control.range("steps"):
         assert control.last is not None
         *_, terminated, truncated, _ = env.step(policy(control.last.observation))
         if terminated or truncated:
@@ -105,7 +105,7 @@ def demo(control: Control) -> None:
     """
     config = control.config
     env = control.env("Pendulum-v1", render_mode="rgb_array")
-    for step in control.range(int(config["steps"])):
+    for step in control.range("steps"):
         action = env.action_space.sample() + float(config["push"])
         if step == config["ask"]:
             control.log("which torque?")

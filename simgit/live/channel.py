@@ -15,6 +15,7 @@ import stat
 import struct
 import tempfile
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from simgit import errors
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError, TimedOut, reason
@@ -49,6 +50,12 @@ class Message:
     def what(self) -> str:
         """The name of the request."""
         return str(self.request.get("do"))
+
+    @property
+    def is_late(self) -> bool:
+        """True if who asked waits no more."""
+        until = self.request.get("until")
+        return isinstance(until, (int, float)) and time.time() > until
 
     def answer(self, result: Any = None) -> None:
         """Answer with a result of plain values."""
@@ -124,7 +131,7 @@ class Listener:
                         return
                     if found is self._socket:
                         self._accept()
-                    else:
+                    elif found in self._connections:  # not dropped a moment ago
                         assert isinstance(found, socket.socket)
                         self._read(found)
 
@@ -211,15 +218,19 @@ def call(path: str | Path, request: Mapping[str, Any], timeout: float | None = 5
         TimedOut: it has not answered in time.
         SimgitError: what it answered.
     """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    until = {} if timeout is None else {"until": time.time() + timeout}
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         try:
             connection.connect(str(path))
             if _user_of(connection) not in (os.getuid(), 0):
                 raise Conflict(f"socket '{path}' belongs to another user")
-            connection.sendall(_encoded(request))
+            connection.sendall(_encoded({**request, **until}))
             answer = bytearray()
             while not answer.endswith(b"\n"):
+                if deadline is not None:
+                    connection.settimeout(max(0.001, deadline - time.monotonic()))
                 data = connection.recv(1 << 16)
                 if not data or len(answer) > MOST_BYTES:
                     raise Conflict("the simulation ended before it answered")
@@ -252,8 +263,12 @@ def socket_folder(directory: Path) -> Path:
     if len(os.fsencode(folder)) + len("/0123456789abcdef.sock") <= _LONGEST_PATH:
         return folder
     base = os.environ.get("XDG_RUNTIME_DIR")
-    found = Path(base) if base else Path(tempfile.gettempdir()) / f"simgit-{os.getuid()}"
+    found = Path(base) if _is_there(base) else Path(tempfile.gettempdir()) / f"simgit-{os.getuid()}"
     return found / "simgit" / sha256(home_of(directory).encode()).hexdigest()[:16]
+
+
+def _is_there(base: str | None) -> TypeGuard[str]:
+    return bool(base) and Path(str(base)).is_dir()
 
 
 def socket_path(directory: Path, execution: str) -> Path:
@@ -265,7 +280,7 @@ def socket_path(directory: Path, execution: str) -> Path:
     folder = socket_folder(directory)
     for each in [folder] if folder.parent == directory else [*list(folder.parents)[1::-1], folder]:
         # everybody can write to a temporary directory: no other user may own what is in it
-        if each != Path(os.environ.get("XDG_RUNTIME_DIR") or ""):
+        if not _is_there(str(each)) or str(each) != os.environ.get("XDG_RUNTIME_DIR"):
             make_private(each)
     return folder / f"{execution}.sock"
 

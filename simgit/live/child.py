@@ -89,6 +89,11 @@ class Execution:
             "running", {"begin": begin.position},
             phase="running", began=now(), begin=begin.position,
         )  # fmt: skip
+        if self._logs and begin.position < begin.branched:
+            self.control.log(
+                f"begins after step {begin.position - 1} with its parent's settings; its own apply "
+                f"from step {begin.branched} on"
+            )
         fail_point("live.running")
         return self.control
 
@@ -133,8 +138,9 @@ class Execution:
         self.usage.stop()
         if self._is_own:
             with suppress(SimgitError):  # the run was deleted
-                self._attach_log()
-                self.repo.set_status(self.run, STATUSES[outcome])
+                if not is_recorded_elsewhere(self.repo, self.run):
+                    self._attach_log()
+                    self.repo.set_status(self.run, STATUSES[outcome])
         fail_point("live.ended")
         try:
             self._change(
@@ -183,6 +189,12 @@ class Execution:
             return None
         found = self.control.status() if self.control else {"phase": self.record.phase}
         return {**found, "usage": self.usage.newest()}
+
+
+def is_recorded_elsewhere(repo: Repository, run: str) -> bool:
+    """Return True if a living process other than this one records a run."""
+    info = repo.runs[run]
+    return info.status == "active" and info.writer not in (None, this_writer())
 
 
 def attach_log(repo: Repository, run: str, path: Path) -> None:
@@ -234,6 +246,10 @@ def main(directory: str, run: str, execution: str) -> int:
         return LOST
 
     def stop(which: int, _: Any) -> None:
+        if os.getpid() != work.process:  # a fork of the simulation's: nobody looks there
+            signal.signal(which, signal.SIG_DFL)
+            os.kill(os.getpid(), which)
+            return
         # not in this thread's midst: the lock of the queue may be held
         name = signal.Signals(which).name
         threading.Thread(target=work.listener.put, args=({"do": "stop", "by": name},)).start()

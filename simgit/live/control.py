@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, shown, visible
+from simgit.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    TimedOut,
+    shown,
+    visible,
+)
 from simgit.live.channel import Listener, Message
 from simgit.live.forms import checked_answer, defaults, form
 from simgit.live.inputs import (
@@ -132,6 +140,7 @@ class Control:
         self._note = note
         self._recorder: LiveRecorder | RunRecorder | None = None
         self._metrics: Any = None
+        self._logged = -2
         self._appended = begin.position
         self._again: CatchUp | None = None
         self._looked_at = -1
@@ -167,23 +176,41 @@ class Control:
             self._progress = Progress(done, total, stage, first=done)
         self._progress.done = done
 
-    def range(self, total: int, *, stage: str | None = None) -> Iterator[int]:
-        """Count the steps of the simulation, from where its run stands to ``total``; look at each.
+    def range(self, total: int | str, *, stage: str | None = None) -> Iterator[int]:
+        """Count the steps of the simulation, from where its run stands; look at each.
 
         A step is a state with an action: a simulation that is continued counts on. One that counts
         anything else keeps it with ``checkpoint``.
+
+        Args:
+            total: how many steps; or the name of the setting that says so, which is read at each
+                look: a fork begins with the settings of its parent, before its branch point.
+            stage: what it does meanwhile, in a few words.
         """
-        self.progress(self._begin.steps, total, stage)
+        number = self._begin.steps
+        until = self._total(total)
+        self.progress(number, until, stage)
         mine = self._progress
-        for number in range(self._begin.steps, total):
+        while True:
             if self._progress is mine:
                 mine.done = number
             else:  # the simulation said something else in between
-                self.progress(number, total, stage)
+                self.progress(number, until, stage)
                 mine = self._progress
-            self.check()
+            self.check()  # a fork's own settings come into force here
+            if isinstance(total, str) and (now := self._total(total)) != until:
+                until = mine.total = now
+            if number >= until:
+                break
             yield number
-        self.progress(total, total, stage)
+            number += 1
+        self.progress(until, until, stage)
+
+    def _total(self, total: int | str) -> int:
+        found = self.config.get(total) if isinstance(total, str) else total
+        if type(found) is not int:
+            raise InvalidInput(f"setting '{total}' must be a number of steps, got {shown(found)}")
+        return found
 
     def check(self) -> None:
         """Look at what people ask: stop, pause, changed settings, queries.
@@ -221,6 +248,8 @@ class Control:
 
     def _handle(self, message: Message, may_keep: bool) -> None:
         try:
+            if message.what in ("pause", "set", "query") and message.is_late:
+                raise TimedOut("nobody waits for it any more")
             if message.what == "stop":
                 self._note("stopping", by=message.request.get("by"))
                 message.answer({"step": self.position - 1})
@@ -496,6 +525,10 @@ class Control:
             name = f"{self.run}/{METRICS}"
             self._metrics = self.repo.recorder(name, flush_seconds=FLUSH_SECONDS)
             self._closing.append(self._metrics.close)
+            tip = self.repo.runs[name].oid
+            self._logged = -2 if tip is None else int(self.repo.state(tip).info["step"])
+        if self.position - 1 <= self._logged:
+            return  # an execution before this one has recorded them
         self._metrics.append(info={**values, "step": self.position - 1})
 
     def attach(

@@ -127,10 +127,12 @@ def begin_of(repo: Repository, run: str, kind: str) -> Begin:
     mine = list(takewhile(lambda each: type_of(each) == kind, reversed(line[:-1])))
     found.has_checkpoints = any(each.metadata.get(CHECKPOINT) for each in [line[-1], *mine])
     if until:
-        first = starts[-1 - len(mine)]  # another type, or none, recorded what is before
+        # another type, or none, recorded what is before
+        first = max(starts[-1 - len(mine)], _first_own(line[-1]))
         found.position, found.checkpoint = _place(repo, line, starts, kind, first, found)
         past = repo.trajectory(run)[: found.position]
-        found.steps = found.position - int(past.episode_starts.sum())
+        acted = past.present("action")
+        found.steps = int(acted.sum() if acted.any() else (~past.present("reset")).sum())
     switches = [
         Input(at, CONFIG, {"config": each.config, "overrides": each.overrides})
         for each, at in zip(line, starts, strict=True)
@@ -157,9 +159,16 @@ def type_of(info: RunInfo) -> str | None:
     return str(found["type"]) if isinstance(found, Mapping) and "type" in found else None
 
 
-def type_metadata(kind: str) -> dict[str, Any]:
-    """Return the metadata of a new run for a type."""
-    return {SIMULATION: {"type": kind, "id": secrets.token_hex(8)}}
+def type_metadata(kind: str, first: int = 0) -> dict[str, Any]:
+    """Return the metadata of a run for a type, which recorded none of its first states."""
+    before = {"first": first} if first else {}
+    return {SIMULATION: {"type": kind, "id": secrets.token_hex(8), **before}}
+
+
+def _first_own(info: RunInfo) -> int:
+    found = info.metadata.get(SIMULATION)
+    first = found.get("first", 0) if isinstance(found, Mapping) else 0
+    return first if type(first) is int else 0
 
 
 def attachment_of(info: RunInfo, what: str) -> str:

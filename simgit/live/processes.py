@@ -84,7 +84,7 @@ def end(process: dict[str, Any], *, politely: bool) -> bool:
             f"the simulation runs on '{process['machine'].partition(' ')[0]}': end it there"
         )
     if not _is_here(process):
-        return True
+        return not is_alive(process)
     pid = int(process["pid"])
     family = descendants(pid)
     if politely:

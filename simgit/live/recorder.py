@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simgit.errors import InvalidInput, shown
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.tools.collect import make_environment
-from simgit.live.inputs import is_end
+from simgit.live.inputs import SNAPSHOT, is_end
 
 if TYPE_CHECKING:
     from simgit.live.inputs import Begin
@@ -56,15 +56,6 @@ class LiveRecorder(Recorder):
         if found is None:
             return None
         return Last(*found) if len(found) == 5 else Last(found[0], info=found[1])
-
-    def hasten(self, seconds: float, valid: float) -> None:
-        """Flush more often for a while; see ``RecorderBase.hasten``."""
-        self._session.recorder.hasten(seconds, valid)
-
-    def hurry(self) -> None:
-        """Let ``close`` not wait for the check of what is recorded: somebody waits for the end."""
-        self._check.is_waiting = False
-        self._check.cancel()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -115,6 +106,9 @@ def opened(
         made.returned = (
             made.observation, state.reward, state.terminated, state.truncated, state.info,
         )  # fmt: skip
+        if SNAPSHOT not in repo.attachments(state.oid):  # nothing says what the next draws were
+            given_seed = int(str(state.oid)[:8], 16) if seed is None else seed
+            env.action_space.seed(given_seed)
         # nobody steps on from an episode's end; what recorded it did not come to its reset
         ended = is_end(state)
     if reset and (ended or not begin.position):

@@ -19,6 +19,7 @@ from simgit.errors import (
     InvalidInput,
     NotFound,
     SimgitError,
+    StorageError,
     TimedOut,
     Untrusted,
     near_or_known,
@@ -187,9 +188,10 @@ class Simulation:
     def _ask_to_stop(self, who: str, deadline: float) -> bool:
         """Ask until it has looked, or the time is over; return True if it has."""
         while time.monotonic() < deadline:
-            with contextlib.suppress(TimedOut):
+            with contextlib.suppress(TimedOut, StorageError):  # a full disk does not keep it alive
                 try:
-                    call(self._socket(), {"do": "stop", "by": who}, deadline - time.monotonic())
+                    left = max(0.01, deadline - time.monotonic())
+                    call(self._socket(), {"do": "stop", "by": who}, left)
                     return True
                 except Conflict:
                     if self.record.is_over:
@@ -409,8 +411,10 @@ def settle(
         return  # somebody else has
     with contextlib.suppress(SimgitError):  # the run was deleted
         # first: as soon as the end is noted, the run may be continued
-        attach_log(repo, run, processes.log_path(records.directory, record.execution))
-        repo.set_status(run, "crashed")
+        info = repo.runs[run]
+        if info.status == "crashed" or (info.status == "active" and info.writer is None):
+            attach_log(repo, run, processes.log_path(records.directory, record.execution))
+            repo.set_status(run, "crashed")
     with contextlib.suppress(Conflict):
         records.change(
             run, record, "ended", {"outcome": "crashed", "reason": why}, phase="ended",
@@ -481,7 +485,8 @@ class Tracker:
         self._callbacks: list[Callback] = []
         self._lock = threading.RLock()
         self._stopped = threading.Event()
-        self._seen = -1
+        self._seen = self._known_at = -1
+        self._known: dict[str, SimulationRecord] = {}
         self._thread = threading.Thread(target=self._watch, name="simgit-tracker", daemon=True)
         self._thread.start()
 
@@ -883,7 +888,10 @@ class Tracker:
                     found = self._records.find(run)
                     if found is not None and found.execution == execution:
                         settle(self.repo, run, found, None, code)
-            records = self._records.all()
+            number = self._records.number  # before the records are read
+            if number != self._known_at:
+                self._known_at, self._known = number, self._records.all()
+            records = self._known
             for run, record in records.items():
                 if record.is_orphan:
                     self._requeue(run, record)
@@ -894,10 +902,9 @@ class Tracker:
                     self._gone.pop(run, None)
             self._claim()
             calls: list[tuple[Callback, Any]] = []
-            number = self._records.number
             if number != self._seen:
                 self._seen = number
-                calls = self._reached(self._records.all())
+                calls = self._reached(records)
         for callback, what in calls:  # without the lock: they may wait for other threads
             self._tell(callback, what)
 
@@ -913,7 +920,7 @@ class Tracker:
             return
         queued = sorted(
             (-each.priority, each.number, run, each)
-            for run, each in self._records.all().items()
+            for run, each in self._known.items()
             if each.phase == "queued"
         )
         for _, _, run, record in queued:
@@ -945,6 +952,12 @@ class Tracker:
             runs = _chosen(each.runs, records)
             reached = [run for run in runs if _has_reached(records.get(run), each.event)]
             if each.how == "each":
+                if not each.once:  # those that have left it can reach it again
+                    each.done -= {
+                        f"{run} {records[run].execution}"
+                        for run in runs
+                        if run in records and run not in reached
+                    }
                 for run in reached:
                     record = records.get(run)
                     mark = run if each.once or not record else f"{run} {record.execution}"

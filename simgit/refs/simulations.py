@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final, NamedTuple
@@ -152,8 +153,9 @@ def simulation_records(txn: ReadTxn, home: str) -> Iterator[tuple[str, Simulatio
     """
     for key, value in txn.scan("meta", _LIVE, _LIVE_STOP):
         run = decode_name(key[len(_LIVE) :])
-        if (found := _decoded(value, run)).home == home:
-            yield run, found
+        with suppress(IntegrityError):  # fsck names it; it must not hide the others
+            if (found := _decoded(value, run)).home == home:
+                yield run, found
 
 
 def put_simulation(

@@ -147,6 +147,7 @@ class Training:
             try:
                 self._finish(tell, watch, control)
             except Stopped:
+                self.env.hurry()
                 self.close()
                 self._repo.set_status(self.run, "paused")
                 raise

@@ -118,3 +118,54 @@ def count(control: Any) -> None:
 
 
 count.defaults = {"steps": 40, "by": 1.0, "pace": 0.0}  # type: ignore[attr-defined]
+
+
+def asks(control: Any) -> None:
+    """Asks three questions."""
+    for number in range(3):
+        control.ask(f"question {number}", {"n": 0})
+        time.sleep(0.2)
+
+
+def measured(control: Any) -> None:
+    """Logs a number at each step, and dies once."""
+    env = control.env("Pendulum-v1")
+    for step in control.range(90):
+        *_, truncated, _ = env.step(env.action_space.sample())
+        if truncated:
+            env.reset()
+        control.metrics({"loss": 1.0 / (step + 1)})
+        if step == control.config["die_at"] and not (control.shared / "died").exists():
+            (control.shared / "died").touch()
+            control.flush()
+            control._metrics.flush()
+            os.kill(os.getpid(), 9)
+
+
+measured.defaults = {"die_at": -1}  # type: ignore[attr-defined]
+
+
+def slow(control: Any) -> None:
+    """Looks once a second."""
+    control.looks = 0
+    while True:
+        control.check()
+        control.looks += 1
+        time.sleep(1.0)
+
+
+slow.queries = {"looks": lambda control, argument: control.looks}  # type: ignore[attr-defined]
+
+
+def forks(control: Any) -> None:
+    """Has a worker, and terminates it."""
+    import multiprocessing
+
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    worker.start()
+    time.sleep(0.3)
+    worker.terminate()
+    worker.join(20)
+    if worker.is_alive():
+        worker.kill()
+        raise RuntimeError("the worker did not end")

@@ -56,8 +56,9 @@ def test_no_process_is_touched_that_only_has_the_number() -> None:
         for changed in ({"start": "1"}, {"start": ""}):
             assert end({**here, **changed}, politely=False)
             suspend({**here, **changed}, True)
+        first = writer_of(1)
+        assert not end(first, politely=False) and is_alive(first)
         assert end({**here, "pid": 1}, politely=False)
-        assert end({**here, "pid": 0}, politely=False)
         with pytest.raises(Conflict, match="runs on 'elsewhere': end it there"):
             end({**here, "machine": "elsewhere 1234"}, politely=False)
         suspend({**here, "machine": "elsewhere 1234"}, True)

@@ -139,9 +139,9 @@ def test_the_records_of_simulations_are_what_the_page_says(tmp_path: Path) -> No
             assert note_event(txn, "p/1", "ended", {"outcome": "stopped"}) == 1
             assert note_event(txn, "p/1", "queued", {}) == 2
     meta = Reader(tmp_path / ".simgit").table("meta")
-    # a map of 16 fields in their order, then the first 8 bytes of BLAKE3
+    # a map of 17 fields in their order, then the first 8 bytes of BLAKE3
     body = bytes.fromhex(
-        "de0010a474797065a6612e70793a66a57068617365a5656e646564a9657865637574696f6eb0303132333435"
+        "de0011a474797065a6612e70793a66a57068617365a5656e646564a9657865637574696f6eb0303132333435"
     )
     value = checked(meta[b"live\0p/1"])
     assert value.startswith(body)
@@ -149,7 +149,7 @@ def test_the_records_of_simulations_are_what_the_page_says(tmp_path: Path) -> No
         "type": "a.py:f", "phase": "ended", "execution": "0123456789abcdef", "home": "1:2",
         "number": 3, "priority": 0, "begin": None, "folder": "", "tracker": None, "process": None,
         "socket": None, "created": 5, "began": None, "ended": None, "outcome": "stopped",
-        "reason": None,
+        "reason": None, "is_remote": False,
     }  # fmt: skip
     found = {key: msgpack.unpackb(checked(v)) for key, v in meta.items() if key[:6] == b"event\0"}
     assert [int.from_bytes(key[6:], "big") for key in sorted(found)] == [1, 2]

@@ -400,6 +400,15 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             self._snapshots.take_now(self.env, self._count, self._session.recorder)
             self._next = min(self._next, self._snapshots.next)
 
+    def hasten(self, seconds: float, valid: float) -> None:
+        """Flush more often for a while; see ``RecorderBase.hasten``."""
+        self._session.recorder.hasten(seconds, valid)
+
+    def hurry(self) -> None:
+        """Let ``close`` not wait for the check of what is recorded: somebody waits for the end."""
+        self._check.is_waiting = self._check._is_fine = False
+        self._check.cancel()
+
     def flush(self) -> None:
         """Store the buffered states durably.
 
