@@ -191,6 +191,11 @@ def read_buckets(
     if high > low and (x == "episode" or len(plain) < len(names)):
         episodes = log.episode_columns(odb, txn, line_of_step(txn, tip, high - 1), low)
         ended = episodes.terminated | episodes.truncated
+        if high <= tip.step and len(ended):  # a state may follow an end without a reset
+            here, after = (
+                odb.states.tip(txn, line_of_step(txn, tip, at)).episode for at in (high - 1, high)
+            )
+            ended[-1] &= after > here
         ends, there = episodes.stop[ended] - 1, np.ones(int(ended.sum()), bool)
         lengths = (episodes.stop - episodes.start - 1).astype(np.float64)
         for i, name in enumerate(names):

@@ -74,6 +74,15 @@ def points(repo: Repository, run: str, name: str) -> list[tuple[int, float]]:
     return [(i, float(v)) for i, v in found if v is not None and not math.isnan(v)]
 
 
+def fields(repo: Repository, run: str) -> list[str]:
+    """Return the fields that some state of a history has."""
+    there = [_state(state) for state in repo.trajectory(run)]
+    return [
+        name for name in FIELDS
+        if name in ("return", "length") or any(each[name] is not None for each in there)
+    ]  # fmt: skip
+
+
 def same(a: Buckets, b: Buckets) -> bool:
     """True if two have the same bytes."""
     pairs = [(a.step, b.step), (a.x, b.x)]
@@ -103,6 +112,20 @@ PARTS = st.lists(
 )
 
 
+def test_a_range_that_stops_at_an_end_that_is_none_ends_no_episode() -> None:
+    with Repository.init(":memory:") as repo:
+        with repo.recorder("main") as recorder:
+            recorder.append(0, reset={"seed": 1})
+            recorder.append(1, 1, 1.0, True, False)
+            recorder.append(2, 1, 1.0, True, False)  # without a reset
+            recorder.append(3, reset={"seed": 1})
+        found = repo.buckets("main", ["return", "length"], stop=2, width=1)
+        assert found.fields["return"].n.tolist() == [0, 0]
+        found = repo.buckets("main", ["return", "length"], stop=3, width=1)
+        assert found.fields["length"].last.tolist()[2] == 2
+        assert found.fields["return"].n.tolist() == [0, 0, 1]
+
+
 @pytest.mark.usefixtures("small")
 @given(
     st.integers(0, 1000), PARTS, st.lists(VALUES, min_size=1, max_size=4),
@@ -118,7 +141,7 @@ def test_buckets_are_what_numpy_makes_of_the_states(
 ) -> None:
     repo, run, length = forked(seed, parts, values)
     with repo:
-        names = [name for name in FIELDS if name != "info.x" or set(values) != {None}]
+        names = fields(repo, run)
         found = repo.buckets(run, names, start=start, stop=stop, width=width)
         first, end = start // width, -(-min(stop, length) // width)
         assert found.step.tolist() == [width * i for i in range(first, end)]
@@ -144,8 +167,9 @@ def test_equal_requests_give_equal_bytes(
 ) -> None:
     repo, run, length = forked(seed, parts, [0.1, 0.7, 1e9, None, math.inf])
     with repo:
-        whole = repo.buckets(run, FIELDS, width=width)
-        part = repo.buckets(run, FIELDS, start=skip * width, width=width)
+        names = fields(repo, run)
+        whole = repo.buckets(run, names, width=width)
+        part = repo.buckets(run, names, start=skip * width, width=width)
         cut = {
             name: module.Bucketed(*(getattr(each, k)[skip:] for k in _COLUMNS))
             for name, each in whole.fields.items()
@@ -154,9 +178,9 @@ def test_equal_requests_give_equal_bytes(
         with repo.odb.write() as txn:
             for key, _ in list(txn.scan("summaries")):
                 txn.delete("summaries", key)
-        assert same(repo.buckets(run, FIELDS, width=width), whole)
+        assert same(repo.buckets(run, names, width=width), whole)
         repo.gc()
-        assert same(repo.buckets(run, FIELDS, width=width), whole)
+        assert same(repo.buckets(run, names, width=width), whole)
 
 
 _COLUMNS = ("n", "min", "max", "mean", "last")

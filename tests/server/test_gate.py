@@ -92,9 +92,11 @@ def test_a_body_without_a_length_is_bounded_too(client: Client) -> None:
         for _ in range(34):
             yield b" " * (1 << 20)
 
-    found = client.post("session", content=pieces(), headers=JSON)
+    found = client.post("states/main", content=pieces(), headers=JSON)
     assert found.status_code == 413
     assert found.json()["limit"] == 32 << 20
+    found = client.post("session", content=pieces(), headers=JSON)
+    assert (found.status_code, found.json()["limit"]) == (413, 4096)  # it needs no token
 
 
 def test_further_hosts_and_origins_are_allowed_by_name(repo: Repository) -> None:
