@@ -22,7 +22,7 @@ from simgit.objects.rows import Rows, column
 from simgit.objects.schema import BOOL, FIXED, FLOAT, INT, Path, Schema
 from simgit.odb.location import Location
 from simgit.odb.segments.block import BLOCK_ROWS
-from simgit.odb.segments.header import last_header
+from simgit.odb.segments.header import decode_header, last_header, segment_key
 from simgit.odb.segments.lines import Line, read_line
 from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -369,20 +369,24 @@ def compute(states: StateReader, txn: ReadTxn, line: int, start: int, stop: int)
     found: Summary | None = None
     for _, rows in states.rows(txn, line, start, stop, False):
         found = summarised(rows, wanted, found)
-    assert found is not None
+    if found is None:
+        raise IntegrityError(f"line {line} has no states from step {start} to {stop}")
     return found
 
 
 def unsummarised(txn: ReadTxn, number: int) -> list[int]:
     """Return the blocks of a line that have no summary of all their states."""
     line, end = read_line(txn, number), last_header(txn, number).end
-    first = line.step // BLOCK_ROWS
-    entries = txn.scan(TABLE, summary_key(number, first), summary_key(number + 1, 0))
+    entries = txn.scan(TABLE, summary_key(number, 0), summary_key(number + 1, 0))
     whole = {int.from_bytes(key[8:], "big"): rows_of(value) for key, value in entries}
+    there: set[int] = set()  # by the rows that are stored: a damaged step may be any number
+    for entry in txn.scan("segments", segment_key(number, 0), segment_key(number + 1, 0)):
+        header = decode_header(*entry)
+        there.update(range(header.step // BLOCK_ROWS, -(-header.end // BLOCK_ROWS)))
     return [
         block
-        for block in range(first, -(-end // BLOCK_ROWS))
-        if whole.get(block) != _stop(block, end) - _start(line, block)
+        for block in sorted(there)
+        if 0 < _stop(block, end) - _start(line, block) != whole.get(block)
     ]
 
 
