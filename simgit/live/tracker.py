@@ -409,16 +409,20 @@ def settle(
         why = processes.signal_name(code) if code < 0 else f"its process left with code {code}"
     if records.find(run) != record:
         return  # somebody else has
+    outcome = "crashed"
     with contextlib.suppress(SimgitError):  # the run was deleted
         # first: as soon as the end is noted, the run may be continued
         info = repo.runs[run]
         if info.status == "crashed" or (info.status == "active" and info.writer is None):
             attach_log(repo, run, processes.log_path(records.directory, record.execution))
             repo.set_status(run, "crashed")
+        elif info.status != "active":  # it had ended, and was killed before it could say so
+            ended = {"completed": "completed", "paused": "stopped", "failed": "failed"}
+            outcome = ended.get(info.status, outcome)
     with contextlib.suppress(Conflict):
         records.change(
-            run, record, "ended", {"outcome": "crashed", "reason": why}, phase="ended",
-            ended=now(), outcome="crashed", reason=why, socket=None,
+            run, record, "ended", {"outcome": outcome, "reason": why}, phase="ended",
+            ended=now(), outcome=outcome, reason=why, socket=None,
         )  # fmt: skip
     if record.socket is not None:
         with contextlib.suppress(OSError):  # not what the record says, which may be anything
