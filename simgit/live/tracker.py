@@ -489,7 +489,7 @@ class Tracker:
         self._callbacks: list[Callback] = []
         self._lock = threading.RLock()
         self._stopped = threading.Event()
-        self._seen = self._known_at = -1
+        self._seen = -1
         self._known: dict[str, SimulationRecord] = {}
         self._thread = threading.Thread(target=self._watch, name="simgit-tracker", daemon=True)
         self._thread.start()
@@ -893,9 +893,7 @@ class Tracker:
                     if found is not None and found.execution == execution:
                         settle(self.repo, run, found, None, code)
             number = self._records.number  # before the records are read
-            if number != self._known_at:
-                self._known_at, self._known = number, self._records.all()
-            records = self._known
+            records = self._known = self._records.all()
             for run, record in records.items():
                 if record.is_orphan:
                     self._requeue(run, record)
