@@ -413,12 +413,9 @@ def settle(
     with contextlib.suppress(SimgitError):  # the run was deleted
         # first: as soon as the end is noted, the run may be continued
         info = repo.runs[run]
-        if info.status == "crashed" or (info.status == "active" and info.writer is None):
+        if info.status != "active" or info.writer is None:  # else another process records it
             attach_log(repo, run, processes.log_path(records.directory, record.execution))
             repo.set_status(run, "crashed")
-        elif info.status != "active":  # it had ended, and was killed before it could say so
-            ended = {"completed": "completed", "paused": "stopped", "failed": "failed"}
-            outcome = ended.get(info.status, outcome)
     with contextlib.suppress(Conflict):
         records.change(
             run, record, "ended", {"outcome": outcome, "reason": why}, phase="ended",
