@@ -68,9 +68,15 @@ class Api:
             path += "?" + urlencode(query)
         data = None if body is None else json.dumps(body)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        was_idle = self._connection.sock is not None
         try:
             self._connection.request(method, path, data, headers)
             return self._connection.getresponse()
+        except (http.client.RemoteDisconnected, ssl.SSLEOFError, BrokenPipeError):
+            self._connection.close()
+            if was_idle:  # the server closes connections that wait long; this one is begun anew
+                return self.open(method, path, body, kind)
+            raise
         except http.client.HTTPException as error:
             self._connection.close()
             raise ConnectionError(str(error)) from error
