@@ -72,7 +72,7 @@ READ: dict[str, tuple[str, ...]] = {
     "outline": ("log", "--graph", "--simplify", "--all"), "diff?a=main&b=brake": ("diff", "main", "brake"),
     "config/brake": ("config", "brake"), "diff?a=main@2&b=brake@2&kind=states": ("diff", "main@2", "brake@2"),
     "tags": ("tag",), "attachments/tags/touchdown": ("attachments", "tags/touchdown"), "runs": ("run", "list"),
-    "reflog/brake": ("reflog", "brake"), "stats": ("stats",), "leaves": ("leaves",), "best?by=mean(reward)": ("run", "best", "--by", "mean(reward)"),
+    "reflog/brake": ("reflog", "brake"), "leaves": ("leaves",), "best?by=mean(reward)": ("run", "best", "--by", "mean(reward)"),
 }  # fmt: skip
 VARYING = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z|sha256:\w+")
 OWN = (
