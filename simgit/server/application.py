@@ -18,6 +18,7 @@ from simgit.server.gate import Access, Gate
 from simgit.server.problems import handle
 from simgit.server.routes import ROUTERS
 from simgit.server.service import Service
+from simgit.server.static import router as page
 
 _NONE: Final[Any] = dict.fromkeys(
     ("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False
@@ -26,7 +27,11 @@ _NONE: Final[Any] = dict.fromkeys(
 
 
 def application(
-    repo: Repository, access: Access | None = None, tracker: Tracker | None = None
+    repo: Repository,
+    access: Access | None = None,
+    tracker: Tracker | None = None,
+    *,
+    has_page: bool = True,
 ) -> FastAPI:
     """Return the application that serves a repository; the caller closes that.
 
@@ -34,6 +39,7 @@ def application(
         repo: the repository; reading goes through a handle of its own that cannot write.
         access: who may do what; by default two new tokens, which ``app.state.service`` tells.
         tracker: who starts simulations, closed by the caller; None where nobody may.
+        has_page: a browser is shown the page.
     """
     service = Service(repo, access or Access(), tracker)
 
@@ -58,6 +64,8 @@ def application(
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
+    if has_page:
+        app.include_router(page)
     for error in (SimgitError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(error, handle)
     app.add_middleware(Gate, access=lambda: app.state.service.access)

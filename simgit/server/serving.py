@@ -40,6 +40,8 @@ class Options:
         origins: other origins whose pages may ask.
         certificate: a PEM file with the certificate and its key, for TLS.
         with_token: a token is needed.
+        workers: how many simulations of the queue run at once.
+        has_page: a browser is shown the page.
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +52,7 @@ class Options:
     certificate: Path | None = None
     with_token: bool = True
     workers: int = 1
+    has_page: bool = True
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
     address = Address(f"{access.scheme}://{name}:{port}/", access.tokens)
     tracker = tracker_of(repo, options)
     config = uvicorn.Config(
-        application(repo, access, tracker),
+        application(repo, access, tracker, has_page=options.has_page),
         log_level="warning",
         access_log=False,
         server_header=False,

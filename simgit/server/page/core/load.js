@@ -1,0 +1,33 @@
+// Reading for a component: what it shows is read again when what it depends on changes.
+import { useEffect, useState } from "../vendor/preact.js";
+
+/**
+ * Return what a function reads; the newest answer wins, earlier requests are aborted.
+ * @template T @param {(signal: AbortSignal) => Promise<T>} read @param {unknown[]} on read again when one of these changes
+ * @returns {{data: T | undefined, error: any, isLoading: boolean}} the data of before is kept while it loads
+ */
+export function useLoad(read, on) {
+  const [state, set] = useState({ data: undefined, error: null, isLoading: true });
+  useEffect(() => {
+    const control = new AbortController();
+    set((before) => ({ ...before, isLoading: true }));
+    read(control.signal).then(
+      (data) => control.signal.aborted || set({ data, error: null, isLoading: false }),
+      (error) => control.signal.aborted || set((before) => ({ ...before, error, isLoading: false })),
+    );
+    return () => control.abort();
+  }, on);
+  return state;
+}
+
+/** Return a value, at most once in so many milliseconds. @template T @param {T} value @param {number} pause @returns {T} */
+export function useCalm(value, pause) {
+  const [calm, set] = useState({ value, at: performance.now() });
+  useEffect(() => {
+    if (Object.is(value, calm.value)) return undefined;
+    const wait = Math.max(0, calm.at + pause - performance.now());
+    const timer = setTimeout(() => set({ value, at: performance.now() }), wait);
+    return () => clearTimeout(timer);
+  }, [value, calm]);
+  return calm.value;
+}

@@ -1,0 +1,50 @@
+// The address of the page is what it shows: a link is a view.
+import { Store } from "./store.js";
+
+/** @typedef {{screen: string, name: string, query: Record<string, string>}} Place */
+
+/** @returns {Place} */
+function here() {
+  const [, screen, ...rest] = location.pathname.split("/");
+  const name = rest.map(decodeURIComponent).join("/");
+  return { screen: screen || "runs", name, query: Object.fromEntries(new URLSearchParams(location.search)) };
+}
+
+/** What is shown. */
+export const place = new Store(here());
+addEventListener("popstate", () => place.set(here()));
+
+/**
+ * Return the address of a screen.
+ * @param {string} screen @param {string} [name] of a run or a revision
+ * @param {Record<string, unknown>} [query] without what is null, undefined or ""
+ */
+export function address(screen, name = "", query = {}) {
+  const path = ["", screen, ...(name ? name.split("/").map(encodeURIComponent) : [])].join("/");
+  const kept = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const text = new URLSearchParams(kept.map(([key, value]) => [key, String(value)])).toString();
+  return text ? `${path}?${text}` : path;
+}
+
+/** Show another place. @param {string} to @param {boolean} [replaces] the entry of the history */
+export function go(to, replaces = false) {
+  if (to === location.pathname + location.search) return;
+  history[replaces ? "replaceState" : "pushState"](null, "", to);
+  place.set(here());
+}
+
+/** Change parameters of the address; null removes one. @param {Record<string, unknown>} changes */
+export function setQuery(changes, replaces = true) {
+  const { screen, name, query } = place.value;
+  go(address(screen, name, { ...query, ...changes }), replaces);
+}
+
+/** Follow links within the page. */
+document.addEventListener("click", (event) => {
+  const link = event.target instanceof Element && event.target.closest("a[href]");
+  if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  const url = new URL(link.href);
+  if (url.origin !== location.origin || url.pathname.startsWith("/v1/") || link.target || link.download) return;
+  event.preventDefault();
+  go(url.pathname + url.search);
+});

@@ -1,0 +1,102 @@
+// The runs of the repository and their simulations, as they are now.
+import { get } from "./api.js";
+import { on } from "./live.js";
+import { Store } from "./store.js";
+
+/**
+ * A run as docs/json.md has it.
+ * @typedef {{name: string, oid: string | null, step: number | null, episodes: number,
+ *   return: number | null, status: string, overrides: Record<string, any>,
+ *   config: Record<string, any>, parent: string | null, branch_point: string | null,
+ *   seed: number | null, metadata: Record<string, any>, created: string, ended: string | null}} Run
+ */
+
+/** All runs by name; null before they are read. @type {Store<Map<string, Run> | null>} */
+export const runs = new Store(null);
+/** What is known of simulations by run. @type {Store<Map<string, any>>} */
+export const simulations = new Store(new Map());
+/** The run or oid that HEAD points at. @type {Store<{run?: string, oid?: string} | null>} */
+export const head = new Store(null);
+/** Counts changes of runs that a condition on the server may see. */
+export const changes = new Store(0);
+
+const MOST = 10_000;
+let reading = null;
+
+/** Read all runs anew; at most one request is under way. */
+export function readRuns() {
+  reading ??= (async () => {
+    try {
+      const found = await get("runs", "", { limit: MOST });
+      runs.set(new Map(found.map((run) => [run.name, run])));
+      changes.set((count) => count + 1);
+    } finally {
+      reading = null;
+    }
+  })();
+  return reading;
+}
+
+/** @type {Map<string, any>} */
+let waiting = new Map();
+let isNew = false;
+
+/** Apply what was told since the last frame: one drawing for any number of events. */
+function apply() {
+  const told = waiting;
+  waiting = new Map();
+  const known = runs.value;
+  if (!known) return;
+  const next = new Map(known);
+  for (const [name, level] of told) {
+    const run = next.get(name);
+    if (!("status" in level)) next.delete(name);
+    else if (run) next.set(name, { ...run, ...shown(level) });
+    else isNew = true;
+  }
+  runs.set(next);
+  changes.set((count) => count + 1);
+  if (isNew) {
+    isNew = false;
+    setTimeout(readRuns, 100); // its settings are not told; several come together
+  }
+}
+
+const shown = ({ oid, step, status, episodes, return: sum }) => ({ oid, step, status, episodes, return: sum });
+
+function note(name, level) {
+  if (!waiting.size) requestAnimationFrame(apply);
+  waiting.set(name, level);
+}
+
+const PLACES = { run: "refs/runs/", live: "live/" };
+
+/** Follow the events; call it once. */
+export function followRuns() {
+  on("tips", (tips) => {
+    const there = new Set();
+    const live = new Map();
+    for (const [name, level] of Object.entries(tips)) {
+      if (name.startsWith(PLACES.live)) live.set(level.run, level);
+      else if (level.run !== undefined && "status" in level) {
+        there.add(level.run);
+        const run = runs.value?.get(level.run);
+        if (!run || run.oid !== level.oid || run.status !== level.status) note(level.run, level);
+      } else if (name === "HEAD") head.set(level);
+    }
+    simulations.set(live);
+    for (const name of runs.value?.keys() ?? []) if (!there.has(name)) note(name, {});
+  });
+  on("run", (level) => note(level.run, level));
+  on("ref", (level) => level.ref === "HEAD" && head.set(level));
+  on("phase", (level) => merge(level.run, level.phase === null ? null : level));
+  on("progress", ({ run, ...progress }) => merge(run, { progress }));
+  on("question", ({ run, questions }) => merge(run, { questions }));
+}
+
+function merge(run, more) {
+  const next = new Map(simulations.value);
+  if (more === null) next.delete(run);
+  else next.set(run, { ...next.get(run), ...more });
+  simulations.set(next);
+}

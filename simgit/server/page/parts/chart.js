@@ -1,0 +1,177 @@
+// A chart of curves by buckets: mean as a line, least to greatest as a band.
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
+import { number, plain, plural } from "../core/format.js";
+import { useStore } from "../core/store.js";
+import uPlot from "../vendor/uplot.js";
+import { colour, painted, strokeOf } from "./colors.js";
+
+/**
+ * A curve: x is the beginning of each bucket.
+ * @typedef {{run: string, field: string, label: string, width: number, stop: number, x: number[],
+ *   mean: (number | null)[], min: (number | null)[], max: (number | null)[], line: (number | null)[]}} Curve
+ */
+
+/** Return the columns that uPlot draws: all x, then line, max and min of each curve. @param {Curve[]} curves */
+function aligned(curves, withBand) {
+  const all = [...new Set(curves.flatMap((curve) => curve.x))].sort((a, b) => a - b);
+  const place = new Map(all.map((x, index) => [x, index]));
+  const spread = (curve, values) => {
+    const column = new Array(all.length).fill(undefined); // undefined joins the neighbours, null is a gap
+    curve.x.forEach((x, index) => (column[place.get(x)] = values[index]));
+    return column;
+  };
+  return [all, ...curves.flatMap((curve) =>
+    withBand ? [spread(curve, curve.line), spread(curve, curve.max), spread(curve, curve.min)] : [spread(curve, curve.line)])];
+}
+
+function strokes(curves, withBand) {
+  const series = [{ label: "x" }];
+  const bands = [];
+  for (const curve of curves) {
+    const { variable, dash } = strokeOf(curve.label);
+    const stroke = colour(variable);
+    series.push({ label: plain(curve.label), stroke, width: 1.6, dash, points: { show: curve.x.length < 40, size: 4 } });
+    if (!withBand) continue;
+    const edge = { stroke: "transparent", width: 0, points: { show: false } };
+    series.push(edge, edge);
+    bands.push({ series: [series.length - 2, series.length - 1], fill: `${stroke}26` });
+  }
+  return { series, bands };
+}
+
+/**
+ * A chart; drag or Shift with the arrows zooms, a double click shows all, a click picks a step.
+ * @param {{label: string, curves: Curve[], xLabel: string, band?: boolean, marks?: {x: number, text: string}[],
+ *   height?: number, onZoom?: (from: number | null, to: number | null) => void,
+ *   onPick?: (curve: Curve, x: number) => void, cursor?: number | null, isTime?: boolean}} props
+ */
+export function Chart({ label, curves, xLabel, band = true, marks = [], height = 260, onZoom, onPick, cursor, isTime = false }) {
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const plot = useRef(/** @type {any} */ (null));
+  const now = useRef({});
+  now.current = { curves, marks, onZoom, onPick };
+  const colours = useStore(painted);
+  const [at, setAt] = useState(/** @type {number | null} */ (null));
+  const shape = JSON.stringify([curves.map((curve) => curve.label), band, colours, xLabel, isTime]);
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return undefined;
+    const axis = () => ({ stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: `12px ${colour("--font")}` });
+    const options = {
+      width: Math.max(50, element.clientWidth), height, ...strokes(curves, band),
+      legend: { show: false },
+      scales: { x: { time: isTime } },
+      axes: [
+        { ...axis(), label: xLabel, labelFont: `12px ${colour("--font")}`, labelSize: 18, size: 34 },
+        { ...axis(), size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
+      ],
+      cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, focus: { prox: 24 } },
+      focus: { alpha: 0.35 },
+      hooks: {
+        setCursor: [(u) => setAt(u.cursor.idx ?? null)],
+        setSelect: [(u) => {
+          const { left, width } = u.select;
+          if (width < 4) return;
+          now.current.onZoom?.(u.posToVal(left, "x"), u.posToVal(left + width, "x"));
+          u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+        }],
+        draw: [(u) => drawMarks(u, now.current.marks)],
+      },
+    };
+    plot.current = new uPlot(options, aligned(curves, band), element);
+    const over = plot.current.over;
+    over.addEventListener("dblclick", () => now.current.onZoom?.(null, null));
+    over.addEventListener("click", () => pick(plot.current, now.current));
+    const observer = new ResizeObserver(() => plot.current?.setSize({ width: Math.max(50, element.clientWidth), height }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [shape, height]);
+
+  useEffect(() => plot.current?.setData(aligned(curves, band)), [curves]);
+  useEffect(() => {
+    if (cursor === null || cursor === undefined || !plot.current) return;
+    plot.current.setCursor({ left: plot.current.valToPos(cursor, "x"), top: -10 }, false);
+    plot.current.redraw(false);
+  }, [cursor]);
+
+  function press(event) {
+    const u = plot.current;
+    if (!u?.data[0].length) return;
+    const xs = u.data[0];
+    const place = u.cursor.idx ?? 0;
+    const next = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: xs.length - 1, PageUp: place - 20, PageDown: place + 20 }[event.key];
+    if (next !== undefined && !event.shiftKey) {
+      const index = Math.max(0, Math.min(xs.length - 1, next));
+      u.setCursor({ left: u.valToPos(xs[index], "x"), top: u.over.clientHeight / 2 });
+    } else if (event.key === "+" || event.key === "-") {
+      const [low, high] = [u.scales.x.min, u.scales.x.max];
+      const middle = xs[place] ?? (low + high) / 2;
+      const scale = event.key === "+" ? 0.5 : 2;
+      if (event.key === "-" && low <= xs[0] && high >= xs[xs.length - 1]) onZoom?.(null, null);
+      else onZoom?.(middle - (middle - low) * scale, middle + (high - middle) * scale);
+    } else if (event.key === "0") onZoom?.(null, null);
+    else if (event.key === "Enter") pick(u, now.current);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  const x = at === null ? null : (plot.current?.data[0][at] ?? null);
+  const said = x === null ? "" : `${xLabel} ${number(x)}: ${curves.map((curve) => `${plain(curve.label)} ${number(valueAt(curve, x))}`).join(", ")}`;
+  const widths = [...new Set(curves.map((curve) => curve.width))].sort((a, b) => a - b);
+  return html`<figure class="chart">
+    <div ref=${box} role="application" tabindex="0" aria-label=${`${label}. Arrow keys move, + and − zoom, 0 shows all, Enter opens the state.`} onkeydown=${press}></div>
+    <figcaption>
+      <ul class="legend">${curves.map((curve) => html`<li key=${curve.label}>
+        <span class=${`swatch curve-${strokeOf(curve.label).index}`} aria-hidden="true"></span>${plain(curve.label)}
+        <b>${number(x === null ? lastOf(curve.line) : valueAt(curve, x))}</b></li>`)}</ul>
+      <span class="muted">${widths.map((width) => (width === 1 ? "all states" : `${plural(width, "state")} a bucket`)).join(", ")}</span>
+    </figcaption>
+    <div class="unseen" aria-live="polite">${said}</div>
+  </figure>`;
+}
+
+function pick(u, { curves, onPick }) {
+  const x = u?.data[0][u.cursor.idx ?? -1];
+  if (x === undefined || !onPick) return;
+  const nearest = curves.map((curve) => ({ curve, value: valueAt(curve, x) })).filter((each) => each.value !== null);
+  const y = u.posToVal(u.cursor.top, "y");
+  nearest.sort((a, b) => Math.abs(a.value - y) - Math.abs(b.value - y));
+  if (nearest.length) onPick(nearest[0].curve, x);
+}
+
+const lastOf = (values) => values.findLast((value) => value !== null) ?? null;
+
+/** Return what a curve has at x. @param {Curve} curve @param {number} x */
+function valueAt(curve, x) {
+  let [low, high] = [0, curve.x.length - 1];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (curve.x[middle] <= x) low = middle;
+    else high = middle - 1;
+  }
+  return curve.x[low] === x ? curve.line[low] : null;
+}
+
+function drawMarks(u, marks) {
+  const { ctx, bbox } = u;
+  ctx.save();
+  ctx.font = `${11 * devicePixelRatio}px ${colour("--font")}`;
+  for (const { x, text } of marks) {
+    const left = u.valToPos(x, "x", true);
+    if (left < bbox.left || left > bbox.left + bbox.width) continue;
+    ctx.strokeStyle = ctx.fillStyle = colour("--muted");
+    ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+    ctx.beginPath();
+    ctx.moveTo(left, bbox.top);
+    ctx.lineTo(left, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.fillText(text, left + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+  }
+  ctx.restore();
+}

@@ -1,0 +1,110 @@
+// Curves of one or several runs: fields, zoom, smoothing and what is downloaded.
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { get } from "../core/api.js";
+import { plain, seconds } from "../core/format.js";
+import { useCalm, useLoad } from "../core/load.js";
+import { place, setQuery } from "../core/router.js";
+import { runs as allRuns } from "../core/runs.js";
+import { fieldsOf, useSeries } from "../core/series.js";
+import { useStore } from "../core/store.js";
+import { Brush } from "./brush.js";
+import { Chart } from "./chart.js";
+import { save, toCsv, toPng, toSvg } from "./download.js";
+
+const AXES = { step: "step", episode: "episode", time: "time" };
+const AGAIN = 250;
+
+/**
+ * The curves of runs; what is shown is part of the address.
+ * @param {{names: string[], marks?: {x: number, text: string}[], onPick?: (run: string, step: number) => void,
+ *   cursor?: number | null, hint?: any}} props
+ */
+export function Curves({ names, marks, onPick, cursor, hint }) {
+  const { query } = useStore(place);
+  const known = useStore(allRuns);
+  const fields = (query.y ?? "return").split(",").filter(Boolean);
+  const x = query.x in AXES ? query.x : "step";
+  const smooth = Math.max(1, Number(query.smooth) || 1);
+  const [from, to] = [asNumber(query.from), asNumber(query.to)];
+  const band = query.band !== "0";
+  const there = names.filter((name) => known?.get(name)?.oid);
+  const tips = useCalm(there.map((name) => known?.get(name)?.oid).join(), AGAIN);
+
+  const isStep = x === "step";
+  const shown = useSeries({ runs: there, fields, x, smooth, tips, from: isStep ? from : null, to: isStep ? to : null });
+  const whole = useSeries({ runs: there, fields, x, tips, points: 300 });
+  const lastStep = Math.max(0, ...there.map((name) => known?.get(name)?.step ?? 0));
+  const [first, last] = isStep ? [0, Math.max(1, lastStep)] : ends(whole.curves);
+  const curves = isStep ? shown.curves : shown.curves.map((each) => clipped(each, from, to));
+  const zoom = (a, b) => setQuery({ from: a === null ? null : Math.max(first, Math.round(a)), to: b === null ? null : Math.round(b) });
+
+  const offered = useLoad((signal) => (there[0] ? get("states", there[0], {}, { signal }) : Promise.resolve(null)), [there[0]]);
+  const choices = offered.data ? fieldsOf(offered.data) : ["return", "length", "reward"];
+  useEmptyStart(query, offered.data, whole);
+
+  if (!there.length) return html`<section class="curves" aria-label="Curves"><p class="empty">${hint ?? "No run with states is chosen."}</p></section>`;
+  return html`<section class="curves" aria-label="Curves">
+    <div class="tools">
+      <${FieldChoice} fields=${fields} choices=${choices} />
+      <label>x <select value=${x} onchange=${(event) => setQuery({ x: event.target.value === "step" ? null : event.target.value, from: null, to: null })}>
+        ${Object.entries(AXES).map(([key, text]) => html`<option value=${key}>${text}</option>`)}</select></label>
+      <label>smooth <input type="range" min="0" max="8" value=${Math.log2(smooth)} aria-valuetext=${smooth === 1 ? "off" : `over ${smooth} buckets`}
+        oninput=${(event) => setQuery({ smooth: event.target.value === "0" ? null : 2 ** Number(event.target.value) })} />
+        <output>${smooth === 1 ? "off" : smooth}</output></label>
+      <label><input type="checkbox" checked=${band} onchange=${(event) => setQuery({ band: event.target.checked ? null : "0" })} /> min–max</label>
+      ${(from !== null || to !== null) && html`<button type="button" onclick=${() => zoom(null, null)}>Show all</button>`}
+      <span class="spread"></span>
+      ${shown.isLoading && html`<span class="muted" role="status">reading …</span>`}
+      <span class="buttons" role="group" aria-label="Download the curves">
+        ${[["csv", toCsv], ["png", toPng], ["svg", toSvg]].map(([kind, make]) =>
+          html`<button type="button" class="quiet" onclick=${async () => save(`curves.${kind}`, await make(curves, x))}>⤓ ${kind}</button>`)}
+      </span>
+    </div>
+    ${shown.error && html`<p class="error" role="alert">${plain(shown.error.message)}</p>`}
+    <${Chart} label=${`Curves of ${fields.join(", ")}`} curves=${curves} xLabel=${x} band=${band} marks=${isStep ? marks : []} cursor=${isStep ? cursor : null}
+      isTime=${x === "time"} onZoom=${zoom} onPick=${isStep && onPick ? (curve, step) => onPick(curve.run, pickStep(curve, step)) : undefined} />
+    <${Brush} curves=${whole.curves} from=${from} to=${to} first=${first} last=${last} onZoom=${zoom} />
+  </section>`;
+}
+
+const asNumber = (text) => (text === undefined || text === "" || Number.isNaN(Number(text)) ? null : Number(text));
+
+/** A bucket is named by its first step; its newest state is the last that it has. */
+const pickStep = (curve, x) => Math.min(curve.stop - 1, x + curve.width - 1);
+
+function ends(curves) {
+  const all = curves.flatMap((curve) => (curve.x.length ? [curve.x[0], curve.x[curve.x.length - 1]] : []));
+  return all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
+}
+
+function clipped(curve, from, to) {
+  const keep = curve.x.map((x) => (from === null || x >= from) && (to === null || x <= to));
+  const kept = (values) => values.filter((_, index) => keep[index]);
+  return { ...curve, x: kept(curve.x), mean: kept(curve.mean), min: kept(curve.min), max: kept(curve.max), line: kept(curve.line) };
+}
+
+/** Show rewards instead where no episode has ended yet, as long as nobody has chosen. */
+function useEmptyStart(query, state, whole) {
+  const isEmpty = !whole.isLoading && !whole.error && whole.curves.length > 0 && whole.curves.every((curve) => !curve.x.length);
+  useEffect(() => {
+    if (!query.y && state && isEmpty && "reward" in state) setQuery({ y: "reward" });
+  }, [query.y, state, isEmpty]);
+}
+
+/** The fields that are drawn, and those that could be. */
+function FieldChoice({ fields, choices }) {
+  const [text, setText] = useState("");
+  const set = (next) => setQuery({ y: next.join(",") || null });
+  const add = (name) => {
+    if (name && !fields.includes(name)) set([...fields, name]);
+    setText("");
+  };
+  return html`<span class="chips">y
+    ${fields.map((name) => html`<span class="chip" key=${name}>${plain(name)}
+      ${fields.length > 1 && html`<button type="button" class="quiet" aria-label=${`Remove ${name}`} onclick=${() => set(fields.filter((each) => each !== name))}>✕</button>`}</span>`)}
+    <input list="fields" size="10" aria-label="Add a field" placeholder="+ field" value=${text}
+      oninput=${(event) => (choices.includes(event.target.value) && event.inputType !== "insertText" ? add(event.target.value) : setText(event.target.value))}
+      onkeydown=${(event) => event.key === "Enter" && add(text.trim())} />
+    <datalist id="fields">${choices.filter((name) => !fields.includes(name)).map((name) => html`<option value=${name}></option>`)}</datalist>
+  </span>`;
+}

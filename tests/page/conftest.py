@@ -1,0 +1,137 @@
+"""A real browser before a real server: each story is one page that a person works with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simgit.repository import Repository
+from tests.support.web import Process, serving
+
+CHROMIUM = (
+    os.environ.get("SIMGIT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+)
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SHOTS = os.environ.get("SIMGIT_SHOTS")
+"""A directory in which each story leaves pictures, for people to look at."""
+
+
+class Visitor:
+    """A person with a browser: what is shown, and that nothing went wrong while it was."""
+
+    def __init__(self, browser: Any, server: Process, level: str, **options: Any) -> None:
+        self.server = server
+        options = {"viewport": {"width": 1280, "height": 860}} | options
+        self.context = browser.new_context(**options)
+        self.context.set_default_timeout(15_000)
+        self.page = self.context.new_page()
+        self.errors: list[str] = []
+        self.strangers: list[str] = []
+        self.context.route("**/*", self._pass)
+        self.page.on("console", lambda each: each.type == "error" and self.errors.append(each.text))
+        self.page.on("pageerror", lambda each: self.errors.append(str(each)))
+        token = server.address["tokens"][level]
+        self.page.goto(f"{server.address['url']}#token={token}")
+        self.page.get_by_text("● live").wait_for()
+
+    def _pass(self, route: Any) -> None:
+        """Let pass what goes to the server, and nothing else."""
+        if route.request.url.startswith((self.server.address["url"], "data:", "blob:")):
+            route.continue_()
+        else:
+            self.strangers.append(route.request.url)
+            route.abort()
+
+    def visit(self, address: str) -> Any:
+        """Go to an address below the server's; return the page."""
+        self.page.goto(self.server.address["url"] + address.lstrip("/"))
+        self.page.get_by_text("● live").wait_for()
+        return self.page
+
+    def look(self, name: str) -> None:
+        """Check with axe what is shown, light and dark; keep a picture where one is wanted."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)
+            if SHOTS:
+                Path(SHOTS).mkdir(parents=True, exist_ok=True)
+                self.page.screenshot(path=Path(SHOTS) / f"{name}-{scheme}.png")
+            found = Axe().run(self.page).response["violations"]
+            told = [
+                (each["id"], [node["html"][:120] for node in each["nodes"][:3]]) for each in found
+            ]
+            assert not told, f"{name}, {scheme}: {told}"
+        self.page.emulate_media(color_scheme="light")
+
+    def close(self) -> None:
+        """End the visit; nothing may have gone wrong, and nobody else been asked."""
+        self.context.close()
+        assert not self.strangers
+        assert not self.errors
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: stories of the page are not run")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Visitor]]:
+    """Return what serves a repository in a process of its own, and opens its page."""
+    with ExitStack() as stack:
+
+        def open_page(
+            where: Path | Process, *options: str, level: str = "full", **more: Any
+        ) -> Visitor:
+            server = (
+                where
+                if isinstance(where, Process)
+                else stack.enter_context(serving(where, *options))
+            )
+            visitor = Visitor(browser, server, level, **more)
+            stack.callback(visitor.close)
+            return visitor
+
+        yield open_page
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with a tree of runs; stories that write take a copy of it."""
+    from simgit.gym import Recorder
+
+    where = tmp_path_factory.mktemp("recorded")
+    with Repository.init(where) as repo:
+        import gymnasium as gym
+
+        env = Recorder(gym.make("CartPole-v1", render_mode="rgb_array"), repo, run="main")
+        env.reset(seed=1)
+        env.action_space.seed(1)
+        for _ in range(300):
+            *_, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+        env.close()
+        repo.branch("high-lr", "main@200", overrides={"agent": {"lr": 0.01}})
+        repo.branch("gentle", "main@100", overrides={"push": 0.5})
+        repo.tag("start", "main@0")
+    return where
+
+
+@pytest.fixture
+def copied(recorded: Path, tmp_path: Path) -> Path:
+    """Return a copy of the recorded repository, to be written to."""
+    return Path(shutil.copytree(recorded, tmp_path / "copied"))
