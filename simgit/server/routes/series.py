@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from simgit.errors import InvalidInput, near_or_known
 from simgit.objects.json_form import value_to_json
 from simgit.server.answers import Route, reply
 from simgit.server.service import Reader
 
 router = APIRouter(route_class=Route, tags=["columns"])
+PARTS = ("n", "min", "max", "mean", "last", "smooth")
 
 
 @router.get("/series")
@@ -27,12 +28,19 @@ def series(
     points: Annotated[int, Query(ge=1, le=2000, description="The most buckets of a curve.")] = 1000,
     width: Annotated[int | None, Query(ge=1, description="Steps of a bucket instead.")] = None,
     smooth: Annotated[int, Query(ge=1, le=4096, description="Over so many buckets.")] = 1,
+    parts: Annotated[str, Query(description=f"Of {', '.join(PARTS)}; by commas.")] = "",
+    digits: Annotated[int, Query(ge=1, le=17, description="Significant digits of numbers.")] = 17,
 ) -> Response:
     """Return fields of runs as curves: n, min, max, mean and last of buckets of 2^k steps.
 
     The same request gives the same answer, and a run that grows changes only its last bucket: a
-    curve is continued with 'from', its last 'step', and with its 'width'.
+    curve is continued with 'from', its last 'step', and with its 'width'. Who draws asks for the
+    parts that are drawn, with the digits that are seen: 17 are exact.
     """
+    wanted = [each.strip() for each in parts.split(",") if each.strip()] or PARTS
+    for each in wanted:
+        if each not in PARTS:
+            raise InvalidInput(f"unknown part '{each}'{near_or_known(each, PARTS)}", part=each)
     found = []
     for run in runs:
         curve = repo.buckets(
@@ -40,8 +48,8 @@ def series(
         )
         columns = {
             name: {
-                part: _plain(values)
-                for part in ("n", "min", "max", "mean", "last", "smooth")
+                part: _plain(values, digits)
+                for part in wanted
                 if (values := getattr(each, part)) is not None
             }
             for name, each in curve.fields.items()
@@ -53,8 +61,11 @@ def series(
     return reply(request, found)
 
 
-def _plain(values: Any) -> list[Any]:
+def _plain(values: Any, digits: int = 17) -> list[Any]:
     """Return numbers as a list, None for NaN."""
-    if values.dtype.kind == "f":
-        return [None if each != each else value_to_json(each) for each in values.tolist()]
-    return [int(each) for each in np.asarray(values)]
+    if values.dtype.kind != "f":
+        return [int(each) for each in values]
+    found = values.tolist()
+    if digits < 17:
+        found = [float(f"{each:.{digits}g}") for each in found]
+    return [None if each != each else value_to_json(each) for each in found]

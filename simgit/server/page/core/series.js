@@ -4,6 +4,7 @@ import { get } from "./api.js";
 
 const SKIPPED = new Set(["oid", "parents", "origin", "run", "step", "episode", "episode_step", "files", "clock", "message"]);
 const MOST_ELEMENTS = 16;
+const DIGITS = 6; // more than a pixel shows
 
 /** Return the fields of a state that are numbers, by their paths. @param {Record<string, any>} state as docs/json.md has it */
 export function fieldsOf(state) {
@@ -30,7 +31,7 @@ function curve(found, field, label) {
     if (each === null || (x.length && each <= x[x.length - 1])) return; // time unknown, or the same again
     if (!columns.n[index]) return;
     x.push(each);
-    for (const name of ["mean", "min", "max"]) parts[name].push(columns[name][index]);
+    for (const name of ["mean", "min", "max"]) parts[name].push(columns[name]?.[index] ?? null);
     parts.line.push((columns.smooth ?? columns.mean)[index]);
   });
   return { run: found.run, field, label, width: found.width, stop: found.stop, x, ...parts };
@@ -39,16 +40,17 @@ function curve(found, field, label) {
 /**
  * Return curves of runs; they are read again when a run has grown.
  * @param {{runs: string[], fields: string[], x?: string, from?: number | null, to?: number | null,
- *   points?: number, smooth?: number, tips: string}} props tips: what changes when a run has grown
+ *   points?: number, smooth?: number, withBand?: boolean, tips: string}} props tips: what changes when a run has grown
  */
-export function useSeries({ runs, fields, x = "step", from = null, to = null, points = 500, smooth = 1, tips }) {
+export function useSeries({ runs, fields, x = "step", from = null, to = null, points = 500, smooth = 1, withBand = true, tips }) {
   const [state, set] = useState({ curves: [], error: null, isLoading: true });
-  const asked = JSON.stringify([runs, fields, x, from, to, points, smooth]);
+  const asked = JSON.stringify([runs, fields, x, from, to, points, smooth, withBand]);
   useEffect(() => {
     if (!runs.length || !fields.length) return void set({ curves: [], error: null, isLoading: false });
     const control = new AbortController();
     set((before) => ({ ...before, isLoading: true }));
-    const query = { run: runs, field: fields, x, from, to, points, smooth };
+    const parts = ["n", "mean", ...(withBand ? ["min", "max"] : []), ...(smooth > 1 ? ["smooth"] : [])].join(",");
+    const query = { run: runs, field: fields, x, from, to, points, smooth, parts, digits: DIGITS };
     get("series", "", query, { signal: control.signal }).then(
       (found) => set({
         curves: found.flatMap((each) => fields.map((field) =>

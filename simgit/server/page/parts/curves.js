@@ -31,8 +31,8 @@ export function Curves({ names, marks, onPick, cursor, hint }) {
   const tips = useCalm(there.map((name) => known?.get(name)?.oid).join(), AGAIN);
 
   const isStep = x === "step";
-  const shown = useSeries({ runs: there, fields, x, smooth, tips, from: isStep ? from : null, to: isStep ? to : null });
-  const whole = useSeries({ runs: there, fields, x, tips, points: 300 });
+  const shown = useSeries({ runs: there, fields, x, smooth, tips, withBand: band, from: isStep ? from : null, to: isStep ? to : null });
+  const whole = useSeries({ runs: there, fields, x, tips, points: 300, withBand: false });
   const lastStep = Math.max(0, ...there.map((name) => known?.get(name)?.step ?? 0));
   const [first, last] = isStep ? [0, Math.max(1, lastStep)] : ends(whole.curves);
   const curves = isStep ? shown.curves : shown.curves.map((each) => clipped(each, from, to));
