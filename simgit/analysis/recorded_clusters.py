@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simgit.errors import InvalidInput
+from simgit.errors import ClusterError, InvalidInput
 from simgit.history.state import State
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.observation import Observation, failed
@@ -101,6 +101,35 @@ def recorded(repo: Repository, revision: str | Oid) -> Recorded:
         Task(target=first.info.get("target", arguments["target"]), workload=arguments["workload"]),
         state.info,
     )
+
+
+def cluster_record(repo: Repository, revision: str | Oid) -> dict[str, Any]:
+    """Return the cluster of a recorded SimKube state as a record.
+
+    Returns:
+        ``oid`` and ``step``; ``seconds`` of the trace that have passed; ``nodes``, ``pods`` and
+        ``events`` as the cluster lists them, ``totals`` (the recorded counts of pods, or why there
+        are none) and ``reward``. Where only the counts are known, the others are None, and ``why``
+        says so.
+
+    Raises:
+        NotFound: no such state.
+        InvalidInput: it was not recorded from SimKube.
+    """
+    state = repo.state(revision)
+    found = recorded(repo, state.oid)
+    record = {
+        "oid": state.oid.hex(), "step": state.step, "seconds": None, "nodes": None, "pods": None,
+        "events": None, "totals": found.observation.plain(), "reward": state.reward, "why": None,
+    }  # fmt: skip
+    try:
+        cluster = found.cluster()
+    except (ClusterError, InvalidInput) as error:
+        return record | {"why": str(error)}
+    return record | {
+        "seconds": cluster.now - cluster.start, "nodes": [*cluster.nodes()],
+        "pods": [*cluster.pods()], "events": [*cluster.events()],
+    }  # fmt: skip
 
 
 def _arguments(repo: Repository, state: State) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@
 - ``control``: what such a function is given; ``recorder``: its environment; ``forms``: questions.
 - ``inputs``: where a simulation begins, and what reached it there before.
 - ``tracker``: handles of simulations, and who starts and ends them; ``records``: what is known.
+- ``render_process``: the process that restores and renders states for a server.
 - ``child``: the process; ``channel``: how it is reached; ``processes``, ``usage``: processes.
 - ``attached``: a script of one's own that becomes a simulation.
 """

@@ -18,13 +18,22 @@ def attached_steps(
 ) -> Iterator[int]:
     """Yield the steps of a whole history up to ``newest`` whose states have an attachment.
 
-    The newest comes first.
+    The newest comes first. The states are looked at one by one, or, where these are fewer, the
+    attachments.
     """
     stop, size = newest + 1, _FIRST
     while stop > 0:
         start = max(0, stop - size)
-        oids = states[start:stop].oids
         with odb.read() as txn:
-            has = [attachments.is_bound(txn, oid, name) for oid in oids]
-        yield from (start + i for i in range(len(has) - 1, -1, -1) if has[i])
+            is_last = size > _FIRST and attachments.count(txn) < stop
+            if is_last:
+                place = odb.locate(txn, states[stop - 1].oid)
+                steps = attachments.steps_in_history(odb, txn, place, name)
+            else:
+                oids = states[start:stop].oids
+                has = [attachments.is_bound(txn, oid, name) for oid in oids]
+                steps = [start + i for i in range(len(has) - 1, -1, -1) if has[i]]
+        yield from steps
+        if is_last:
+            return
         stop, size = start, min(2 * size, _MOST)

@@ -128,14 +128,31 @@ def in_history(
         tip: the state.
         name: only attachments of this name.
     """
+    for step, here, key in _on_path(odb, txn, tip, name):
+        yield attached(odb, txn, step, here, key)
+
+
+def steps_in_history(odb: ObjectDatabase, txn: ReadTxn, tip: Location, name: str) -> list[int]:
+    """Return the steps of a state's first-parent history that have an attachment, newest first."""
+    return [step for step, _, _ in _on_path(odb, txn, tip, name)]
+
+
+def _on_path(
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, name: str | None
+) -> list[tuple[int, str, bytes]]:
+    """Return step, name and key of the attachments of a history, the newest first."""
     parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
     found = []
     for place, here, key in placed(odb, txn, name):
         part = parts.get(place.line)
         if part is not None and part.start <= place.step < part.stop:
             found.append((-place.step, here, key))
-    for step, here, key in sorted(found):
-        yield attached(odb, txn, -step, here, key)
+    return [(-step, here, key) for step, here, key in sorted(found)]
+
+
+def count(txn: ReadTxn) -> int:
+    """Return the number of attachments of all states."""
+    return txn.count(_TABLE)
 
 
 def placed(

@@ -8,6 +8,7 @@
 - ``routes``: a module a subject; each route is a few lines over one call of the repository.
 - ``routes_of``: names the route of every call of ``Repository`` and of every command.
 - ``docs``: the page docs/http-api.md, generated from the application.
+- ``restorers``: processes that restore and render states; ``films``: what they have filmed.
 - ``watch``: tells viewers what any process writes.
 - ``serving``: the process: the socket, the tokens, the end.
 

@@ -38,11 +38,12 @@ It prints two addresses: one with a token that may do everything, one with a tok
 - **Writing** takes `If-Match: "TIP"`, the oid of the run's newest state (412 names the one that is there), and `Idempotency-Key`: a request that is sent again gets the first answer, as long as the server runs. Each request that writes is one operation: its number is in the answer, and `POST /v1/undo` or `simgit undo` takes it back. Settings of the repository are no part of operations.
 - **Errors** are problems (RFC 9457, `application/problem+json`): `type` is the class of the [error](python-api.md#errors), its attributes are members. NotFound is 404, AlreadyExists, Conflict and Divergence 409, InvalidInput 422, Untrusted 403, IntegrityError 500, FormatError 501, ClusterError 502, StorageError 503, TimedOut 504, StorageFullError 507.
 - **Warnings** are in the header `Simgit-Warnings`, a JSON array of texts.
-- **Limits**: a body has at most 32 MiB (attachments 4 GiB), an answer 50 million numbers (413); there are at most 64 streams (429).
+- **The past**: `as_of=NUMBER` shows the repository as it was after an operation (0: before all), to whatever is read of states, runs, tags and attachments; what is only known of the present (simulations, reflogs, settings, statistics, events) and what writes refuses it with 422.
+- **Limits**: a body has at most 32 MiB (attachments 4 GiB), an answer 50 million numbers (413); there are at most 64 streams (429). A state is restored within 20 seconds (504), a film within 120; two processes do that, and 16 requests wait for them (429).
 
 ## Security
 
-Every request needs a token, on loopback too: other users of the machine reach it. Requests are refused whose `Host` is not loopback, the `--host` or an `--allow-host`; that come from pages of other sites (`Origin`, `Sec-Fetch-Site`), unless `--allow-origin` names them; and whose body is of a type that forms send. No GET changes anything: it is answered by a handle of the repository that cannot write. Attachments are shown in the browser only if their bytes are those of a picture, a film, a sound or plain text; HTML and SVG never. Over HTTP only [registered types](simulations.md) start, and none of their settings may be an import path; types, hooks and other names of code cannot be given. What is attached over HTTP is loaded as a stranger's: a pickle in it only after `simgit trust`.
+Every request needs a token, on loopback too: other users of the machine reach it. Requests are refused whose `Host` is not loopback, the `--host` or an `--allow-host`; that come from pages of other sites (`Origin`, `Sec-Fetch-Site`), unless `--allow-origin` names them; and whose body is of a type that forms send. No GET changes anything: it is answered by a handle of the repository that cannot write. Attachments are shown in the browser only if their bytes are those of a picture, a film, a sound or plain text; HTML and SVG never. Over HTTP only [registered types](simulations.md) start, and none of their settings may be an import path; types, hooks and other names of code cannot be given. States are restored and rendered in processes of their own, which are killed when they take too long and may crash without harm. As on the command line, code that a repository names (modules of environments, pickles in snapshots) runs only after `simgit trust`; without it, environments that are registered here are made with plain arguments. What is attached over HTTP is loaded as a stranger's: a pickle in it only after `simgit trust`.
 """
 EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/health": ("/v1/health", ""),
@@ -97,6 +98,10 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/log/{revisions}": ("/v1/log/main?where=reward > 0&limit=10", ""),
     "GET /v1/outline": ("/v1/outline", ""),
     "GET /v1/episodes/{revision}": ("/v1/episodes/main", ""),
+    "GET /v1/plan/{revision}": ("/v1/plan/main@20", ""),
+    "GET /v1/frames/{revision}": ("/v1/frames/main@20?width=300", ""),
+    "GET /v1/films/{revisions}": ("/v1/films/main@3..main@9?format=gif&fps=10", ""),
+    "GET /v1/cluster/{revision}": ("/v1/cluster/main@3", ""),
     "GET /v1/types": ("/v1/types", ""),
     "GET /v1/simulations": ("/v1/simulations?phase=running", ""),
     "GET /v1/simulations/{run}": ("/v1/simulations/web/1", ""),
@@ -148,7 +153,7 @@ def _routes(api: dict[str, Any]) -> Iterator[str]:
 def _parameters(api: dict[str, Any], route: dict[str, Any]) -> Iterator[str]:
     rows = []
     for each in route.get("parameters", ()):
-        if each["in"] != "path":
+        if each["in"] != "path" and each["name"] != "as_of":  # which the rules tell of
             default = each["schema"].get("default")
             meaning = each.get("description", "")
             meaning += "" if default is None else f" Default {default}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Final
 from urllib.parse import quote
 
@@ -101,6 +101,24 @@ def send_bytes(
     return StreamingResponse(_read(file), status, headers, media)
 
 
+def send_file(
+    request: Request, tag: str, file: IO[bytes], size: int, media: str, headers: Mapping[str, str]
+) -> Response:
+    """Return an open file, or the range of it that is asked for; it is closed at the end."""
+    try:
+        start, stop = _range(request, tag, size)
+    except Refused:
+        file.close()
+        raise
+    found = {"ETag": f'"{tag}"', "Accept-Ranges": "bytes", **headers}
+    status = 200 if stop - start == size else 206
+    if status == 206:
+        found["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    found["Content-Length"] = str(stop - start)
+    file.seek(start)
+    return StreamingResponse(_read(file, stop - start), status, found, media)
+
+
 def _range(request: Request, tag: str, size: int) -> tuple[int, int]:
     """Return the first byte that is asked for, and the one after the last."""
     given = request.headers.get("range", "")
@@ -137,7 +155,8 @@ def _aside(pieces: Iterable[bytes], start: int, stop: int) -> IO[bytes]:
     return file
 
 
-def _read(file: IO[bytes]) -> Iterator[bytes]:
+def _read(file: IO[bytes], most: int | None = None) -> Iterator[bytes]:
     with file:
-        while piece := file.read(_PIECE):
+        while piece := file.read(_PIECE if most is None else min(_PIECE, most)):
             yield piece
+            most = None if most is None else most - len(piece)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+_AS_OF: Final = "the parameter as_of=NUMBER of what is read"
 _HERE: Final = "works on a directory of the caller's machine"
 _PYTHON: Final = "takes or returns Python objects"
 _CODE: Final = "runs code of the user's choice, which is left to the command line and Python"
@@ -19,7 +20,7 @@ REPOSITORY: Final[dict[str, str]] = {
     "abbreviation": "oids are sent whole",
     "add_series": "PUT /v1/attachments/{revision}",
     "again": _OPENS,
-    "at_operation": "not yet: looking at the repository as it was",
+    "at_operation": _AS_OF,
     "attach": "PUT /v1/attachments/{revision}",
     "attachment": "GET /v1/attachments/{revision}",
     "attachments": "GET /v1/attachments/{revision}",
@@ -140,7 +141,7 @@ COMMANDS: Final[dict[str, str]] = {
     "tree": "GET /v1/runs",
     "sql": "queries in SQL could read files of the server",
     "plot": "GET /v1/series",
-    "video": "not yet",
+    "video": "GET /v1/films/{revisions}",
     "play": _CODE,
     "reflog": "GET /v1/reflog/{ref}",
     "lineage": "GET /v1/lineage/{name}",
@@ -164,7 +165,7 @@ COMMANDS: Final[dict[str, str]] = {
     "merge": _CODE,
     "trace": _HERE,
     "step": _CODE,
-    "kube": "not yet",
+    "kube": "GET /v1/cluster/{revision}",
     "verify": _CODE,
     "sim": "POST /v1/simulations",
     "bisect": "GET /v1/bisect",

@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
 
 from simgit.live.tracker import Tracker
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 from simgit.repository.jsonable import json_text, run_record
 from simgit.server.answers import Text
+from simgit.server.films import Films
 from simgit.server.gate import Access
+from simgit.server.problems import Refused
 from simgit.server.replays import Replays
+from simgit.server.restorers import Restorers
 from simgit.server.watch import Watch
+
+PAST: Final = 8
+"""The most moments of the past whose handles are kept, those that were asked for last."""
+
+
+class Handle:
+    """A handle that reads: of the present, or of the repository as it was after an operation.
+
+    Attributes:
+        repo: the repository.
+        runs: its runs, kept from one request to the next.
+        as_of: the operation; None for the present.
+    """
+
+    def __init__(self, repo: Repository, as_of: int | None = None) -> None:
+        """Keep nothing yet."""
+        self.repo = repo
+        self.runs = repo.runs.kept()
+        self.as_of = as_of
+        self._texts: dict[str, tuple[RunInfo, str]] = {}
+
+    def run_texts(self, infos: Sequence[RunInfo]) -> Text:
+        """Return runs as a JSON array; one that is as it was is not encoded again."""
+        texts = []
+        for info in infos:
+            found = self._texts.get(info.name)
+            if found is None or found[0] is not info:
+                found = self._texts[info.name] = (info, json_text(run_record(info)))
+            texts.append(found[1])
+        return Text(f"[{', '.join(texts)}]")
 
 
 @dataclass
@@ -41,28 +76,40 @@ class Service:
         """Open the handle that reads."""
         directory = self.repo.directory
         self.reader = self.repo if directory is None else Repository.open(directory, read_only=True)
-        self.runs = self.reader.runs.kept()
+        self.present = Handle(self.reader)
+        self._past: OrderedDict[int, Handle] = OrderedDict()
         self._alone = threading.Lock()
         self.watch = Watch(self.reader)
-        self._texts: dict[str, tuple[RunInfo, str]] = {}
+        self.restorers = Restorers(directory)
+        self.films = Films()
 
-    def run_texts(self, infos: Sequence[RunInfo]) -> Text:
-        """Return runs as a JSON array; one that is as it was is not encoded again."""
-        texts = []
-        for info in infos:
-            found = self._texts.get(info.name)
-            if found is None or found[0] is not info:
-                found = self._texts[info.name] = (info, json_text(run_record(info)))
-            texts.append(found[1])
-        return Text(f"[{', '.join(texts)}]")
+    def at(self, operation: int) -> Handle:
+        """Return a handle of the repository as it was after an operation.
+
+        It shares the store with ``reader``, so that one that is kept no longer needs no end.
+
+        Raises:
+            NotFound: there is no such operation, or it is not kept any more.
+        """
+        with self._alone:
+            found = self._past.pop(operation, None)
+        if found is None:
+            found = Handle(self.reader.at_operation(operation), operation)
+        with self._alone:
+            self._past[operation] = found
+            while len(self._past) > PAST:
+                self._past.popitem(last=False)
+        return found
 
     def end(self) -> None:
-        """End all streams: the server ends."""
+        """End all streams, and what restores states: the server ends."""
         self.watch.end()
+        self.restorers.close()
 
     def close(self) -> None:
         """Close the handle that reads; the other one belongs to the caller."""
         self.end()
+        self.films.close()
         if self.reader is not self.repo:
             self.reader.close()
 
@@ -89,10 +136,37 @@ async def service_of(request: Request) -> Service:
     return found
 
 
-async def reader_of(request: Request) -> Repository:
-    """Return the handle that reads."""
+AsOf = Annotated[
+    int | None,
+    Query(ge=0, lt=10**18, description="Look at what there was after an operation; 0: before all."),
+]
+
+
+async def handle_of(request: Request, as_of: AsOf = None) -> Handle:
+    """Return the handle that reads, of the moment that is asked for."""
+    service = await service_of(request)
+    return service.present if as_of is None else await run_in_threadpool(service.at, as_of)
+
+
+async def reader_of(handle: Annotated[Handle, Depends(handle_of)]) -> Repository:
+    """Return the repository that is read, of the moment that is asked for."""
+    return handle.repo
+
+
+async def present_of(request: Request) -> Repository:
+    """Return the repository that is read, as it is now.
+
+    Raises:
+        Refused: the past is asked for, which what is asked for does not have.
+    """
+    if "as_of" in request.query_params:
+        raise Refused(422, "this is only known of the present: leave out as_of")
     return (await service_of(request)).reader
 
 
 Served = Annotated[Service, Depends(service_of)]
+Reading = Annotated[Handle, Depends(handle_of)]
 Reader = Annotated[Repository, Depends(reader_of)]
+Present = Annotated[Repository, Depends(present_of)]
+ONLY_PRESENT: Final = (Depends(present_of),)
+"""The dependencies of routers all of whose routes are about the present."""

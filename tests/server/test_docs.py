@@ -16,6 +16,12 @@ from simgit.server.routes_of import COMMANDS, METHODS, REPOSITORY, is_route
 from tests.support.paths import ROOT
 from tests.support.web import Client
 
+RESTORED = [
+    f"GET /v1/{each}"
+    for each in ("plan/{revision}", "frames/{revision}", "films/{revisions}", "cluster/{revision}")
+]
+"""What needs an environment: see test_restored.py."""
+
 
 def routes() -> set[str]:
     paths = description()["paths"]
@@ -64,10 +70,11 @@ def test_each_request_of_simulations_on_the_page_is_answered(repo: Repository) -
         tracker.close(stop=True, timeout=5)
 
 
+ELSEWHERE = ("GET /v1/events", *RESTORED, *SIMULATIONS)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name for name in EXAMPLES if name not in ("GET /v1/events", *SIMULATIONS)]
-)
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in ELSEWHERE])
 def test_each_request_on_the_page_is_answered(client: Client, name: str) -> None:
     repo = client.repo
     repo.commit(files={"a.txt": b"text"}, run="main")

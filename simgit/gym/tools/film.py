@@ -88,16 +88,23 @@ class Film:
                 if self._progress is not None:
                     self._progress(at + 1, len(self._states))
                 if at % self._every == 0 or at == len(self._states) - 1:
-                    yield picture(self._render(env))
+                    yield rendered(env)
         finally:
             env.close()
 
-    def _render(self, env: Any) -> Any:
-        try:
-            return env.render()
-        except Exception as error:  # drawing libraries raise anything
-            why = str(error).partition("\n")[0] or type(error).__name__
-            raise InvalidInput(f"cannot render the environment here: {why}") from error
+
+def rendered(env: Any) -> Pixels:
+    """Return the image that an environment renders.
+
+    Raises:
+        InvalidInput: it cannot, or it is no image.
+    """
+    try:
+        found = env.render()
+    except Exception as error:  # drawing libraries raise anything
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise InvalidInput(f"cannot render the environment here: {why}") from error
+    return picture(found)
 
 
 def make_rendering(path: RecordedPath, trust: Trust) -> Any:
@@ -124,13 +131,13 @@ def _modes(path: RecordedPath, trust: Trust) -> list[str]:
     return modes
 
 
-def picture(rendered: Any) -> Pixels:
+def picture(found: Any) -> Pixels:
     """Return the rendered image, the newest of several.
 
     Raises:
         InvalidInput: it is not an image.
     """
-    frame = rendered[-1] if isinstance(rendered, list) and rendered else rendered
+    frame = found[-1] if isinstance(found, list) and found else found
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] < 3:
         raise InvalidInput("the environment rendered no image")
     return np.ascontiguousarray(frame[:, :, :3], dtype=np.uint8)

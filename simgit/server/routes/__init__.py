@@ -8,6 +8,7 @@ from simgit.server.routes import (
     events,
     objects,
     references,
+    restored,
     runs,
     series,
     simulations,
@@ -16,7 +17,8 @@ from simgit.server.routes import (
 )
 
 _SUBJECTS: Final = (
-    about, columns, series, events, objects, references, runs, simulations, states, writing
+    about, columns, series, events, objects, references, restored, runs, simulations, states,
+    writing,
 )  # fmt: skip
 ROUTERS: Final = tuple(module.router for module in _SUBJECTS)
 """Further modules are entered here."""

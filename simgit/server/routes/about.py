@@ -9,9 +9,9 @@ from starlette.responses import Response
 from simgit import __version__
 from simgit.server.answers import Route, reply, sent
 from simgit.server.problems import Refused
-from simgit.server.service import Reader, Served
+from simgit.server.service import ONLY_PRESENT, Present, Served
 
-router = APIRouter(route_class=Route, tags=["about"])
+router = APIRouter(route_class=Route, tags=["about"], dependencies=ONLY_PRESENT)
 
 
 class Token(BaseModel):
@@ -62,6 +62,6 @@ async def end(request: Request, served: Served) -> Response:
 
 
 @router.get("/settings")
-def settings(request: Request, repo: Reader) -> Response:
+def settings(request: Request, repo: Present) -> Response:
     """Return the settings of the repository."""
     return reply(request, repo.settings())

@@ -11,10 +11,10 @@ from starlette.responses import Response, StreamingResponse
 from simgit.errors import InvalidInput, near_or_known
 from simgit.server.answers import Route
 from simgit.server.problems import Refused
-from simgit.server.service import Served
+from simgit.server.service import ONLY_PRESENT, Served
 from simgit.server.watch import KINDS, STREAMS, Viewer
 
-router = APIRouter(route_class=Route, tags=["events"])
+router = APIRouter(route_class=Route, tags=["events"], dependencies=ONLY_PRESENT)
 
 
 @router.get("/events", response_class=StreamingResponse)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from simgit.objects.oid import Oid
 from simgit.repository.jsonable import entry_record, tag_record, to_jsonable
 from simgit.server.answers import After, Limit, Route, page, past, reply
-from simgit.server.service import Reader
+from simgit.server.service import Present, Reader
 
 router = APIRouter(route_class=Route, tags=["references"])
 
@@ -33,7 +33,7 @@ def tag(request: Request, repo: Reader, name: str) -> Response:
 
 @router.get("/reflog/{ref:path}")
 def reflog(
-    request: Request, repo: Reader, ref: str, limit: Limit = 100, after: After = None
+    request: Request, repo: Present, ref: str, limit: Limit = 100, after: After = None
 ) -> Response:
     """List the earlier values of a run, a tag or HEAD, newest first."""
     entries = [entry_record(i, entry) for i, entry in enumerate(repo.reflog(ref))]
@@ -72,7 +72,7 @@ def changes(request: Request, repo: Reader, operation: str) -> Response:
 
 @router.get("/unreachable")
 def unreachable(
-    request: Request, repo: Reader, limit: Limit = 100, after: After = None
+    request: Request, repo: Present, limit: Limit = 100, after: After = None
 ) -> Response:
     """List what no ref leads to, and until when each can be brought back."""
     found = past(map(asdict, repo.unreachable()), after, _hex)
@@ -85,6 +85,6 @@ def _hex(each: dict[str, Any]) -> str:
 
 
 @router.get("/stats")
-def stats(request: Request, repo: Reader) -> Response:
+def stats(request: Request, repo: Present) -> Response:
     """Return where the bytes of the repository are."""
     return reply(request, repo.stats())

@@ -11,7 +11,7 @@ from simgit.objects.json_form import value_to_json
 from simgit.repository.jsonable import column_record, run_record
 from simgit.repository.run_table import split_names
 from simgit.server.answers import After, Route, next_link, past, reply
-from simgit.server.service import Reader, Served
+from simgit.server.service import Reader, Reading
 
 router = APIRouter(route_class=Route, tags=["runs"])
 Status = Literal["active", "paused", "completed", "failed", "crashed"]
@@ -20,8 +20,7 @@ Status = Literal["active", "paused", "completed", "failed", "crashed"]
 @router.get("/runs")
 def runs(
     request: Request,
-    repo: Reader,
-    served: Served,
+    reading: Reading,
     pattern: Annotated[list[str] | None, Query(description="Names, such as sweep/*.")] = None,
     where: Annotated[str | None, Query(description="Condition, as in 'run list'.")] = None,
     sort: Annotated[str | None, Query(description="Names; '-' for the greatest first.")] = None,
@@ -32,12 +31,12 @@ def runs(
     after: After = None,
 ) -> Response:
     """List the runs; with 'group' how many have each value of a column, and which."""
-    names = {*repo.runs.matching(*pattern)} if pattern else None
+    names = {*reading.repo.runs.matching(*pattern)} if pattern else None
     wanted = [group] if group is not None else split_names(columns or "")
-    table = served.runs.table() if where or sort or wanted else None
+    table = reading.runs.table() if where or sort or wanted else None
     found = [
         info
-        for info in (served.runs.values() if table is None else table.select(where, sort))
+        for info in (reading.runs.values() if table is None else table.select(where, sort))
         if status in (None, info.status) and (names is None or info.name in names)
     ]
     values = {} if table is None else {name: table.values(name) for name in wanted}
@@ -57,20 +56,20 @@ def runs(
     if columns is not None:
         records = [{n: values[n][places[info.name]] for n in wanted} for info in shown]
         return reply(request, [column_record(record) for record in records], more)
-    return reply(request, served.run_texts(shown), more)
+    return reply(request, reading.run_texts(shown), more)
 
 
 @router.get("/best")
 def best(
     request: Request,
-    served: Served,
+    reading: Reading,
     by: str = "mean(return, 10)",
     where: str | None = None,
     lowest: bool = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Rank the runs by a measure, the best first."""
-    ranked = served.runs.best(by, where=where, lowest=lowest)[:limit]
+    ranked = reading.runs.best(by, where=where, lowest=lowest)[:limit]
     return reply(
         request,
         [

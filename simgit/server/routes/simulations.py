@@ -16,9 +16,9 @@ from simgit.refs.simulations import MOST_PRIORITY
 from simgit.repository import Repository
 from simgit.server.answers import After, Limit, Route, page, past, reply
 from simgit.server.problems import Refused
-from simgit.server.service import Reader, Served, Service
+from simgit.server.service import ONLY_PRESENT, Present, Served, Service
 
-router = APIRouter(route_class=Route, tags=["simulations"])
+router = APIRouter(route_class=Route, tags=["simulations"], dependencies=ONLY_PRESENT)
 WEB = "the page or the HTTP API"
 Run = Annotated[str, Path(description="The name of the run.")]
 Seconds = Annotated[float, Field(ge=0, le=60)]
@@ -57,7 +57,7 @@ class Answer(BaseModel):
 
 
 @router.get("/types")
-def types(request: Request, repo: Reader, served: Served) -> Response:
+def types(request: Request, repo: Present, served: Served) -> Response:
     """List the types of simulations that can be started here, with the forms of their settings.
 
     The forms are for those who may start one: they are read from the types' modules.
@@ -69,7 +69,7 @@ def types(request: Request, repo: Reader, served: Served) -> Response:
 @router.get("/simulations")
 def simulations(
     request: Request,
-    repo: Reader,
+    repo: Present,
     phase: str | None = None,
     limit: Limit = 100,
     after: After = None,
@@ -86,7 +86,7 @@ def simulations(
 
 
 @router.get("/simulations/{run:path}")
-def simulation(request: Request, repo: Reader, run: Run) -> Response:
+def simulation(request: Request, repo: Present, run: Run) -> Response:
     """Return what is known of the simulation of a run."""
     return reply(request, record(view(repo, Simulation(repo, run))))
 
@@ -94,7 +94,7 @@ def simulation(request: Request, repo: Reader, run: Run) -> Response:
 @router.get("/lines/{run:path}")
 def lines(
     request: Request,
-    repo: Reader,
+    repo: Present,
     run: Run,
     after: Annotated[int, Query(ge=0, le=1 << 62, description="What 'next' was before.")] = 0,
 ) -> Response:
@@ -172,7 +172,7 @@ def ask(
 
 
 @router.get("/questions")
-def questions(request: Request, repo: Reader) -> Response:
+def questions(request: Request, repo: Present) -> Response:
     """List the questions that wait for an answer."""
     asking = [run for run, each in Records(repo).all().items() if each.phase == "asking"]
     return reply(

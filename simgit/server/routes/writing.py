@@ -32,9 +32,9 @@ from simgit.server.answers import Route, check_match, reply
 from simgit.server.gate import TYPES
 from simgit.server.problems import Refused
 from simgit.server.routes.runs import Status
-from simgit.server.service import Served
+from simgit.server.service import ONLY_PRESENT, Served
 
-router = APIRouter(route_class=Route, tags=["writing"])
+router = APIRouter(route_class=Route, tags=["writing"], dependencies=ONLY_PRESENT)
 Values = dict[str, Any]
 """Stored values in the form of docs/json.md."""
 UNPACKED: Final = 256 << 20

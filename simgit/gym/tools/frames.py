@@ -1,0 +1,151 @@
+"""Frames of single recorded states, although nothing was filmed.
+
+The environments that were restored are kept: the next state of the same history costs one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Final
+
+from simgit.errors import InvalidInput, SimgitError
+from simgit.gym.drivers import randomness
+from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
+from simgit.gym.restoring.reexecute import Reexecution
+from simgit.gym.restoring.reseeding import Seeds
+from simgit.gym.restoring.restore import restore
+from simgit.gym.spec.permit import Trust
+from simgit.gym.tools.film import make_rendering, rendered
+from simgit.objects.oid import Oid
+from simgit.plot.notebook import Pixels
+from simgit.repository import Repository
+
+KEPT: Final = 4
+"""The number of environments that are kept, those that were asked for last."""
+NEAR: Final = 64
+"""The steps that are executed on rather than restored from a snapshot between."""
+
+
+@dataclass
+class _Kept:
+    """An environment at a state, with the global generators as it left them."""
+
+    env: Any
+    oid: Oid
+    step: int
+    reseeds: Seeds
+    generators: Mapping[str, Any]
+
+
+class Frames:
+    """Renders recorded states; see ``simgit.gym.tools.film`` for ranges of them."""
+
+    def __init__(self, trust: Trust = None) -> None:
+        """Begin without environments.
+
+        Args:
+            trust: see ``restore``.
+        """
+        self._trust = trust
+        self._kept: list[_Kept] = []
+        """The one that was asked for last is the last."""
+
+    def frame(self, repo: Repository, oid: Oid) -> Pixels:
+        """Return the image of a state, of shape (height, width, 3).
+
+        Raises:
+            NotFound, InvalidInput, Untrusted, Divergence: see ``restore``; or the environment
+                renders no images.
+        """
+        path = RecordedPath(repo, oid)
+        refuse_live(path)
+        path.check_make(self._trust)  # each time: trust can be taken back
+        kept = self._nearest(path)
+        if kept is None:
+            return self._restored(path)
+        try:
+            return self._advanced(kept, path)
+        except SimgitError:  # something moved what environments share: restore it alone
+            self._drop(kept)
+        except BaseException:
+            self._drop(kept)
+            raise
+        return self._restored(path)
+
+    def _nearest(self, path: RecordedPath) -> _Kept | None:
+        """Return the environment that is before a state on its path, the nearest; or None."""
+        before = [each for each in self._kept if _is_on(path, each)]
+        if not before:
+            return None
+        kept = max(before, key=lambda each: each.step)
+        later = takewhile(lambda at: at > kept.step, path.attached(SESSION, path.step))
+        if any(path.is_reset(at) for at in later):
+            return None  # another environment took over there
+        if path.step - kept.step > NEAR:
+            snapshot = next(iter(path.attached(SNAPSHOT, path.step)), -1)
+            if snapshot > kept.step:
+                return None
+        return kept
+
+    def _advanced(self, kept: _Kept, path: RecordedPath) -> Pixels:
+        randomness.apply_globals(kept.generators)
+        replay = Reexecution(kept.env, reseeds=path.reseeds, ignore=path.ignored)
+        replay.replay(path.trajectory[kept.step + 1 :])
+        kept.oid, kept.step, kept.reseeds = path.oid, path.step, path.reseeds
+        return self._shown(kept)
+
+    def _restored(self, path: RecordedPath) -> Pixels:
+        env = make_rendering(path, self._trust)
+        try:
+            restore(path.repo, path.oid, env=env, trust=self._trust)
+        except BaseException:
+            env.close()
+            raise
+        kept = _Kept(env, path.oid, path.step, path.reseeds, {})
+        self._kept.append(kept)
+        while len(self._kept) > KEPT:
+            self._drop(self._kept[0])
+        return self._shown(kept)
+
+    def _shown(self, kept: _Kept) -> Pixels:
+        try:
+            found = rendered(kept.env)
+        except InvalidInput:
+            self._drop(kept)
+            raise
+        kept.generators = randomness.capture_globals()
+        self._kept.remove(kept)
+        self._kept.append(kept)
+        return found
+
+    def _drop(self, kept: _Kept) -> None:
+        self._kept = [each for each in self._kept if each is not kept]
+        with suppress(Exception):  # of the environment
+            kept.env.close()
+
+
+def refuse_live(path: RecordedPath) -> None:
+    """Refuse states of a live cluster: to make their environment is to connect to it.
+
+    Raises:
+        InvalidInput: the state is of one.
+    """
+    if path.is_live:
+        raise InvalidInput(
+            f"state '{path.oid.short()}' was recorded on a live cluster: it is not re-executed",
+            oid=path.oid,
+        )
+
+
+def _is_on(path: RecordedPath, kept: _Kept) -> bool:
+    """Return True if an environment is at a state of a path, and was reseeded as on it."""
+    if kept.step > path.step or path.trajectory[kept.step].oid != kept.oid:
+        return False
+    both = (
+        {at: seed for at, seed in each.items() if at < kept.step}
+        for each in (path.reseeds, kept.reseeds)
+    )
+    return next(both) == next(both)

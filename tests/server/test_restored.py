@@ -1,0 +1,308 @@
+"""States that are restored for a viewer: frames, films, plans; by processes that may fail."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import httpx
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from simgit import Repository
+from simgit.gym import Recorder
+from simgit.server.docs import EXAMPLES
+from tests.server.test_docs import RESTORED
+from tests.support.paths import ROOT
+from tests.support.web import Client
+
+WORLD = """
+import os, pathlib, signal, time
+import gymnasium, numpy as np
+HERE = pathlib.Path(__file__).parent
+(HERE / "imported").write_text("")
+class Env(gymnasium.Env):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    observation_space = gymnasium.spaces.Box(-9, 9, (1,), np.float64)
+    action_space = gymnasium.spaces.Discrete(2)
+    def __init__(self, render_mode=None):
+        self.render_mode, self.at = render_mode, 0.0
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = 0.0
+        return np.array([self.at]), {}
+    def step(self, action):
+        mood = (HERE / "mood").read_text()
+        if mood == "hang":
+            time.sleep(600)
+        if mood == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if mood == "end":
+            raise SystemExit(0)
+        if mood == "print":
+            os.write(1, b"noise"); print("noise", flush=True)
+        self.at += 2.0 if mood == "drift" else 1.0
+        return np.array([self.at]), 1.0, False, False, {}
+    def render(self):
+        return np.full((20, 40, 3), int(self.at), np.uint8)
+class Blind(Env):
+    metadata = {"render_modes": ["ansi"]}
+"""
+
+
+def shown(found: httpx.Response) -> Any:
+    assert found.status_code == 200, found.text
+    return np.asarray(Image.open(io.BytesIO(found.content)))
+
+
+@pytest.fixture(scope="module")
+def cart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, list[Any]]]:
+    """CartPole in two episodes, recorded with what was to be seen then, and a client."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDL_VIDEODRIVER", "dummy")
+        where = tmp_path_factory.mktemp("cart")
+        env = gymnasium.make("CartPole-v1", render_mode="rgb_array")
+        recorder = Recorder(env, where, provenance=False)
+        seen = []
+        for seed in (7, None):
+            recorder.reset(seed=seed)
+            seen.append(env.render())
+            for step in range(12):
+                recorder.step(step % 2)
+                seen.append(env.render())
+        recorder.close()
+        with Repository.open(where) as repo:
+            client = Client(repo)
+            yield client, seen
+            client.close()
+
+
+def test_a_frame_is_what_was_to_be_seen_in_any_order(cart: tuple[Client, list[Any]]) -> None:
+    client, seen = cart
+    for step in (20, 21, 22, 3, 4, 25, 0, 13, 12):
+        assert np.array_equal(shown(client.get(f"frames/main@{step}")), seen[step]), step
+    assert len(client.service.restorers.pids) == 1
+
+
+def test_a_frame_by_oid_is_for_ever(cart: tuple[Client, list[Any]]) -> None:
+    client, seen = cart
+    oid = client.repo.resolve("main@5").hex()
+    by_oid, by_name = client.get(f"frames/{oid}"), client.get("frames/main@5")
+    assert by_oid.headers["content-type"] == "image/png"
+    assert by_oid.headers["etag"] == by_name.headers["etag"] == f'"{oid}"'
+    assert "immutable" in by_oid.headers["cache-control"]
+    assert "no-cache" in by_name.headers["cache-control"]
+    assert by_name.headers["content-location"] == f"/v1/frames/{oid}"
+    assert np.array_equal(shown(by_oid), seen[5])
+    again = client.get("frames/main@5", headers={"If-None-Match": f'"{oid}"'})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_frame_can_be_smaller(cart: tuple[Client, list[Any]]) -> None:
+    client, seen = cart
+    whole = seen[5].astype(int)
+    half = (whole[::2, ::2] + whole[1::2, ::2] + whole[::2, 1::2] + whole[1::2, 1::2] + 2) // 4
+    assert np.array_equal(shown(client.get("frames/main@5?width=300")), half)
+    assert shown(client.get("frames/main@5?width=1920")).shape == (400, 600, 3)
+    for width in (0, 15, 1921, 10**30, "x"):
+        assert client.get(f"frames/main@5?width={width}").status_code == 422
+
+
+def test_a_plan_says_from_where_and_how_many_steps(cart: tuple[Client, list[Any]]) -> None:
+    client, _ = cart
+    repo = client.repo
+    found = client.json("plan/main@20")
+    start = found["start"]
+    assert (found["oid"], found["step"], found["run"]) == (
+        repo.resolve("main@20").hex(),
+        20,
+        "main",
+    )
+    assert start["oid"] == repo.resolve(f"main@{start['step']}").hex()
+    assert start["run"] == "main"
+    assert found["how"] == "snapshot" and "snapshot" in repo.attachments(start["oid"])
+    assert found["steps"] == 20 - start["step"]
+    seconds = repo.runs["main"].metadata["step_seconds"]
+    assert found["seconds"] == pytest.approx(found["steps"] * seconds)
+    assert found["error"] is None
+    assert (found["exact"], found["why"]) == (True, None)
+
+
+def length(film: httpx.Response) -> int:
+    """Return the milliseconds of a GIF: frames that are equal are one, for as long."""
+    found = Image.open(io.BytesIO(film.content))
+    return sum(each.info["duration"] for each in ImageSequence.Iterator(found))
+
+
+def test_a_film_has_a_frame_for_each_state(cart: tuple[Client, list[Any]]) -> None:
+    client, _ = cart
+    found = client.get("films/main@3..9?format=gif&fps=10&width=300")
+    assert found.headers["content-type"] == "image/gif"
+    assert length(found) == 6 * 100
+    assert Image.open(io.BytesIO(found.content)).size == (300, 200)
+    asked = {"If-None-Match": found.headers["etag"]}
+    assert (
+        client.get("films/main@3..9?format=gif&fps=10&width=300", headers=asked).status_code == 304
+    )
+    assert length(client.get("films/main?format=gif&every=5&fps=10&width=64")) == 6 * 100
+    mp4 = client.get("films/main@ep2?width=64")
+    assert mp4.headers["content-type"] == "video/mp4" and mp4.content[4:8] == b"ftyp"
+    part = client.get("films/main@ep2?width=64", headers={"Range": "bytes=4-7"})
+    assert (part.status_code, part.content) == (206, b"ftyp")
+    assert part.headers["content-range"] == f"bytes 4-7/{len(mp4.content)}"
+
+
+def test_a_film_has_bounds(cart: tuple[Client, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = cart
+    monkeypatch.setitem(sys.modules["simgit.server.routes.restored"].FRAMES, "gif", 5)
+    found = client.get("films/main?format=gif")
+    assert (found.status_code, found.json()["frames"], found.json()["limit"]) == (413, 26, 5)
+    assert client.get("films/main@0..main@4?format=gif&width=16").status_code == 200
+    for query in ("fps=0", "fps=nan", "fps=1e9", "width=5", "every=0", "format=avi"):
+        assert client.get(f"films/main?{query}").status_code == 422
+    assert client.get("films/main@5..main@5").status_code == 404
+
+
+def test_each_request_on_the_page_is_answered(cart: tuple[Client, list[Any]]) -> None:
+    client, _ = cart
+    for name in RESTORED:
+        found = client.get(EXAMPLES[name][0].removeprefix("/v1/"))
+        expected = 404 if "cluster" in name else 200  # it is of SimKube
+        assert found.status_code == expected, found.text
+
+
+# --- processes that fail ------------------------------------------------------------------------
+
+Mood = Callable[[str], None]
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Repository, Mood, Path]]:
+    """A repository of an environment in a module of the user's, and what tells it how to behave."""
+    (tmp_path / "oddworld.py").write_text(WORLD)
+    (tmp_path / "mood").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
+    import oddworld  # type: ignore[import-not-found]
+
+    for name, kind in (("main", oddworld.Env), ("blind", oddworld.Blind)):
+        with Recorder(
+            kind(), tmp_path / "repo", run=name, provenance=False, self_check=False
+        ) as recorder:
+            recorder.reset(seed=1)
+            for _ in range(6):
+                recorder.step(1)
+    (tmp_path / "imported").unlink()
+    with Repository.open(tmp_path / "repo") as repo:
+        yield repo, (tmp_path / "mood").write_text, tmp_path / "imported"
+    sys.modules.pop("oddworld")
+
+
+@pytest.fixture
+def odd(world: tuple[Repository, Mood, Path]) -> Iterator[tuple[Client, Mood]]:
+    client = Client(world[0])
+    yield client, world[1]
+    client.close()
+
+
+def is_gone(pid: int) -> bool:
+    until = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_a_process_that_hangs_is_killed_and_one_that_crashes_takes_nothing_with_it(
+    odd: tuple[Client, Mood], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, mood = odd
+    assert (shown(client.get("frames/main@2")) == 2).all()
+    (pid,) = client.service.restorers.pids
+    mood("hang")
+    monkeypatch.setattr("simgit.server.restorers.SECONDS", 1.0)
+    found = client.get("frames/main@3")
+    assert (found.status_code, found.json()["type"]) == (504, "TimedOut")
+    assert client.service.restorers.pids == [] and is_gone(pid)
+    monkeypatch.setattr("simgit.server.restorers.SECONDS", 20.0)
+    mood("crash")
+    found = client.get("frames/main@3")
+    assert found.status_code == 502 and "SIGSEGV" in found.json()["detail"]
+    assert client.service.restorers.pids == []
+    mood("print")  # what it prints is no answer
+    assert (shown(client.get("frames/main@3")) == 3).all()
+    mood("drift")
+    found = client.get("frames/main@5")
+    assert found.status_code == 409
+    assert (found.json()["type"], found.json()["field"]) == ("Divergence", "observation")
+    assert found.json()["step"] in range(1, 6)
+    mood("")
+    assert (shown(client.get("frames/main@5")) == 5).all()
+    found = client.get("frames/blind@2")
+    assert found.status_code == 404 and "renders no images" in found.json()["detail"]
+    assert client.get("films/blind").status_code == 404
+    pids = client.service.restorers.pids
+    client.close()
+    assert pids and all(map(is_gone, pids))
+    assert client.get("frames/main@5").status_code == 503
+
+
+def test_code_runs_only_where_the_repository_is_trusted(
+    world: tuple[Repository, Mood, Path], tmp_path: Path
+) -> None:
+    repo, _, imported = world
+    assert repo.distrust()
+    client = Client(repo)
+    for path in ("frames/main@2", "films/main"):
+        found = client.get(path)
+        assert (found.status_code, found.json()["type"]) == (403, "Untrusted"), found.text
+    plan = client.json("plan/main@2")
+    assert (plan["how"], plan["error"], plan["exact"]) == (None, "Untrusted", False)
+    assert "simgit trust" in plan["why"]
+    assert not imported.exists()
+    client.close()
+    # what came from elsewhere is not trusted in a repository that is
+    repo.create_bundle(tmp_path / "b", ["main"])
+    with Repository.init(tmp_path / "mine") as mine:
+        mine.import_bundle(tmp_path / "b")
+        client = Client(mine)
+        assert client.get("frames/main@2").status_code == 403
+        assert not imported.exists()
+        mine.trust()
+        assert client.get("frames/main@2").status_code == 200
+        assert imported.exists()
+        client.close()
+
+
+def test_too_many_requests_are_refused(
+    odd: tuple[Client, Mood], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = odd
+    monkeypatch.setattr("simgit.server.restorers.WAITING", 0)
+    found = client.get("frames/main@2")
+    assert (found.status_code, found.headers["retry-after"]) == (429, "1")
+
+
+def test_states_without_an_environment_are_not_found(client: Client) -> None:
+    found = client.get("frames/main@2")
+    assert found.status_code == 404 and "not recorded from an environment" in found.json()["detail"]
+    plan = client.json("plan/main@2")
+    assert (plan["how"], plan["error"]) == (None, "InvalidInput")
+    assert client.get("frames/none").status_code == 404
+    assert client.get("plan/main@{").status_code == 422
+
+
+def test_a_repository_in_memory_has_no_frames() -> None:
+    with Repository.init(":memory:") as repo:
+        repo.commit([1.0], run="main")
+        client = Client(repo)
+        assert client.get("frames/main").status_code == 404
+        client.close()
