@@ -55,8 +55,8 @@ def serve(
     """Serve the repository over HTTP, until Ctrl-C.
 
     The first address that is printed has a token that may do everything, the second one a token
-    that only reads. Both are in .simgit/serve.json while the server runs. The API is described in
-    docs/http-api.md, and by /v1/openapi.json.
+    that only reads; they are for browsers. Programs find address and tokens in .simgit/serve.json
+    while the server runs. The API is described in docs/http-api.md, and by /v1/openapi.json.
     """
     from simgit.server.gate import is_loopback
     from simgit.server.serving import Options, redirect, serve

@@ -138,7 +138,7 @@ class Listener:
     def _accept(self) -> None:
         with suppress(OSError):
             connection, _ = self._socket.accept()
-            if _user_of(connection) not in (os.getuid(), 0):
+            if user_of(connection) not in (os.getuid(), 0):
                 connection.close()
                 return
             if len(self._connections) >= _MOST_CONNECTIONS:
@@ -170,7 +170,7 @@ class Listener:
     def _take(self, connection: socket.socket, line: bytes) -> None:
         def send(answer: dict[str, Any]) -> None:
             try:
-                connection.sendall(_encoded(answer))
+                connection.sendall(encoded(answer))
             except OSError:  # who asked has gone, or does not read
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
@@ -224,9 +224,9 @@ def call(path: str | Path, request: Mapping[str, Any], timeout: float | None = 5
         connection.settimeout(timeout)
         try:
             connection.connect(str(path))
-            if _user_of(connection) not in (os.getuid(), 0):
+            if user_of(connection) not in (os.getuid(), 0):
                 raise Conflict(f"socket '{path}' belongs to another user")
-            connection.sendall(_encoded({**request, **until}))
+            connection.sendall(encoded({**request, **until}))
             answer = bytearray()
             while not answer.endswith(b"\n"):
                 if deadline is not None:
@@ -316,7 +316,7 @@ def _bound(path: Path) -> socket.socket:
     return made
 
 
-def _user_of(connection: socket.socket) -> int:
+def user_of(connection: socket.socket) -> int:
     """Return the number of the user at the other end."""
     if not hasattr(socket, "SO_PEERCRED"):  # not Linux: the directory's mode has to do
         return os.getuid()
@@ -324,13 +324,13 @@ def _user_of(connection: socket.socket) -> int:
     return int(_UCRED.unpack(raw)[1])
 
 
-def _encoded(value: Mapping[str, Any]) -> bytes:
+def encoded(value: Mapping[str, Any]) -> bytes:
     try:
         data = json.dumps(value, default=_plain).encode() + b"\n"
     except Exception as error:  # also of what a user's class does
-        data = _encoded({"error": {"type": "InvalidInput", "text": f"not plain data: {error}"}})
+        data = encoded({"error": {"type": "InvalidInput", "text": f"not plain data: {error}"}})
     if len(data) > MOST_BYTES:
-        return _encoded({"error": {"type": "InvalidInput", "text": "longer than 1 MiB"}})
+        return encoded({"error": {"type": "InvalidInput", "text": "longer than 1 MiB"}})
     return data
 
 

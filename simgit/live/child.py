@@ -184,8 +184,7 @@ class Execution:
         if request.get("do") == "watching":
             if self.control is not None:
                 self.control.watched(float(request.get("seconds", 5.0)))
-            return {}
-        if request.get("do") != "status":
+        elif request.get("do") != "status":
             return None
         found = self.control.status() if self.control else {"phase": self.record.phase}
         return {**found, "usage": self.usage.newest()}

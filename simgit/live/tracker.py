@@ -43,6 +43,8 @@ _GRACE: Final = 0.5
 """Seconds for which the end of a process is left to the tracker that began it."""
 _END: Final = 1 << 18
 """Bytes of a log's end that are looked at for its last lines."""
+_MOST: Final = 1 << 20
+"""The most bytes of a log that are read at once."""
 PRESET: Final = "preset/"
 """What the names of presets begin with: runs without states that hold settings."""
 EVENTS: Final = (
@@ -138,10 +140,10 @@ class Simulation:
         try:
             with path.open("rb") as log:
                 log.seek(after)
-                data = log.read(1 << 20)
+                data = log.read(_MOST)
         except OSError:
             return [], after
-        end = data.rfind(b"\n") + 1
+        end = data.rfind(b"\n") + 1 or (len(data) if len(data) == _MOST else 0)  # or a long line
         return data[:end].decode(errors="replace").splitlines(), after + end
 
     def last_lines(self, count: int) -> list[str]:

@@ -151,11 +151,23 @@ def simulation_records(txn: ReadTxn, home: str) -> Iterator[tuple[str, Simulatio
 
     Records that came with a copy of the directory are left out: the processes are not this one's.
     """
+    for run, value in stored_simulations(txn):
+        if (found := decoded_simulation(value, run, home)) is not None:
+            yield run, found
+
+
+def stored_simulations(txn: ReadTxn) -> Iterator[tuple[str, bytes]]:
+    """Yield each run that has a record of a simulation, with its stored form."""
     for key, value in txn.scan("meta", _LIVE, _LIVE_STOP):
-        run = decode_name(key[len(_LIVE) :])
-        with suppress(IntegrityError):  # fsck names it; it must not hide the others
-            if (found := _decoded(value, run)).home == home:
-                yield run, found
+        yield decode_name(key[len(_LIVE) :]), value
+
+
+def decoded_simulation(value: bytes, run: str, home: str) -> SimulationRecord | None:
+    """Return a record from its stored form; None if it is another directory's, or damaged."""
+    with suppress(IntegrityError):  # fsck names it; it must not hide the others
+        if (found := _decoded(value, run)).home == home:
+            return found
+    return None
 
 
 def put_simulation(
@@ -208,11 +220,16 @@ def clear_simulations(txn: WriteTxn) -> None:
 
 def note_event(txn: WriteTxn, run: str, kind: str, data: Mapping[str, Any]) -> int:
     """Note what happened; return its number."""
-    last = next(iter(txn.scan("meta", _EVENT, _EVENT_STOP, reverse=True)), None)
-    number = 1 if last is None else int.from_bytes(last[0][len(_EVENT) :], "big") + 1
+    number = newest_event(txn) + 1
     body = {"time": now(), "run": run, "kind": kind, "data": dict(data)}
     txn.put("meta", _EVENT + number.to_bytes(8, "big"), pack_ref(body))
     return number
+
+
+def newest_event(txn: ReadTxn) -> int:
+    """Return the number of the newest event, 0 without one."""
+    last = next(iter(txn.scan("meta", _EVENT, _EVENT_STOP, reverse=True)), None)
+    return 0 if last is None else int.from_bytes(last[0][len(_EVENT) :], "big")
 
 
 def events(txn: ReadTxn, after: int = 0) -> Iterator[SimulationEvent]:

@@ -26,7 +26,26 @@ pip install 'simgit[web]'
 simgit serve
 ```
 
-It prints two addresses: one with a token that may do everything, one with a token that only reads. Programs send `Authorization: Bearer TOKEN`; both tokens are in `.simgit/serve.json` while the server runs. A browser exchanges the token (`POST /v1/session`) for a cookie. The machine-readable description is `GET /v1/openapi.json`.
+It prints two addresses for browsers: one with a token that may do everything, one with a token that only reads. Programs send `Authorization: Bearer TOKEN`; URL and tokens are in `.simgit/serve.json` while the server runs. A browser exchanges the token (`POST /v1/session`) for the cookie of a session, which ends with the server. The machine-readable description is `GET /v1/openapi.json`.
+
+## Stream of events
+
+`GET /v1/events` sends what is there, then what changes, whatever process writes. Each event is the newest value of one thing, so a viewer that was away or is slow has lost nothing.
+
+| event | data |
+|---|---|
+| `tips` | all that is there at the beginning, by name: `runs/R`, `tags/T`, `HEAD`, and as `live/R`, `progress/R`, `question/R`, `line/R`, `job/N` what the events below have |
+| `run` | `run`, `oid`, `step`, `status`, `episodes`, `return`; a deleted one only has `oid` null |
+| `ref` | `ref`, and `oid` or `run` |
+| `phase` | `run`, `phase`, `outcome`, `reason`, `began`, `ended`; a forgotten simulation only has `phase` null |
+| `progress` | `run`, `done`, `total`, `stage`, `left` (seconds, an estimate); all are null when it has ended |
+| `question` | `run`, `questions` (each with `number`, `text`, `form`, `until`), `answered`: null, or `question`, `value` and `by` of the last answer |
+| `line` | `run`, `execution`, `end`: the size of the log; `GET /v1/lines/R?after=` has the lines |
+| `job` | a [job](#jobs) without its lines and result |
+| `operation` | an operation; its number is the event's id, and `Last-Event-ID` continues after it |
+| `gap` | `first` and `last` of operations that are not told any more |
+
+Simulations are asked only about what somebody wants to know. A run that somebody watches (`run`) is flushed every 0.1 s instead of each second.
 
 ## Rules
 
@@ -43,7 +62,13 @@ It prints two addresses: one with a token that may do everything, one with a tok
 
 ## Security
 
-Every request needs a token, on loopback too: other users of the machine reach it. Requests are refused whose `Host` is not loopback, the `--host` or an `--allow-host`; that come from pages of other sites (`Origin`, `Sec-Fetch-Site`), unless `--allow-origin` names them; and whose body is of a type that forms send. No GET changes anything: it is answered by a handle of the repository that cannot write. Attachments are shown in the browser only if their bytes are those of a picture, a film, a sound or plain text; HTML and SVG never. Over HTTP only [registered types](simulations.md) start, and none of their settings may be an import path; types, hooks and other names of code cannot be given. States are restored and rendered in processes of their own, which are killed when they take too long and may crash without harm. As on the command line, code that a repository names (modules of environments, pickles in snapshots) runs only after `simgit trust`; without it, environments that are registered here are made with plain arguments. What is attached over HTTP is loaded as a stranger's: a pickle in it only after `simgit trust`.
+Every request needs a token, on loopback too: other users of the machine reach it.
+
+Browsers share the cookies of a host between its ports, so the printed addresses have a name of their own, such as `simgit-5f0c….localhost`, under which no other server is sent the cookie: Chromium and Firefox resolve it, and on a Mac the plain address is printed if the system does not. Who opens a browser at `127.0.0.1` by hand instead shows the session (never the token) to any other server on that address that the same browser visits; so open only the printed addresses.
+
+Requests are refused whose `Host` is not loopback, the `--host` or an `--allow-host`; that come from pages of other sites (`Origin`, `Sec-Fetch-Site`), unless `--allow-origin` names them; and whose body is of a type that forms send. No GET changes anything: it is answered by a handle of the repository that cannot write. Attachments are shown in the browser only if their bytes are those of a picture, a film, a sound or plain text; HTML and SVG never.
+
+Over HTTP only [registered types](simulations.md) start, and none of their settings may be an import path; types, hooks and other names of code cannot be given. States are restored and rendered in processes of their own, which are killed when they take too long and may crash without harm. As on the command line, code that a repository names (modules of environments, pickles in snapshots) runs only after `simgit trust`; without it, environments that are registered here are made with plain arguments. What is attached over HTTP is loaded as a stranger's: a pickle in it only after `simgit trust`.
 """
 EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/health": ("/v1/health", ""),

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from simgit.server.problems import Refused, of_error
+from simgit.server.sessions import Sessions
 
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 BODY: Final = 32 << 20
@@ -62,6 +63,7 @@ class Access:
         port: the port, which is part of the cookie's name: hosts share cookies between ports.
         is_tls: the connection is encrypted.
         upload: the most bytes of an attachment.
+        sessions: what cookies stand for.
     """
 
     tokens: dict[str, str] = field(default_factory=new_tokens, repr=False)
@@ -71,6 +73,7 @@ class Access:
     port: int = 0
     is_tls: bool = False
     upload: int = UPLOAD
+    sessions: Sessions = field(default_factory=Sessions, repr=False, compare=False)
 
     @property
     def cookie(self) -> str:
@@ -174,8 +177,7 @@ class Gate:
             scheme, _, token = given.partition(" ")
             found = self.access.level(token.strip()) if scheme.lower() == "bearer" else None
         else:
-            token = _cookies(headers).get(self.access.cookie, "")
-            found = self.access.level(token)
+            found = self.access.sessions.level(session_of(headers, self.access))
         if found is None and path not in OPEN:
             raise Refused(
                 401,
@@ -223,9 +225,10 @@ def is_loopback(name: str) -> bool:
         return False
 
 
-def _cookies(headers: Headers) -> dict[str, str]:
+def session_of(headers: Headers, access: Access) -> str:
+    """Return the id of a session in the cookie of a request, "" without one."""
     pairs = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
-    return {name: value for name, _, value in pairs}
+    return {name: value for name, _, value in pairs}.get(access.cookie, "")
 
 
 def _is_upload(scope: Scope) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -25,6 +27,7 @@ from simgit.server.gate import Access, host_name, is_loopback, new_tokens
 
 FILE: Final = "serve.json"
 PAGE: Final = "serve.html"
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -57,15 +60,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Address:
-    """The URL of a server, and its tokens by level."""
+    """The URL of a server; its tokens by level, and the URLs for browsers, where they differ."""
 
     url: str
     tokens: dict[str, str] = field(repr=False)
+    pages: dict[str, str] = field(default_factory=dict, repr=False)
 
     def link(self, level: str = "full") -> str:
-        """Return the URL with a token as its fragment, which is never sent or logged."""
-        token = self.tokens.get(level)
-        return self.url if token is None else f"{self.url}#token={token}"
+        """Return the URL for browsers with a token as its fragment, which is never sent."""
+        token, url = self.tokens.get(level), self.pages.get(level, self.url)
+        return url if token is None else f"{url}#token={token}"
 
 
 class Server(uvicorn.Server):
@@ -116,15 +120,19 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
     listening = _listen(options.host, options.port)
     port = listening.getsockname()[1]
     name = f"[{options.host}]" if ":" in options.host else options.host
+    tokens = new_tokens() if options.with_token else {}
+    has_own = options.host in _LOOPBACK and options.certificate is None  # which is for other names
+    own = {level: own_name() for level in tokens} if has_own and _resolves_own(port) else {}
     access = Access(
-        new_tokens() if options.with_token else {},
-        hosts=frozenset({options.host.lower(), *map(host_name, options.hosts)}),
+        tokens,
+        hosts=frozenset({options.host.lower(), *map(host_name, options.hosts), *own.values()}),
         origins=frozenset(options.origins),
         read_only=options.read_only,
         port=port,
         is_tls=options.certificate is not None,
     )
-    address = Address(f"{access.scheme}://{name}:{port}/", access.tokens)
+    pages = {level: f"{access.scheme}://{each}:{port}/" for level, each in own.items()}
+    address = Address(f"{access.scheme}://{name}:{port}/", access.tokens, pages)
     tracker = tracker_of(repo, options)
     config = uvicorn.Config(
         application(repo, access, tracker, has_page=options.has_page),
@@ -139,6 +147,26 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
     with listening, tracker or nullcontext(), _told(repo.directory, address):
         ready(address)
         asyncio.run(Server(config).serve([listening]))
+
+
+def own_name() -> str:
+    """Return a new name of loopback, which nobody can guess.
+
+    Browsers share the cookies of a host between its ports: under 127.0.0.1, a server of another
+    user on another port would be sent them. Under this name none is.
+    """
+    return f"simgit-{secrets.token_hex(8)}.localhost"
+
+
+def _resolves_own(port: int) -> bool:
+    """Return True if browsers know such names: Chromium and Firefox do, Safari asks the system."""
+    if sys.platform != "darwin":
+        return True
+    try:
+        found = {str(each[4][0]) for each in socket.getaddrinfo(own_name(), port)}
+    except OSError:
+        return False
+    return all(map(is_loopback, found))
 
 
 def tracker_of(repo: Repository, options: Options) -> Tracker | None:

@@ -11,17 +11,29 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
-from simgit.errors import SimgitError
+from simgit.errors import IntegrityError, SimgitError
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import Oid
 from simgit.refs.names import HEAD, RUNS, TAGS
-from simgit.refs.records import TagRef, decode_head, decode_ref, decode_run, pack_ref, unpack_ref
-from simgit.refs.simulations import home_of, simulation_records
+from simgit.refs.records import TagRef, decode_head, decode_ref, decode_run
+from simgit.refs.simulations import (
+    SimulationRecord,
+    decoded_simulation,
+    events,
+    home_of,
+    newest_event,
+    stored_simulations,
+)
 from simgit.repository import Repository
 from simgit.repository.jsonable import json_text, stamp, to_jsonable
+from simgit.server.levels import Level, encoded, gone, kind_of, level
+from simgit.server.standing import Standing
+from simgit.storage.base import ReadTxn
 
 PERIOD: Final = 0.025
 """Seconds between two looks at the number of the store's newest transaction."""
@@ -29,25 +41,13 @@ QUIET: Final = 15.0
 """Seconds after which a comment shows that the stream is alive."""
 STREAMS: Final = 64
 """The most streams at once."""
-KINDS: Final = ("tips", "run", "ref", "phase", "operation", "gap")
+KINDS: Final = (
+    "tips", "run", "ref", "phase", "progress", "question", "line", "operation", "gap",
+)  # fmt: skip
 _LIVE: Final = "live/"
 """What the names of the levels of simulations begin with."""
 _KEPT: Final = 100
 """The number of operations, the newest, of which late viewers are told each."""
-
-
-class Level(NamedTuple):
-    """The value of a ref: its stored form, its JSON, and the event that tells it."""
-
-    stored: bytes
-    text: str
-    event: bytes
-
-
-def encoded(kind: str, text: str, number: int | None = None) -> bytes:
-    """Return an event as it is sent; ``number`` is its id."""
-    id_ = "" if number is None else f"id: {number}\n"
-    return f"event: {kind}\n{id_}data: {text}\n\n".encode()
 
 
 class Watch:
@@ -58,12 +58,22 @@ class Watch:
         self._repo = repo
         self._home = home_of(repo.directory)
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
         self._listeners: weakref.WeakSet[Viewer] = weakref.WeakSet()  # not all are begun
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._txn: int | None = None
-        self.levels: dict[str, Level] = {}
+        self._stored: dict[str, Level] = {}
+        self._simulations: dict[str, tuple[bytes, SimulationRecord | None]] = {}
+        self._living: dict[str, SimulationRecord] = {}
+        self._event: int | None = None
+        self._standing = Standing(repo.directory)
         self.operations: deque[tuple[int, bytes]] = deque(maxlen=_KEPT)
+
+    @property
+    def levels(self) -> dict[str, Level]:
+        """What there is to tell, by name."""
+        return {**self._stored, **self._standing.levels}
 
     @property
     def is_ended(self) -> bool:
@@ -100,14 +110,18 @@ class Watch:
     def _watch(self) -> None:
         while not self._ended.wait(PERIOD):
             with self._lock:
-                if not self._listeners:
+                listeners = list(self._listeners)
+                if not listeners:
+                    self._standing.close()
                     self._thread = None
                     return
             try:
-                if self.look():
+                is_new = self.look()
+                if self._standing.look(self._living, partial(_want, listeners)) or is_new:
                     self._wake()
             except SimgitError:  # such as a store that is being replaced
                 self._ended.wait(1.0)
+        self._standing.close()
 
     def _wake(self) -> None:
         with self._lock:
@@ -116,27 +130,59 @@ class Watch:
             listener.wake()
 
     def look(self) -> bool:
-        """Read what has changed; return True if a ref or an operation did."""
-        with self._repo.odb.read() as txn:
+        """Read what has changed; return True if a ref, a phase or an operation did."""
+        with self._looking, self._repo.odb.read() as txn:
             number = txn.txn_id
             if number == self._txn:
                 return False
             stored = {decode_name(key): value for key, value in txn.scan("refs")}
-            stored |= {
-                _LIVE + run: pack_ref(each._asdict())
-                for run, each in simulation_records(txn, self._home)
+            before, found = self._stored, {}
+            for name, value in stored.items():
+                there = before.get(name)
+                if there is None or there.stored != value:
+                    there = level(name, value, _record(name, value))
+                found[name] = there
+            has_answers = self._look_at_simulations(txn, found)
+            newest = self.operations[-1][0] if self.operations else 0
+            operations = [each for each in self._repo.operations(_KEPT) if each.number > newest]
+            for each in reversed(operations):
+                text = json_text(to_jsonable(each))
+                self.operations.append((each.number, encoded("operation", text, each.number)))
+            self._stored, self._txn = found, number
+            return has_answers or found != before or bool(operations)
+
+    def _look_at_simulations(self, txn: ReadTxn, found: dict[str, Level]) -> bool:
+        """Enter the phases of simulations; return True if a question was answered."""
+        known, records = self._simulations, {}
+        for run, value in stored_simulations(txn):
+            there = known.get(run)
+            if there is None or there[0] != value:
+                there = (value, decoded_simulation(value, run, self._home))
+            records[run] = there
+            if (record := there[1]) is not None:
+                name = _LIVE + run
+                before = self._stored.get(name)
+                if before is None or before.stored != value:
+                    before = level(name, value, _phase(run, record))
+                found[name] = before
+        if records != known:
+            self._simulations = records
+            self._living = {
+                run: each for run, (_, each) in records.items() if each and each.phase != "ended"
             }
-        before, found = self.levels, {}
-        for name, value in stored.items():
-            there = before.get(name)
-            found[name] = there if there and there.stored == value else _level(name, value)
-        newest = self.operations[-1][0] if self.operations else 0
-        operations = [each for each in self._repo.operations(_KEPT) if each.number > newest]
-        for each in reversed(operations):
-            text = json_text(to_jsonable(each))
-            self.operations.append((each.number, encoded("operation", text, each.number)))
-        self.levels, self._txn = found, number
-        return found != before or bool(operations)
+        newest = newest_event(txn)
+        answers = []
+        if self._event is not None and newest > self._event:
+            with suppress(IntegrityError):  # fsck names it
+                answers = [each for each in events(txn, self._event) if each.kind == "answer"]
+        self._event = newest
+        for each in answers:
+            self._standing.answered(each)
+        return bool(answers)
+
+
+def _want(listeners: Iterable[Viewer], kind: str, run: str) -> bool:
+    return any(each.wants(kind, run) for each in listeners)
 
 
 class Viewer:
@@ -150,6 +196,7 @@ class Viewer:
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._told: dict[str, Level] = {}
+        self._chosen: dict[str, bool] = {}
 
     def wake(self) -> None:
         """Tell that there is something new; from any thread."""
@@ -189,23 +236,31 @@ class Viewer:
         return operations[-1][0] if operations else 0
 
     def _wanted(self) -> dict[str, Level]:
-        return {name: level for name, level in self._watch.levels.items() if self._wants(name)}
+        before, self._chosen = self._chosen, {}
+        found = {}
+        for name, each in self._watch.levels.items():
+            chosen = before.get(name)
+            if chosen is None:
+                chosen = self.wants(*kind_of(name))
+            self._chosen[name] = chosen
+            if chosen:
+                found[name] = each
+        return found
 
-    def _wants(self, name: str) -> bool:
-        kind, run = _kind(name)
-        if kind == "ref":
-            return kind in self._kinds
-        chosen = not self._globs or any(fnmatchcase(run, glob) for glob in self._globs)
-        return kind in self._kinds and chosen
+    def wants(self, kind: str, what: str) -> bool:
+        """Return whether it wants the events of a kind that are about a run, a ref or a job."""
+        if kind not in self._kinds:
+            return False
+        return (
+            kind in ("ref", "job")
+            or not self._globs
+            or any(fnmatchcase(what, glob) for glob in self._globs)
+        )
 
     def _changes(self) -> list[bytes]:
-        now = self._wanted()
-        found = [level.event for name, level in now.items() if self._told.get(name) is not level]
-        for name in self._told.keys() - now.keys():
-            kind, run = _kind(name)
-            gone = {"phase": None} if kind == "phase" else {"oid": None}
-            record = {"ref" if kind == "ref" else "run": run, **gone}
-            found.append(encoded(kind, json_text(record)))
+        now, told = self._wanted(), self._told
+        found = [each.event for name, each in now.items() if told.get(name) is not each]
+        found += [gone(name) for name in told.keys() - now.keys()]
         self._told = now
         return found
 
@@ -224,25 +279,14 @@ def _gap(first: int, last: int) -> bytes:
     return encoded("gap", json_text({"first": first, "last": last}), last)
 
 
-def _level(name: str, stored: bytes) -> Level:
-    kind, record = _kind(name)[0], _record(name, stored)
-    text = json_text(record)
-    return Level(stored, text, encoded(kind, text))
-
-
-def _kind(name: str) -> tuple[str, str]:
-    """Return the kind of a level's event, and the run or the ref that it is about."""
-    if name.startswith(_LIVE):
-        return "phase", name.removeprefix(_LIVE)
-    return ("run", name.removeprefix(RUNS)) if name.startswith(RUNS) else ("ref", name)
+def _phase(run: str, record: SimulationRecord) -> Mapping[str, object]:
+    return {
+        "run": run, "phase": record.phase, "outcome": record.outcome, "reason": record.reason,
+        "began": stamp(record.began), "ended": stamp(record.ended),
+    }  # fmt: skip
 
 
 def _record(name: str, stored: bytes) -> Mapping[str, object]:
-    if name.startswith(_LIVE):
-        live = unpack_ref(stored)
-        times = {key: stamp(live[key]) for key in ("began", "ended")}
-        shown = {key: live[key] for key in ("phase", "outcome", "reason")}
-        return {"run": name.removeprefix(_LIVE), **shown, **times}
     if name.startswith(RUNS):
         run = decode_run(stored)
         step = None if run.oid is None else run.step

@@ -8,6 +8,7 @@ import pytest
 
 from simgit import Repository
 from simgit.server.gate import Access, new_tokens
+from simgit.server.sessions import MOST, Sessions
 from tests.support.web import Client
 
 JSON = {"Content-Type": "application/json"}
@@ -19,7 +20,10 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "another scheme": ("GET", "runs/main", {"Authorization": "Basic {full}"}, 401),
     "a token in another scheme's place": ("GET", "runs/main", {"Authorization": "{full}"}, 401),
     "a token of letters that no header has": ("GET", "runs/main", {"Authorization": "Bearer ü".encode()}, 401),
-    "a cookie of another port": ("GET", "runs/main", {"Authorization": None, "Cookie": "simgit-1={full}"}, 401),
+    "a cookie of another port": ("GET", "runs/main", {"Authorization": None, "Cookie": "simgit-1={session}"}, 401),
+    "a token as a cookie": ("GET", "runs/main", {"Authorization": None, "Cookie": "simgit-0={full}"}, 401),
+    "a session as a token": ("GET", "runs/main", {"Authorization": "Bearer {session}"}, 401),
+    "a session of another server": ("GET", "runs/main", {"Authorization": None, "Cookie": "simgit-0={other}"}, 401),
     "openapi.json without a token": ("GET", "openapi.json", {"Authorization": None}, 401),
     "what does not exist, without a token": ("GET", "nothing", {"Authorization": None}, 401),
     "a foreign host": ("GET", "health", {"Host": "evil.example"}, 403),
@@ -33,13 +37,13 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "an origin of another scheme": ("POST", "session", {**JSON, "Origin": "https://127.0.0.1"}, 403),
     "an opaque origin": ("POST", "session", {**JSON, "Origin": "null"}, 403),
     "writing from another site": ("POST", "session", {**JSON, **OWN, "Sec-Fetch-Site": "cross-site"}, 403),
-    "a cookie without an origin": ("DELETE", "runs/main", {"Authorization": None, "Cookie": "simgit-0={full}"}, 403),
+    "a cookie without an origin": ("DELETE", "runs/main", {"Authorization": None, "Cookie": "simgit-0={session}"}, 403),
     "a form": ("POST", "session", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
     "a form with files": ("POST", "session", {"Content-Type": "multipart/form-data; boundary=x"}, 415),
     "plain text": ("POST", "session", {"Content-Type": "text/plain"}, 415),
     "a body without a type": ("POST", "session", {}, 415),
     "a view token that writes": ("DELETE", "runs/main", {"Authorization": "Bearer {view}"}, 403),
-    "a view token as cookie that writes": ("DELETE", "runs/main", {"Authorization": None, "Cookie": "simgit-0={view}", **OWN}, 403),
+    "a view session that writes": ("DELETE", "runs/main", {"Authorization": None, "Cookie": "simgit-0={view_session}", **OWN}, 403),
     "a body that is too long": ("POST", "session", {**JSON, "Content-Length": str(33 << 20)}, 413),
     "a length that is no number": ("POST", "session", {**JSON, "Content-Length": "-1"}, 413),
     "a preflight of a foreign origin": ("OPTIONS", "runs/main", {"Origin": "https://evil.example", "Access-Control-Request-Method": "DELETE"}, 405),
@@ -50,9 +54,13 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_is_refused(client: Client, what: str) -> None:
     method, path, headers, status = REFUSED[what]
-    tokens = client.access.tokens
+    sessions = client.access.sessions
+    marks = {
+        **client.access.tokens, "session": sessions.begin("full"),
+        "view_session": sessions.begin("view"), "other": Sessions().begin("full"),
+    }  # fmt: skip
     filled = {
-        name: value.format(**tokens) if isinstance(value, str) else value
+        name: value.format(**marks) if isinstance(value, str) else value
         for name, value in headers.items()
     }
     before = client.repo.operations()
@@ -82,9 +90,23 @@ def test_a_token_is_exchanged_for_a_cookie(client: Client) -> None:
         cookie = found.headers["set-cookie"]
         assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
         asked = {"Authorization": None, "Cookie": cookie.partition(";")[0]}
+        assert client.access.tokens[level] not in cookie
         assert client.json("version", headers=asked)["can_write"] == (level == "full")
+        ended = client.request("DELETE", "session", headers=asked | OWN)
+        assert ended.status_code == 204
+        assert client.get("version", headers=asked).status_code == 401
     wrong = client.post("session", json={"token": "0"}, headers={"Authorization": None})
     assert wrong.status_code == 401
+
+
+def test_sessions_are_bounded_for_each_level_and_the_used_ones_stay() -> None:
+    sessions = Sessions()
+    viewer, used, *rest = (sessions.begin(level) for level in ("view", "full", "full"))
+    for _ in range(MOST - 1):
+        assert sessions.level(used) == "full"
+        sessions.begin("full")
+    assert [sessions.level(each) for each in (viewer, used, *rest)] == ["view", "full", None]
+    assert sessions.level("") is None and sessions.level("\udcff") is None
 
 
 def test_a_body_without_a_length_is_bounded_too(client: Client) -> None:

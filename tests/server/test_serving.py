@@ -37,6 +37,52 @@ def test_the_tokens_are_in_a_file_of_the_user_while_it_runs(repo: Repository) ->
     assert [*repo.directory.glob(".serve*")] == []
 
 
+def test_browsers_are_led_to_a_name_of_the_server_alone(repo: Repository) -> None:
+    assert repo.worktree is not None
+    found: list[Address] = []
+
+    def ready(address: Address) -> None:
+        found.append(address)
+        raise KeyboardInterrupt
+
+    for host, is_own in (("127.0.0.1", True), ("127.0.0.2", False)):
+        with pytest.raises(KeyboardInterrupt):
+            serve(repo, Options(host, port=0), ready)
+        links = [found[-1].link(level) for level in ("full", "view")]
+        names = {link.partition("://")[2].partition(":")[0] for link in links}
+        assert all(
+            found[-1].tokens[each] in link
+            for each, link in zip(("full", "view"), links, strict=True)
+        )
+        assert len(names) == (2 if is_own else 1)
+        assert all(name.endswith(".localhost") for name in names) == is_own
+        assert found[-1].url.startswith(f"http://{host}:")
+    assert found[0].link() != found[1].link()
+
+
+def test_it_answers_under_its_own_name_only(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert repo.worktree is not None and repo.directory is not None
+    monkeypatch.setenv("BROWSER", "true")
+    with serving(repo.worktree, "--open") as server:
+        assert httpx.get(server.url + "health").status_code == 200  # after the page is written
+        page = (repo.directory / "serve.html").read_text()
+        host = page.partition("http://")[2].partition("/")[0]
+        assert host.endswith(server.address["url"].rpartition(":")[2].rstrip("/"))
+        health = server.url + "health"
+        assert httpx.get(health, headers={"Host": host}).status_code == 200
+        other = host.replace("simgit-", "simgit-0")
+        assert httpx.get(health, headers={"Host": other}).status_code == 403
+        token = {"token": server.address["tokens"]["full"]}
+        own = {"Host": host, "Origin": f"http://{host}"}
+        made = httpx.post(server.url + "session", json=token, headers=own)
+        assert made.status_code == 200
+        cookie = {"Cookie": made.headers["set-cookie"].partition(";")[0]}
+        assert httpx.get(server.url + "runs", headers=own | cookie).status_code == 200
+        server.end()
+
+
 def test_without_a_token_it_serves_loopback_only(repo: Repository) -> None:
     with pytest.raises(InvalidInput, match="--no-token"):
         serve(repo, Options(host="0.0.0.0", port=0, with_token=False), print)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from simgit import __version__
 from simgit.server.answers import Route, reply, sent
+from simgit.server.gate import session_of
 from simgit.server.problems import Refused
 from simgit.server.service import ONLY_PRESENT, Present, Served
 
@@ -37,14 +38,17 @@ async def version(request: Request, served: Served) -> Response:
 
 @router.post("/session")
 async def begin(request: Request, given: Token, served: Served) -> Response:
-    """Exchange a token for a cookie; this needs no other token."""
+    """Exchange a token for the cookie of a session, which ends with the server.
+
+    This needs no other token.
+    """
     access = served.access
     level = access.level(given.token)
     if level is None:
         raise Refused(401, "the token is wrong; 'simgit serve' prints it")
     response = reply(request, {"level": level})
     response.set_cookie(
-        access.cookie, given.token, path="/", secure=access.is_tls, httponly=True,
+        access.cookie, access.sessions.begin(level), path="/", secure=access.is_tls, httponly=True,
         samesite="strict",
     )  # fmt: skip
     return response
@@ -52,7 +56,8 @@ async def begin(request: Request, given: Token, served: Served) -> Response:
 
 @router.delete("/session")
 async def end(request: Request, served: Served) -> Response:
-    """Forget the cookie."""
+    """End the session of the cookie."""
+    served.access.sessions.end(session_of(request.headers, served.access))
     response = sent(request, b"", "application/json", 204, {})
     response.delete_cookie(
         served.access.cookie, path="/", secure=served.access.is_tls, httponly=True,

@@ -98,9 +98,14 @@ def lines(
     run: Run,
     after: Annotated[int, Query(ge=0, le=1 << 62, description="What 'next' was before.")] = 0,
 ) -> Response:
-    """Return lines of a simulation's log, and where the next ones begin."""
-    found, place = Simulation(repo, run).lines(after)
-    return reply(request, {"lines": found, "next": place})
+    """Return lines of a simulation's log, and where the next ones begin.
+
+    A run that is restarted has another 'execution', whose log begins at 0.
+    """
+    one = Simulation(repo, run)
+    execution = one.record.execution
+    found, place = one.lines(after)
+    return reply(request, {"lines": found, "next": place, "execution": execution})
 
 
 @router.post("/simulations", status_code=201)
