@@ -77,7 +77,7 @@ class Visitor:
         assert not self.errors
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its event loop would be in the way of other tests'
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: stories of the page are not run")

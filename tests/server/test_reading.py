@@ -322,7 +322,9 @@ def test_curves_are_those_of_the_repository(client: Client, repo: Repository) ->
     (drawn,) = client.json("series?run=main&field=observation[0]&points=4&parts=mean,max&digits=1")
     exact = there.fields["observation[0]"]
     assert [*drawn["fields"]["observation[0]"]] == ["mean", "max"]
-    assert drawn["fields"]["observation[0]"]["mean"] == [float(f"{each:.1g}") for each in exact.mean]
+    assert drawn["fields"]["observation[0]"]["mean"] == [
+        float(f"{each:.1g}") for each in exact.mean
+    ]
     assert client.get("series?run=main&field=reward&parts=mode").status_code == 422
     assert client.get("series?run=main&field=nothing").status_code == 404
     assert client.get("series?run=main&field=reward&points=5000").status_code == 422

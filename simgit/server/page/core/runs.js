@@ -69,15 +69,18 @@ function note(name, level) {
   waiting.set(name, level);
 }
 
-const PLACES = { run: "refs/runs/", live: "live/" };
-
 /** Follow the events; call it once. */
 export function followRuns() {
   on("tips", (tips) => {
     const there = new Set();
     const live = new Map();
+    const add = (run, more) => live.set(run, { ...live.get(run), ...more });
     for (const [name, level] of Object.entries(tips)) {
-      if (name.startsWith(PLACES.live)) live.set(level.run, level);
+      const kind = name.slice(0, name.indexOf("/"));
+      if (kind === "live") add(level.run, level);
+      else if (kind === "progress") add(level.run, { progress: level });
+      else if (kind === "question") add(level.run, { questions: level.questions, answered: level.answered });
+      else if (kind === "line" || kind === "job") continue;
       else if (level.run !== undefined && "status" in level) {
         there.add(level.run);
         const run = runs.value?.get(level.run);
@@ -91,7 +94,7 @@ export function followRuns() {
   on("ref", (level) => level.ref === "HEAD" && head.set(level));
   on("phase", (level) => merge(level.run, level.phase === null ? null : level));
   on("progress", ({ run, ...progress }) => merge(run, { progress }));
-  on("question", ({ run, questions }) => merge(run, { questions }));
+  on("question", ({ run, questions, answered }) => merge(run, { questions, answered }));
 }
 
 function merge(run, more) {

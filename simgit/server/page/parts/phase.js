@@ -17,10 +17,9 @@ export function Phase({ run, simulation }) {
 
 /** How far a simulation is. @param {{progress: {done: number, total: number | null, stage?: string | null, left?: number | null} | null}} props */
 export function Progress({ progress }) {
-  if (!progress || progress.done === undefined) return null;
-  const { done, total, stage } = progress;
-  const left = progress.seconds_left ?? progress.left ?? null;
+  if (!progress || progress.done === undefined || progress.done === null) return null;
+  const { done, total, stage, left } = progress;
   if (!total) return html`<span class="muted">${number(done)}${stage ? ` ${plain(stage)}` : ""}</span>`;
   return html`<span class="progress"><progress max=${total} value=${done} aria-label=${`${done} of ${total}`}></progress>
-    ${Math.floor((100 * done) / total)} %${left === null ? "" : ` ${seconds(left)} left`}</span>`;
+    ${Math.floor((100 * done) / total)} %${left === null || left === undefined ? "" : ` ${seconds(left)} left`}</span>`;
 }
