@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from simgit.errors import InvalidInput
 from simgit.plot.curves import Band, Curve, Floats
@@ -75,6 +77,39 @@ def band(label: str, curves: Sequence[Curve], confidence: float = CONFIDENCE) ->
     return Band(label, x, mean, mean - half, mean + half, count)
 
 
+def column_means(
+    rows: Floats, confidence: float = CONFIDENCE
+) -> tuple[npt.NDArray[np.int64], Floats, Floats, Floats]:
+    """Return how many values each column has, their mean, and the interval of Student's t of it.
+
+    That is mean ± t · s / √n, with the quantile t of n - 1 degrees of freedom and the standard
+    deviation s with the divisor n - 1 (Student, "The probable error of a mean", Biometrika 6, 1908;
+    NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2). It holds for rows that are
+    independent of each other, such as runs with different seeds; those that share a history are
+    not, and where they do it is too narrow.
+
+    Args:
+        rows: shape (rows, columns); NaN is no value.
+        confidence: the share of such intervals that have the true mean.
+
+    Returns:
+        Arrays of shape (columns,): counts, means, lower and upper bounds. The mean is NaN without a
+        value, the bounds are NaN with less than two.
+    """
+    there = ~np.isnan(rows)
+    count = there.sum(axis=0)
+    with np.errstate(all="ignore"):
+        mean = np.where(there, rows, 0.0).sum(axis=0) / count
+        squares = (np.where(there, rows - mean, 0.0) ** 2).sum(axis=0)
+        half = np.sqrt(squares / (count - 1) / count)
+        known = [int(each) for each in np.unique(count) if each > 1]
+        factor = np.full(len(count), np.nan)
+        for each in known:
+            factor[count == each] = t_quantile(0.5 + confidence / 2, each - 1)
+        half = half * factor
+        return count, mean, mean - half, mean + half
+
+
 def _common_x(curves: Sequence[Curve]) -> Floats:
     first = curves[0].x
     if all(np.array_equal(curve.x, first) for curve in curves):
@@ -85,6 +120,7 @@ def _common_x(curves: Sequence[Curve]) -> Floats:
     return points if len(points) <= _GRID else np.linspace(low, high, _GRID)
 
 
+@cache
 def t_quantile(probability: float, freedom: int) -> float:
     """Return the quantile of Student's t distribution, for a probability of 0.5 to 0.9999.
 

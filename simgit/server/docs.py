@@ -79,6 +79,8 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "PATCH /v1/settings": ("/v1/settings", '{"gc.grace": 7}'),
     "GET /v1/columns/{revisions}": ("/v1/columns/main@1..main?field=reward&field=observation[0]", ""),
     "GET /v1/series": ("/v1/series?run=main&run=sweep/1&field=reward&points=100", ""),
+    "GET /v1/bands": ("/v1/bands?field=reward&by=config.lr&points=100", ""),
+    "GET /v1/machine": ("/v1/machine", ""),
     "GET /v1/events": ("/v1/events?runs=sweep/*&kinds=tips,run", ""),
     "GET /v1/objects/{oid}": ("/v1/objects/OID", ""),
     "GET /v1/blobs/{oid}": ("/v1/blobs/BLOB", ""),

@@ -328,3 +328,47 @@ def test_curves_are_those_of_the_repository(client: Client, repo: Repository) ->
     assert client.get("series?run=main&field=reward&parts=mode").status_code == 422
     assert client.get("series?run=main&field=nothing").status_code == 404
     assert client.get("series?run=main&field=reward&points=5000").status_code == 422
+
+
+def test_bands_are_means_over_the_runs_of_a_group(client: Client) -> None:
+    repo = client.repo
+    rewards = {"a/1": [1.0, 2.0, 6.0], "a/2": [3.0, 4.0], "b/1": [5.0, 5.0]}
+    for name, values in rewards.items():
+        with repo.recorder(name, config={"agent": {"lr": name[0]}}) as recorder:
+            recorder.append([0.0], reset={"seed": 1})
+            for value in values:
+                recorder.append([0.0], 0, value, False, False)
+    repo.create_run("empty")
+    found = client.json("bands?field=reward&by=config.agent.lr&where=config.agent.lr >= 'a'")
+    assert (found["field"], found["by"], found["width"]) == ("reward", "config.agent.lr", 1)
+    assert found["step"] == [0, 1, 2, 3]
+    a, b = found["groups"]
+    assert (a["value"], a["runs"], b["value"], b["runs"]) == ("a", ["a/1", "a/2"], "b", ["b/1"])
+    assert (a["n"], a["mean"]) == ([0, 2, 2, 1], [None, 2.0, 3.0, 6.0])
+    half = 12.7062047364 * 2**0.5 / 2**0.5  # a table's t of one degree of freedom, s = √2, n = 2
+    assert a["low"] == [None, pytest.approx(2.0 - half), pytest.approx(3.0 - half), None]
+    assert a["high"] == [None, pytest.approx(2.0 + half), pytest.approx(3.0 + half), None]
+    assert (b["n"], b["mean"], b["low"]) == ([0, 1, 1, 0], [None, 5.0, 5.0, None], [None] * 4)
+    wide = client.json("bands?field=reward&where=config.agent.lr >= 'a'&points=2")
+    assert (wide["width"], wide["step"]) == (2, [0, 2])
+    (every,) = wide["groups"]
+    assert (every["value"], every["n"]) == (None, [3, 3])
+    assert every["mean"] == [pytest.approx((1 + 3 + 5) / 3), pytest.approx((4 + 4 + 5) / 3)]
+    smooth = client.json("bands?field=reward&where=name == 'b/1'&window=2")["groups"][0]
+    assert smooth["mean"] == [None, 5.0, 5.0]
+
+
+def test_bands_have_bounds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.json("bands?field=reward&where=name == 'none'")["groups"] == []
+    assert client.get("bands?field=nothing").status_code == 404
+    assert client.get("bands?field=reward&by=config.nothing").status_code == 422
+    assert client.get("bands?field=reward&points=5000").status_code == 422
+    monkeypatch.setattr("simgit.server.routes.series.RUNS", 1)
+    assert client.get("bands?field=reward").status_code == 413
+
+
+def test_the_machine_is_told(client: Client) -> None:
+    found = client.get("machine")
+    assert found.json().keys() == {"cpu", "memory", "disk", "gpus"}
+    assert found.json()["disk"]["total"] > 0
+    assert found.headers["cache-control"] == "no-store"

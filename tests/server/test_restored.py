@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from simgit import Repository
 from simgit.gym import Recorder
 from simgit.server.docs import EXAMPLES
 from tests.server.test_docs import RESTORED
+from tests.server.test_reading import printed
 from tests.support.paths import ROOT
 from tests.support.web import Client
 
@@ -178,6 +180,28 @@ def test_each_request_on_the_page_is_answered(cart: tuple[Client, list[Any]]) ->
         assert found.status_code == expected, found.text
 
 
+ALONE = """
+import sys
+from simgit import Repository
+from tests.support.web import Client
+with Repository.open(sys.argv[1]) as repo:
+    client = Client(repo)
+    paths = ("plan/main", "frames/main@5", "films/main@1..main@3?format=gif", "cluster/main",
+             "bands?field=reward", "machine")
+    print([client.get(each).status_code for each in paths])
+    client.close()
+print(sorted({"gymnasium", "torch", "pygame", "matplotlib"} & sys.modules.keys()))
+"""
+
+
+def test_the_server_itself_imports_no_environments(cart: tuple[Client, list[Any]]) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", ALONE, str(cart[0].repo.worktree)],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert found.stdout.splitlines() == ["[200, 200, 200, 404, 200, 200]", "[]"], found.stderr
+
+
 # --- processes that fail ------------------------------------------------------------------------
 
 Mood = Callable[[str], None]
@@ -306,3 +330,34 @@ def test_a_repository_in_memory_has_no_frames() -> None:
         client = Client(repo)
         assert client.get("frames/main").status_code == 404
         client.close()
+
+
+# --- clusters -----------------------------------------------------------------------------------
+
+
+def test_a_cluster_is_what_the_commands_print(tmp_path: Path) -> None:
+    with Recorder(
+        gymnasium.make("simgit/SimKube-v0"), tmp_path, provenance=False, self_check=False
+    ) as recorder:
+        recorder.reset(seed=3)
+        for action in (1, 2):
+            recorder.step(action)
+    with Repository.open(tmp_path) as repo:
+        client = Client(repo)
+        found = client.get("cluster/main@2")
+        cluster = found.json()
+        for name in ("nodes", "pods", "events"):
+            assert cluster[name] == printed(repo, "kube", name, "main@2"), name
+            assert cluster[name]
+        state = repo.state("main@2")
+        assert cluster["totals"] == {n: state.info[n] for n in ("ready", "pending", "total")}
+        assert (cluster["reward"], cluster["step"]) == (state.reward, 2)
+        assert (cluster["oid"], cluster["why"]) == (state.oid.hex(), None)
+        again = client.get("cluster/main@2", headers={"If-None-Match": found.headers["etag"]})
+        assert again.status_code == 304
+        client.close()
+
+
+def test_other_states_have_no_cluster(cart: tuple[Client, list[Any]]) -> None:
+    found = cart[0].get("cluster/main@2")
+    assert found.status_code == 404 and "not recorded from SimKube" in found.json()["detail"]

@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from simgit import __version__
-from simgit.server.answers import Route, reply, sent
+from simgit.live.usage import machine as usage
+from simgit.repository.jsonable import json_text
+from simgit.server.answers import JSON, Route, reply, sent
 from simgit.server.gate import session_of
 from simgit.server.problems import Refused
 from simgit.server.service import ONLY_PRESENT, Present, Served
@@ -70,3 +72,12 @@ async def end(request: Request, served: Served) -> Response:
 def settings(request: Request, repo: Present) -> Response:
     """Return the settings of the repository."""
     return reply(request, repo.settings())
+
+
+@router.get("/machine")
+def machine(request: Request, repo: Present) -> Response:
+    """Return the usage of the server's machine: processors, memory, disk of the repository, GPUs.
+
+    In bytes and percent; null where it cannot be told. 'gpus' needs nvidia-ml-py (extra 'gpu').
+    """
+    return sent(request, json_text(usage(repo.directory)).encode(), JSON, 200, {})

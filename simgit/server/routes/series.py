@@ -1,19 +1,24 @@
-"""Route of curves: fields of histories in buckets of steps."""
+"""Routes of curves: fields of histories in buckets of steps, and means of groups of runs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from simgit.errors import InvalidInput, near_or_known
+from simgit.analysis.statistics import CONFIDENCE, column_means
+from simgit.errors import InvalidInput, NotFound, near_or_known
+from simgit.history.buckets import width_for
 from simgit.objects.json_form import value_to_json
 from simgit.server.answers import Route, reply
-from simgit.server.service import Reader
+from simgit.server.problems import Refused
+from simgit.server.service import Reader, Reading
 
 router = APIRouter(route_class=Route, tags=["columns"])
 PARTS = ("n", "min", "max", "mean", "last", "smooth")
+RUNS: Final = 1000
+"""The most runs of a band."""
 
 
 @router.get("/series")
@@ -59,6 +64,59 @@ def series(
              "x": _plain(curve.x), "fields": columns}
         )  # fmt: skip
     return reply(request, found)
+
+
+@router.get("/bands")
+def bands(
+    request: Request,
+    reading: Reading,
+    field: Annotated[str, Query(description="Of numbers, as in 'series'.")],
+    by: Annotated[str | None, Query(description="Column, such as config.agent.lr.")] = None,
+    where: Annotated[str | None, Query(description="Condition, as in 'run list'.")] = None,
+    window: Annotated[int, Query(ge=1, le=4096, description="Moving mean of buckets.")] = 1,
+    points: Annotated[int, Query(ge=1, le=2000, description="The most buckets.")] = 500,
+) -> Response:
+    """Return the mean of a field over the runs of each group, with its 95 % confidence interval.
+
+    By buckets of 2^k steps: of each run the mean of a bucket counts once, and 'n' says how many
+    runs have one. The interval is that of Student's t, for runs that are independent of each other:
+    mean ± t(n - 1) · s / √n (NIST/SEMATECH e-Handbook, 1.3.5.2); null for less than two runs.
+    Runs without states or without the field are left out.
+    """
+    table = reading.runs.table()
+    chosen = [each for each in table.select(where, None) if each.oid is not None]
+    if len(chosen) > RUNS:
+        why = f"{len(chosen)} runs, of which a band has at most {RUNS}: give 'where'"
+        raise Refused(413, why, runs=len(chosen), limit=RUNS)
+    column = None if by is None else table.values(by)
+    places = {info.name: i for i, info in enumerate(table.infos)}
+    width = width_for(0, 1 + max((each.step or 0 for each in chosen), default=0), points)
+    groups: dict[str, dict[str, Any]] = {}
+    curves: dict[str, list[Any]] = {}
+    steps = np.zeros(0, np.int64)
+    missing: NotFound | None = None
+    for info in chosen:
+        try:
+            found = reading.repo.buckets(info.name, [field], width=width, smooth=window)
+        except NotFound as error:
+            missing = error
+            continue
+        value = None if column is None else value_to_json(column[places[info.name]])
+        key = repr(value)
+        groups.setdefault(key, {"value": value, "runs": []})["runs"].append(info.name)
+        there = found.fields[field]
+        curves.setdefault(key, []).append(there.mean if there.smooth is None else there.smooth)
+        steps = max(steps, found.step, key=len)
+    if missing is not None and not groups:
+        raise missing
+    for key, group in groups.items():
+        rows = np.full((len(curves[key]), len(steps)), np.nan)
+        for row, curve in zip(rows, curves[key], strict=True):
+            row[: len(curve)] = curve
+        names = ("n", "mean", "low", "high")
+        group |= zip(names, map(_plain, column_means(rows)), strict=True)
+    record = {"field": field, "by": by, "width": width, "confidence": CONFIDENCE}
+    return reply(request, record | {"step": _plain(steps), "groups": list(groups.values())})
 
 
 def _plain(values: Any, digits: int = 17) -> list[Any]:
