@@ -16,6 +16,7 @@ from simgit.repository import Repository
 from simgit.repository.jsonable import json_text, run_record
 from simgit.server.answers import Text
 from simgit.server.gate import Access
+from simgit.server.jobs import Jobs
 from simgit.server.replays import Replays
 from simgit.server.watch import Watch
 
@@ -43,7 +44,8 @@ class Service:
         self.reader = self.repo if directory is None else Repository.open(directory, read_only=True)
         self.runs = self.reader.runs.kept()
         self._alone = threading.Lock()
-        self.watch = Watch(self.reader)
+        self.jobs = Jobs(directory)
+        self.watch = Watch(self.reader, self.jobs)
         self._texts: dict[str, tuple[RunInfo, str]] = {}
 
     def run_texts(self, infos: Sequence[RunInfo]) -> Text:

@@ -6,6 +6,7 @@ from simgit.server.routes import (
     about,
     columns,
     events,
+    jobs,
     objects,
     references,
     runs,
@@ -16,7 +17,7 @@ from simgit.server.routes import (
 )
 
 _SUBJECTS: Final = (
-    about, columns, series, events, objects, references, runs, simulations, states, writing
+    about, columns, series, events, jobs, objects, references, runs, simulations, states, writing
 )  # fmt: skip
 ROUTERS: Final = tuple(module.router for module in _SUBJECTS)
 """Further modules are entered here."""
