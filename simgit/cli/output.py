@@ -10,10 +10,11 @@ import io
 import os
 import re
 import sys
+import time
 import unicodedata
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -269,12 +270,21 @@ def size(count: float) -> str:
 
 
 Progress = Callable[[int, int | None], None]
+TOLD: Final = "SIMGIT_PROGRESS"
+"""The environment variable that names the file in which a job tells its progress."""
+_TOLD_SECONDS: Final = 0.1
 _shown: list[Bars] = []
 
 
 @contextmanager
 def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
-    """Yield a function that shows the progress of long work, if stderr is a terminal."""
+    """Yield a function that shows the progress of long work, if stderr is a terminal.
+
+    A job of a server tells it in a file instead.
+    """
+    if (told := os.environ.get(TOLD)) is not None:
+        yield _teller(told, title)
+        return
     if not wanted or not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -300,6 +310,28 @@ def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
             yield lambda done, total: bars.update(task, completed=done, total=total)
         finally:
             _shown.pop()
+
+
+def _teller(path: str, title: str) -> Progress:
+    """Return what writes progress into a file, a few times a second: done, total, title."""
+    written = 0.0
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal written
+        now = time.monotonic()
+        if now - written < _TOLD_SECONDS and done != total:
+            return
+        written = now
+        with suppress(OSError):  # the work goes on
+            file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                os.write(
+                    file, f"{done} {'-' if total is None else total} {title}".ljust(80).encode()
+                )
+            finally:
+                os.close(file)
+
+    return tell
 
 
 @contextmanager

@@ -47,6 +47,22 @@ It prints two addresses for browsers: one with a token that may do everything, o
 
 Simulations are asked only about what somebody wants to know. A run that somebody watches (`run`) is flushed every 0.1 s instead of each second.
 
+## Jobs that take long
+
+`POST /v1/gc`, `fsck`, `verify/REVISION`, `imports` and `exports` answer 202 with `Location: /v1/jobs/N`. A job is the command of the same name in a process of its own: it goes on without its client and without the server, and the next server finds it. A job that is cancelled or killed leaves the repository whole. `GET /v1/jobs/N` has
+
+| member | meaning |
+|---|---|
+| `job`, `kind`, `arguments`, `process` | its number; gc, fsck, verify, imports or exports; the command; the id of its process, null after its end |
+| `phase`, `outcome`, `reason` | running, stopping or ended; null or completed, failed, crashed or cancelled; why, in a line |
+| `progress` | null, or `done`, `total` (null if it is unknown) and `stage` |
+| `created`, `ended` | times |
+| `lines` | the last lines that it printed on the way, warnings among them |
+| `result` | null, or what the command prints with `--json`; a list if that are several documents |
+| `error` | null, or a problem as a request would have got it |
+
+At most 8 jobs run at once (429 with `Retry-After`). The newest 32 are known for a day after their end. What is imported counts as a stranger's: its code is not executed before `simgit trust`. gc and fsck change nothing with `dry_run` and without `repair`.
+
 ## Rules
 
 - **Revisions and names come last in a path**, since names have slashes: `/v1/log/sweep/0001`. `?`, `#` and `%` in them are escaped.
@@ -138,12 +154,24 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "DELETE /v1/simulations": ("/v1/simulations?phase=queued", ""),
     "GET /v1/questions": ("/v1/questions", ""),
     "POST /v1/answers/{run}": ("/v1/answers/web/3", '{"value": {"torque": 1.5}}'),
+    "POST /v1/gc": ("/v1/gc", '{"dry_run": true}'),
+    "POST /v1/fsck": ("/v1/fsck", '{"repair": false}'),
+    "POST /v1/verify/{revision}": ("/v1/verify/web/1", ""),
+    "POST /v1/imports": ("/v1/imports?prefix=from-ada/", "BUNDLE"),
+    "POST /v1/exports": ("/v1/exports", '{"refs": ["main"], "attachments": []}'),
+    "GET /v1/exports/{number}": ("/v1/exports/3", ""),
+    "GET /v1/jobs": ("/v1/jobs", ""),
+    "GET /v1/jobs/{number}": ("/v1/jobs/3", ""),
+    "DELETE /v1/jobs/{number}": ("/v1/jobs/3?timeout=5", ""),
     "POST /v1/undo": ("/v1/undo", ""),
     "POST /v1/redo": ("/v1/redo", ""),
     "POST /v1/restore/{operation}": ("/v1/restore/1", ""),
 }  # fmt: skip
-"""A request of each route. OID, BLOB, BINDING and TOKEN stand for what there is."""
-HEADERS: Final = {"DELETE /v1/runs": 'If-Match: "1"'}
+"""A request of each route. OID, BLOB, BINDING, TOKEN and BUNDLE stand for what there is."""
+HEADERS: Final = {
+    "DELETE /v1/runs": 'If-Match: "1"',
+    "POST /v1/imports": "Content-Type: application/octet-stream",
+}
 
 
 def description() -> dict[str, Any]:

@@ -24,7 +24,7 @@ BODY: Final = 32 << 20
 SMALL: Final = 4096
 """The most bytes of a body that is read without a token."""
 UPLOAD: Final = 4 << 30
-"""The most bytes of an attachment."""
+"""The most bytes of an attachment or a bundle."""
 TYPES: Final = (
     "application/json", "application/x-ndjson", "application/x-npz", "application/zip",
     "application/octet-stream",
@@ -62,7 +62,7 @@ class Access:
         read_only: nobody may write.
         port: the port, which is part of the cookie's name: hosts share cookies between ports.
         is_tls: the connection is encrypted.
-        upload: the most bytes of an attachment.
+        upload: the most bytes of an attachment or a bundle.
         sessions: what cookies stand for.
     """
 
@@ -136,7 +136,7 @@ class Gate:
                 scope["simgit.level"] = self._level(scope["path"], headers)
             if method not in SAFE:
                 self._check_unsafe(scope, headers, cross)
-            limit = self.access.upload if _is_upload(scope) else BODY
+            limit = self.access.upload if is_upload(scope) else BODY
             limit = SMALL if scope["path"] in OPEN else limit
             limited = _limited(receive, headers, limit)
         except Refused as refused:
@@ -196,7 +196,7 @@ class Gate:
         if headers.get("sec-fetch-site", "same-origin") != "same-origin" and cross is None:
             raise Refused(403, "pages of other sites may not write")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in TYPES and not _is_upload(scope):
+        if kind not in TYPES and not _is_attachment(scope):
             length = headers.get("content-length", "0")
             if kind or length != "0" or "transfer-encoding" in headers:
                 known = ", ".join(TYPES)
@@ -231,8 +231,14 @@ def session_of(headers: Headers, access: Access) -> str:
     return {name: value for name, _, value in pairs}.get(access.cookie, "")
 
 
-def _is_upload(scope: Scope) -> bool:
+def _is_attachment(scope: Scope) -> bool:
     return scope["method"] == "PUT" and str(scope["path"]).startswith("/v1/attachments/")
+
+
+def is_upload(scope: Scope) -> bool:
+    """Return True for a request whose body may be long, and is not kept in memory."""
+    is_bundle = scope["method"] == "POST" and scope["path"] == "/v1/imports"
+    return is_bundle or _is_attachment(scope)
 
 
 async def _preflight(send: Send) -> None:

@@ -11,7 +11,7 @@ _AS_OF: Final = "the parameter as_of=NUMBER of what is read"
 _HERE: Final = "works on a directory of the caller's machine"
 _PYTHON: Final = "takes or returns Python objects"
 _CODE: Final = "runs code of the user's choice, which is left to the command line and Python"
-_JOB: Final = "takes long: not yet, it will be a job"
+_FILES: Final = "reads files of other formats, which is left to the command line and Python"
 _OPENS: Final = "opens or closes a repository; the server has one open"
 _SERVER: Final = "is for the parts of simgit"
 _FINAL: Final = "cannot be undone"
@@ -37,7 +37,7 @@ REPOSITORY: Final[dict[str, str]] = {
     "configure": "PATCH /v1/runs/{name}",
     "contains": "GET /v1/contains/{revision}",
     "create_run": "POST /v1/runs",
-    "create_bundle": _JOB,
+    "create_bundle": "POST /v1/exports",
     "dataset": _PYTHON,
     "datasets": "not yet",
     "decorations": "GET /v1/decorations",
@@ -57,14 +57,14 @@ REPOSITORY: Final[dict[str, str]] = {
     "file": "GET /v1/files/{revision}",
     "files": "GET /v1/files/{revision}",
     "find_object": "GET /v1/objects/{oid}",
-    "fsck": _JOB,
-    "gc": _JOB,
-    "gc_preview": _JOB,
+    "fsck": "POST /v1/fsck",
+    "gc": "POST /v1/gc",
+    "gc_preview": "POST /v1/gc",
     "head": "GET /v1/head",
     "head_run": "GET /v1/head",
     "history_attachments": "GET /v1/media/{revision}",
-    "import_bundle": _JOB,
-    "import_data": _JOB,
+    "import_bundle": "POST /v1/imports",
+    "import_data": _FILES,
     "init": _OPENS,
     "is_ancestor": "GET /v1/merge-base",
     "is_trusted": _CODE,
@@ -86,7 +86,7 @@ REPOSITORY: Final[dict[str, str]] = {
     "origin": "GET /v1/origin/{revision}",
     "outline": "GET /v1/outline",
     "parents": "GET /v1/parents/{revision}",
-    "preview_import": _JOB,
+    "preview_import": _FILES,
     "purge": _FINAL,
     "read_blob": "GET /v1/blobs/{oid}",
     "read_only": "GET /v1/version",
@@ -95,7 +95,7 @@ REPOSITORY: Final[dict[str, str]] = {
     "redo": "POST /v1/redo",
     "reflog": "GET /v1/reflog/{ref}",
     "rename_run": "PATCH /v1/runs/{name}",
-    "repair": _JOB,
+    "repair": "POST /v1/fsck",
     "reset": "not yet: a branch at the state does the same under another name",
     "resolve": "GET /v1/resolve/{revision}",
     "restore_files": _HERE,
@@ -125,7 +125,7 @@ REPOSITORY: Final[dict[str, str]] = {
     "trust": _CODE,
     "undo": "POST /v1/undo",
     "unreachable": "GET /v1/unreachable",
-    "verify_simulator": _CODE,
+    "verify_simulator": "POST /v1/verify/{revision}",
     "worktree": _HERE,
 }
 """Public names of ``Repository``."""
@@ -166,7 +166,7 @@ COMMANDS: Final[dict[str, str]] = {
     "trace": _HERE,
     "step": _CODE,
     "kube": "GET /v1/cluster/{revision}",
-    "verify": _CODE,
+    "verify": "POST /v1/verify/{revision}",
     "sim": "POST /v1/simulations",
     "bisect": "GET /v1/bisect",
     "what-if": _CODE,
@@ -174,14 +174,14 @@ COMMANDS: Final[dict[str, str]] = {
     "provenance": "GET /v1/origin/{revision}",
     "trust": _CODE,
     "clone": _HERE,
-    "bundle": _HERE,
+    "bundle": "POST /v1/exports",
     "export": _HERE,
-    "import": _HERE,
+    "import": "POST /v1/imports",
     "serve": "GET /v1/health",
-    "gc": _JOB,
+    "gc": "POST /v1/gc",
     "purge": _FINAL,
     "stats": "GET /v1/stats",
-    "fsck": _JOB,
+    "fsck": "POST /v1/fsck",
     "rev-parse": "GET /v1/resolve/{revision}",
     "cat-file": "GET /v1/objects/{oid}",
     "ls-tree": "GET /v1/files/{revision}",

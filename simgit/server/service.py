@@ -19,6 +19,7 @@ from simgit.repository.jsonable import json_text, run_record
 from simgit.server.answers import Text
 from simgit.server.films import Films
 from simgit.server.gate import Access
+from simgit.server.jobs import Jobs
 from simgit.server.problems import Refused
 from simgit.server.replays import Replays
 from simgit.server.restorers import Restorers
@@ -79,7 +80,8 @@ class Service:
         self.present = Handle(self.reader)
         self._past: OrderedDict[int, Handle] = OrderedDict()
         self._alone = threading.Lock()
-        self.watch = Watch(self.reader)
+        self.jobs = Jobs(directory)
+        self.watch = Watch(self.reader, self.jobs)
         self.restorers = Restorers(directory)
         self.films = Films()
 

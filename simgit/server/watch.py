@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -31,18 +32,22 @@ from simgit.refs.simulations import (
 )
 from simgit.repository import Repository
 from simgit.repository.jsonable import json_text, stamp, to_jsonable
+from simgit.server.jobs import Jobs
 from simgit.server.levels import Level, encoded, gone, kind_of, level
 from simgit.server.standing import Standing
 from simgit.storage.base import ReadTxn
 
 PERIOD: Final = 0.025
 """Seconds between two looks at the number of the store's newest transaction."""
+JOBS_PERIOD: Final = 0.2
+"""Seconds between two looks at the jobs."""
 QUIET: Final = 15.0
 """Seconds after which a comment shows that the stream is alive."""
 STREAMS: Final = 64
 """The most streams at once."""
 KINDS: Final = (
-    "tips", "run", "ref", "phase", "progress", "question", "line", "operation", "gap",
+    "tips", "run", "ref", "phase", "progress", "question", "line", "job", "operation",
+    "gap",
 )  # fmt: skip
 _LIVE: Final = "live/"
 """What the names of the levels of simulations begin with."""
@@ -53,8 +58,11 @@ _KEPT: Final = 100
 class Watch:
     """Looks at a repository in a thread of its own, while there are listeners."""
 
-    def __init__(self, repo: Repository) -> None:
+    def __init__(self, repo: Repository, jobs: Jobs) -> None:
         """Begin without listeners; nothing is read yet."""
+        self._jobs = jobs
+        self._next = 0.0
+        self._working: dict[str, Level] = {}
         self._repo = repo
         self._home = home_of(repo.directory)
         self._lock = threading.Lock()
@@ -73,7 +81,7 @@ class Watch:
     @property
     def levels(self) -> dict[str, Level]:
         """What there is to tell, by name."""
-        return {**self._stored, **self._standing.levels}
+        return {**self._stored, **self._working, **self._standing.levels}
 
     @property
     def is_ended(self) -> bool:
@@ -87,6 +95,7 @@ class Watch:
                 return False
             self._listeners.add(listener)
         self.look()
+        self._look_at_jobs()
         with self._lock:
             if self._thread is None and not self.is_ended:
                 self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
@@ -117,6 +126,9 @@ class Watch:
                     return
             try:
                 is_new = self.look()
+                if time.monotonic() >= self._next:
+                    is_new |= self._look_at_jobs()
+                    self._next = time.monotonic() + JOBS_PERIOD
                 if self._standing.look(self._living, partial(_want, listeners)) or is_new:
                     self._wake()
             except SimgitError:  # such as a store that is being replaced
@@ -150,6 +162,18 @@ class Watch:
                 self.operations.append((each.number, encoded("operation", text, each.number)))
             self._stored, self._txn = found, number
             return has_answers or found != before or bool(operations)
+
+    def _look_at_jobs(self) -> bool:
+        """Enter the jobs; return True if one has changed."""
+        before, found = self._working, {}
+        for each in self._jobs.all():
+            name = f"job/{each['job']}"
+            there = before.get(name)
+            if there is None or there.stored != each:
+                there = level(name, each, each)
+            found[name] = there
+        self._working = found
+        return found != before
 
     def _look_at_simulations(self, txn: ReadTxn, found: dict[str, Level]) -> bool:
         """Enter the phases of simulations; return True if a question was answered."""

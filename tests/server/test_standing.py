@@ -110,6 +110,18 @@ def test_a_run_that_somebody_watches_is_seen_sooner(server: Process) -> None:
     assert post(server, "simulations/stop/watched", {"timeout": 30}).json()
 
 
+def test_the_phase_of_a_job_is_told(server: Process) -> None:
+    with opened(server, "?kinds=tips,job") as events:
+        assert next(events)[1] == {}
+        job = post(server, "fsck", {}).json()["job"]
+        assert first(events, "job", job=job)["phase"] == "running"
+        assert first(events, "job", job=job, phase="ended")["outcome"] == "completed"
+    with opened(server, "?kinds=tips,job") as events:
+        assert next(events)[1][f"job/{job}"]["kind"] == "fsck"
+        CLIENT.delete(f"{server.url}jobs/{job}", headers=server.headers)
+        assert first(events, "job", job=job) == {"job": job, "phase": None}
+
+
 def test_what_nobody_wants_to_know_is_not_asked(server: Process) -> None:
     start(server, "quiet", steps=100_000, pace=0.02, ask=-1)
     with opened(server, "?runs=other&kinds=tips,progress,line,question,run") as events:

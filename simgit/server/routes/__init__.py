@@ -6,6 +6,7 @@ from simgit.server.routes import (
     about,
     columns,
     events,
+    jobs,
     objects,
     references,
     restored,
@@ -17,8 +18,8 @@ from simgit.server.routes import (
 )
 
 _SUBJECTS: Final = (
-    about, columns, series, events, objects, references, restored, runs, simulations, states,
-    writing,
+    about, columns, series, events, jobs, objects, references, restored, runs, simulations,
+    states, writing,
 )  # fmt: skip
 ROUTERS: Final = tuple(module.router for module in _SUBJECTS)
 """Further modules are entered here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
