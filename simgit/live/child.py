@@ -84,7 +84,7 @@ class Execution:
         begin = begin_of(self.repo, self.run, kind.name)
         self.control = Control(self.repo, self.run, kind, begin, self.listener, self.note)
         enter(self.control)
-        self.usage.start(lambda: self.control.position - 1 if self.control else -1)
+        self.usage.start(self.control.note_look)
         self._change(
             "running", {"begin": begin.position},
             phase="running", began=now(), begin=begin.position,

@@ -44,7 +44,8 @@ from simgit.recording.recorder import RunRecorder
 from simgit.refs.run_config import flat, is_within, nested
 
 if TYPE_CHECKING:
-    from simgit.live.recorder import Last, LiveRecorder
+    from simgit.gym.recording.recorder import Recorder
+    from simgit.live.recorder import Last
     from simgit.live.registry import SimulationType
     from simgit.repository import Repository
 
@@ -138,12 +139,12 @@ class Control:
         self._listener = listener
         self._waiting = listener.waiting
         self._note = note
-        self._recorder: LiveRecorder | RunRecorder | None = None
+        self._recorder: Recorder | RunRecorder | None = None
         self._metrics: Any = None
         self._logged = -2
-        self._appended = begin.position
-        self._again: CatchUp | None = None
-        self._looked_at = -1
+        self._place: Any = _Place(begin.position - 1)
+        self._looked_at = -2
+        self._seen: tuple[Any, ...] = ()
         self._save: Callable[[], Any] | None = None
         self._questions: dict[int, Question] = {}
         self._asked = 0
@@ -157,12 +158,7 @@ class Control:
     @property
     def position(self) -> int:
         """The number of states on the way to the next one."""
-        found = self._recorder
-        if found is None:
-            return self._appended
-        if isinstance(found, RunRecorder):
-            return self._appended + found.appended if self._again is None else self._again.step + 1
-        return found.step_count + 1
+        return int(self._place._count) + 1
 
     def progress(self, done: float, total: float | None = None, stage: str | None = None) -> None:
         """Say how far the simulation is.
@@ -183,23 +179,28 @@ class Control:
         anything else keeps it with ``checkpoint``.
 
         Args:
-            total: how many steps; or the name of the setting that says so, which is read at each
-                look: a fork begins with the settings of its parent, before its branch point.
+            total: how many steps; or the name of the setting that says so, which is read whenever
+                settings change: a fork begins with those of its parent, before its branch point.
             stage: what it does meanwhile, in a few words.
         """
         number = self._begin.steps
-        until = self._total(total)
+        until, settings = self._total(total), self._settings
+        version = settings.version
         self.progress(number, until, stage)
         mine = self._progress
-        while True:
+        waiting, due = self._waiting, self._due
+        while True:  # each line of it costs every step of every simulation
             if self._progress is mine:
                 mine.done = number
             else:  # the simulation said something else in between
                 self.progress(number, until, stage)
                 mine = self._progress
-            self.check()  # a fork's own settings come into force here
-            if isinstance(total, str) and (now := self._total(total)) != until:
-                until = mine.total = now
+            if waiting or due:  # this is ``check``, without the time, see ``note_look``
+                self._look(may_keep=True)  # a fork's own settings come into force here
+            self._looked_at = self._place._count
+            if settings.version != version:
+                version, until = settings.version, self._total(total)
+                mine.total = until
             if number >= until:
                 break
             yield number
@@ -224,14 +225,13 @@ class Control:
         self._looked = time.monotonic()
         if self._waiting or self._due:
             self._look(may_keep=True)
-        self._looked_at = self.position
+        self._looked_at = self._place._count
 
     def _step(self) -> None:
         """Look before a step of the environment, for which the action is drawn already."""
         self._looked = time.monotonic()
-        if self._waiting or self._due:
-            self._look(may_keep=False)
-        self._looked_at = self.position
+        self._look(may_keep=False)
+        self._looked_at = self._place._count
 
     def _look(self, may_keep: bool) -> None:
         here = self.position
@@ -322,7 +322,7 @@ class Control:
             if any(is_within(path, each) or is_within(each, path) for each in self._kind.imports):
                 raise InvalidInput(f"setting '{path}' is read at the beginning: fork the run")
         here = self.position
-        if self._recorder is not None and here == self._looked_at:
+        if self._recorder is not None and here == self._looked_at + 1:
             here += 1  # it would not be known again which of the looks at this place it was
         data = {"overrides": nested(overrides), "by": request.get("by")}
         entry = Input(max(here, self._begin.until), SET, data)
@@ -374,7 +374,7 @@ class Control:
                 and (each.is_early if early else each.position == self.position)
             ):
                 found: dict[str, Any] = dict(self._due.pop(index).data["value"])
-                self._looked_at = self.position
+                self._looked_at = self._place._count
                 return found
         question = self._wait_for_answer(text, schema, fallback, timeout)
         data: dict[str, Any] = {"question": text, "value": question.answer, "by": question.by}
@@ -383,7 +383,7 @@ class Control:
         self._keep_input(Input(self.position, ANSWER, data))
         if question.message is not None:
             question.message.answer({"value": question.answer})
-        self._looked_at = self.position
+        self._looked_at = self._place._count
         return dict(data["value"])
 
     def _wait_for_answer(
@@ -450,7 +450,7 @@ class Control:
         found.mkdir(parents=True, exist_ok=True)
         return found
 
-    def env(self, id: Any, *, reset: bool = True, **options: Any) -> LiveRecorder:
+    def env(self, id: Any, *, reset: bool = True, **options: Any) -> Recorder:
         """Return an environment that is recorded to the run.
 
         Where the run has states it is restored, exactly, to the one at which the simulation begins.
@@ -469,17 +469,21 @@ class Control:
 
         made = opened(
             self.repo, self.run, id, self._begin, options, seed=self.seed, reset=reset,
-            flush_seconds=FLUSH_SECONDS, look=self._step,
+            flush_seconds=FLUSH_SECONDS,
         )  # fmt: skip
-        self._recorder = made
+        self.follow(made, looks=True)
         self._closing.append(made.close)
         return made
 
     @property
     def last(self) -> Last | None:
-        """The newest result of the environment, None without one."""
-        found: Last | None = getattr(self._recorder, "last", None)
-        return found
+        """The newest result of the environment, by name; None without one."""
+        from simgit.live.recorder import Last
+
+        found = getattr(self._recorder, "returned", None)
+        if found is None:
+            return None
+        return Last(*found) if len(found) == 5 else Last(found[0], info=found[1])
 
     def recorder(self, **options: Any) -> RunRecorder:
         """Return a recorder of the run, for a simulator of your own; see ``Repository.recorder``.
@@ -494,12 +498,13 @@ class Control:
         made: RunRecorder = self.repo.recorder(
             self.run, **{"flush_seconds": FLUSH_SECONDS, **options}
         )
-        self._recorder, self._appended = made, begin.until
+        self._recorder, self._place = made, _AppendedPlace(begin.until, made)
         self._closing.append(made.close)
         if begin.position < begin.until:
-            again = self._again = CatchUp(
+            again = CatchUp(
                 self.repo.trajectory(self.run), begin.position - 1, (), self.repo.attach
             )
+            self._place = _AppendedPlace(begin.until, made, again)
             append, attach = made.append, made.attach
 
             def compare(*fields: Any, time: Any = None, **more: Any) -> None:
@@ -509,15 +514,24 @@ class Control:
                     more["info"] = with_time(more.get("info"), time)
                 again.append(*fields, **more)
                 if again.is_done:
-                    self._again = None
+                    self._place = _AppendedPlace(begin.until, made)
                     made.append, made.attach = append, attach  # type: ignore[method-assign]
 
             made.append, made.attach = compare, again.attach  # type: ignore[method-assign]
         return made
 
-    def follow(self, recorder: Any) -> None:
-        """Take a recorder of the run that was opened elsewhere, and is closed there."""
-        self._recorder = recorder
+    def follow(self, recorder: Any, *, looks: bool = False) -> None:
+        """Take a recorder of the run that was opened elsewhere, and is closed there.
+
+        Args:
+            recorder: it has ``step_count``, ``attach`` and ``flush``.
+            looks: True to look before each step of a ``simgit.gym.Recorder``.
+        """
+        self._recorder, self._place = recorder, _FollowedPlace(recorder)
+        if looks:
+            self._place = recorder
+            recorder.look_before_steps(self._step, self._waiting, self._due)
+            self._closing.append(lambda: recorder.look_before_steps(self._step))
 
     def metrics(self, values: Mapping[str, Any]) -> None:
         """Record numbers beside the states, in the run ``RUN/metrics``: a loss, for instance."""
@@ -643,15 +657,32 @@ class Control:
             if each is not None:
                 each.hasten(WATCHED_SECONDS, min(seconds, MOST_WATCHED))
 
+    def note_look(self) -> int:
+        """Note whether it has looked since this was called last, from any thread.
+
+        ``range`` and the environment's steps take no note of the time themselves: that would cost
+        them more than the look.
+
+        Returns:
+            The step of the newest state, -1 without one.
+        """
+        step = self.position - 1
+        stepped = step if self._place is self._recorder else None  # an environment's
+        seen = stepped, self._looked_at, self._progress.done
+        if seen != self._seen:
+            self._seen, self._looked = seen, time.monotonic()
+        return step
+
     def status(self) -> dict[str, Any]:
         """Return what a viewer is shown, from any thread."""
+        step = self.note_look()
         return {
             "phase": self._phase,
             "progress": self._progress.plain(),
             "questions": [each.plain() for each in list(self._questions.values())],
             "looked": time.monotonic() - self._looked,
             "queries": list(self._kind.queries),
-            "step": self.position - 1,
+            "step": step,
         }
 
     def close(self, *, soon: bool = False) -> None:
@@ -663,6 +694,37 @@ class Control:
             hurry()
         while self._closing:
             self._closing.pop()()
+
+
+class _Place:
+    """The step of the newest state, before anything is recorded; recorders have the same."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+
+class _AppendedPlace:
+    """The same, of a simulator of the user's own, which may be compared with what is recorded."""
+
+    def __init__(self, first: int, recorder: RunRecorder, again: CatchUp | None = None) -> None:
+        self._first, self._recorder, self._again = first, recorder, again
+
+    @property
+    def _count(self) -> int:
+        if self._again is not None:
+            return self._again.step
+        return self._first + self._recorder.appended - 1
+
+
+class _FollowedPlace:
+    """The same, of a recorder that was opened elsewhere."""
+
+    def __init__(self, recorder: Any) -> None:
+        self._recorder = recorder
+
+    @property
+    def _count(self) -> int:
+        return int(self._recorder.step_count)
 
 
 _controls: list[Control] = []

@@ -54,6 +54,7 @@ class SettingsInForce:
 
     Attributes:
         config: all of them; always the same dict.
+        version: a number that changes with them.
     """
 
     def __init__(self, defaults: Mapping[str, Any]) -> None:
@@ -61,6 +62,7 @@ class SettingsInForce:
         self._of_run: Mapping[str, Any] = {}
         self._changed: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
+        self.version = 0
         self._put_together()
 
     def apply(self, entry: Input) -> None:
@@ -86,6 +88,7 @@ class SettingsInForce:
         merge(made, nested(deepcopy(self._changed)))
         self.config.clear()
         self.config.update(made)
+        self.version += 1
 
 
 @dataclass

@@ -1,8 +1,8 @@
-"""The environment of a simulation: recorded, and looking at its control before each step."""
+"""The environment of a simulation: recorded, and restored to where the simulation begins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,44 +27,6 @@ class Last:
     info: Any = None
 
 
-class LiveRecorder(Recorder):
-    """A recorder whose steps let people stop, pause and change the simulation.
-
-    Attributes:
-        look: called before each step.
-        returned: what the newest step or reset returned.
-    """
-
-    look: Callable[[], None] | None = None
-    returned: Any = None
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Look, then step and record; see ``Recorder.step``.
-
-        Raises:
-            Stopped: somebody stops the simulation; the action was not taken.
-        """
-        if self.look is not None:
-            self.look()
-        result = self.returned = super().step(action)
-        return result
-
-    @property
-    def last(self) -> Last | None:
-        """The newest result, by name; None before the first reset."""
-        found = self.returned
-        if found is None:
-            return None
-        return Last(*found) if len(found) == 5 else Last(found[0], info=found[1])
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Reset and record; see ``Recorder.reset``."""
-        found = self.returned = super().reset(seed=seed, options=options)
-        return found
-
-
 def opened(
     repo: Repository,
     run: str,
@@ -75,8 +37,7 @@ def opened(
     seed: Any,
     reset: bool,
     flush_seconds: float,
-    look: Callable[[], None],
-) -> LiveRecorder:
+) -> Recorder:
     """Return the environment of a simulation where that begins; see ``Control.env``.
 
     Raises:
@@ -93,13 +54,12 @@ def opened(
         if not begin.position:  # without a seed too: what is drawn later can be drawn again
             env.action_space.seed(seed)
         if begin.until:
-            made = LiveRecorder.resume(repo, run, at=begin.position - 1, env=env, **given)
+            made = Recorder.resume(repo, run, at=begin.position - 1, env=env, **given)
         else:
-            made = LiveRecorder(env, repo, run, **given)
+            made = Recorder(env, repo, run, **given)
     except BaseException:
         env.close()
         raise
-    made.look = look
     ended = False
     if begin.position:
         state = repo.state(f"{run}@{begin.position - 1}")

@@ -10,10 +10,12 @@ from simgit.errors import InvalidInput, NotFound, did_you_mean
 from simgit.live.channel import make_private
 from simgit.process import now
 from simgit.refs.simulations import (
+    KnownRecord,
     SimulationEvent,
     SimulationRecord,
     events,
     home_of,
+    known_records,
     next_number,
     note_event,
     put_simulation,
@@ -40,6 +42,8 @@ class Records:
         self.directory = repo.directory
         self._storage = repo.odb.storage
         self._home = home_of(repo.directory)
+        self._known: dict[str, KnownRecord] = {}
+        self._seen: tuple[int, dict[str, SimulationRecord]] = (-1, {})
 
     def get(self, run: str) -> SimulationRecord:
         """Return the record of a run's simulation.
@@ -63,11 +67,18 @@ class Records:
         with self._storage.read() as txn:
             return dict(simulation_records(txn, self._home))
 
-    @property
-    def number(self) -> int:
-        """A number that changes whenever anything is written."""
+    def look(self) -> tuple[int, dict[str, SimulationRecord]]:
+        """Return a number that changes whenever anything is written, and all records by run.
+
+        While nothing is written it is the same dict; then only what has changed is decoded.
+        """
         with self._storage.read() as txn:
-            return txn.txn_id
+            number = txn.txn_id
+            if number != self._seen[0]:
+                self._known = known_records(txn, self._home, self._known)
+                found = {run: each.record for run, each in self._known.items() if each.record}
+                self._seen = number, found
+        return self._seen
 
     def put(
         self, run: str, record: SimulationRecord, expected: SimulationRecord | None, **data: Any

@@ -409,15 +409,15 @@ def settle(
     why = reason or "its process ended without a word"
     if reason is None and code is not None:
         why = processes.signal_name(code) if code < 0 else f"its process left with code {code}"
-    if records.find(run) != record:
-        return  # somebody else has
     outcome = "crashed"
-    with contextlib.suppress(SimgitError):  # the run was deleted
-        # first: as soon as the end is noted, the run may be continued
-        info = repo.runs[run]
+    # in one transaction: should somebody else note the end, the run may be continued at once
+    with contextlib.suppress(SimgitError), repo.transaction("set-status", run, outcome):
+        if records.find(run) != record:
+            return  # somebody else has
+        info = repo.runs[run]  # NotFound if it was deleted
         if info.status != "active" or info.writer is None:  # else another process records it
             attach_log(repo, run, processes.log_path(records.directory, record.execution))
-            repo.set_status(run, "crashed")
+            repo.set_status(run, outcome)
     with contextlib.suppress(Conflict):
         records.change(
             run, record, "ended", {"outcome": outcome, "reason": why}, phase="ended",
@@ -490,6 +490,7 @@ class Tracker:
         self._stopped = threading.Event()
         self._seen = -1
         self._known: dict[str, SimulationRecord] = {}
+        self._alive: dict[str, SimulationRecord] = {}
         self._thread = threading.Thread(target=self._watch, name="simgit-tracker", daemon=True)
         self._thread.start()
 
@@ -891,9 +892,13 @@ class Tracker:
                     found = self._records.find(run)
                     if found is not None and found.execution == execution:
                         settle(self.repo, run, found, None, code)
-            number = self._records.number  # before the records are read
-            records = self._known = self._records.all()
-            for run, record in records.items():
+            number, records = self._records.look()
+            if records is not self._known:
+                self._known = records
+                self._alive = {r: each for r, each in records.items() if each.phase != "ended"}
+                for run in self._gone.keys() - self._alive.keys():
+                    del self._gone[run]
+            for run, record in self._alive.items():  # whether their processes live is in no store
                 if record.is_orphan:
                     self._requeue(run, record)
                 elif record.is_gone and record.execution not in self._children:
@@ -921,7 +926,7 @@ class Tracker:
             return
         queued = sorted(
             (-each.priority, each.number, run, each)
-            for run, each in self._known.items()
+            for run, each in self._alive.items()
             if each.phase == "queued"
         )
         for _, _, run, record in queued:

@@ -33,7 +33,7 @@ _LEAST: Final = 0.05
 
 
 class Sampler:
-    """Samples this process and those below it, in a thread; nothing without psutil."""
+    """Samples this process and those below it, in a thread; only its step without psutil."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, ...]] = []
@@ -45,10 +45,9 @@ class Sampler:
 
     def start(self, step: Any) -> None:
         """Begin to sample; ``step`` returns the newest step."""
-        if psutil is not None:
-            self._step = step
-            self._thread = threading.Thread(target=self._run, name="simgit-usage", daemon=True)
-            self._thread.start()
+        self._step = step
+        self._thread = threading.Thread(target=self._run, name="simgit-usage", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
@@ -68,8 +67,10 @@ class Sampler:
 
     def _run(self) -> None:
         while True:
-            with suppress(psutil.Error, OSError):
-                self._samples.append(self._sample())
+            step = self._step()
+            if psutil is not None:
+                with suppress(psutil.Error, OSError):
+                    self._samples.append(self._sample(step))
             if len(self._samples) > _MOST:
                 gone = len(self._samples) // 2
                 del self._samples[:gone]
@@ -77,7 +78,7 @@ class Sampler:
             if self._stopped.wait(SECONDS):
                 return
 
-    def _sample(self) -> tuple[float, ...]:
+    def _sample(self, step: int) -> tuple[float, ...]:
         me = self._known.setdefault(os.getpid(), psutil.Process())
         family = [me]
         for each in me.children(recursive=True):
@@ -91,7 +92,7 @@ class Sampler:
                 moved = each.io_counters()
                 read += moved.read_bytes
                 written += moved.write_bytes
-        return (time.time(), float(self._step()), cpu, memory, threads, read, written)
+        return (time.time(), float(step), cpu, memory, threads, read, written)
 
 
 def machine(directory: Path | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, Final, NamedTuple
 
 from simgit.errors import Conflict, IntegrityError
@@ -30,6 +30,7 @@ from simgit.refs.records import (
     unpack_ref,
 )
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.datafile import birth_time
 
 PHASES: Final = ("queued", "starting", "running", "paused", "asking", "stopping", "ended")
 MOST_PRIORITY: Final = 1_000_000
@@ -48,7 +49,7 @@ class SimulationRecord(NamedTuple):
         type: the name or the import path of its type.
         phase: one of ``PHASES``.
         execution: which execution of the run this is; a process of another one has lost its claim.
-        home: the device and the inode of the repository's directory: a copy has others.
+        home: the identity of the repository's directory; see ``home_of``.
         number: its place in the queue among those of its priority.
         priority: those of a greater one are started first; at least 0.
         begin: how many states lie before the first that it executes, 0 for a new simulator; None
@@ -110,6 +111,13 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
+class KnownRecord(NamedTuple):
+    """A record as it is stored, and decoded: None if it is damaged, or came with a copy."""
+
+    stored: bytes
+    record: SimulationRecord | None
+
+
 class SimulationEvent(NamedTuple):
     """Something that happened to a simulation: a phase, a question, an answer, a setting."""
 
@@ -121,11 +129,27 @@ class SimulationEvent(NamedTuple):
 
 
 def home_of(directory: Path | None) -> str:
-    """Return the device and inode of a repository's directory; "" in memory."""
+    """Return the identity of a repository's directory, which no copy of it shares; "" in memory.
+
+    It is the inode with the time of birth, which a move, a remount or a change of owner leaves as
+    they are, and a copy cannot take over. Where no time of birth is known the device stands for it.
+    """
     if directory is None:
         return ""
-    status = directory.stat()
-    return f"{status.st_dev}:{status.st_ino}"
+    status, born = directory.stat(), birth_time(directory)
+    return f"{status.st_ino}@{born}" if born else f"{status.st_dev}:{status.st_ino}"
+
+
+def _is_at(record: SimulationRecord, home: str) -> bool:
+    """Return True if a record was made in the directory with an identity, and not in a copy of it.
+
+    Older records have a device, which a remount changes, and an inode. A copy was born after all
+    records that came with it.
+    """
+    inode, _, born = home.partition("@")
+    if born and record.home.partition(":")[2] == inode:
+        return record.created >= int(born)
+    return record.home == home
 
 
 def check_no_simulation(txn: ReadTxn, run: str, home: str) -> None:
@@ -143,7 +167,7 @@ def simulation_record(txn: ReadTxn, run: str, home: str) -> SimulationRecord | N
     """
     value = txn.get("meta", _key(run))
     found = None if value is None else _decoded(value, run)
-    return found if found is not None and found.home == home else None
+    return found if found is not None and _is_at(found, home) else None
 
 
 def simulation_records(txn: ReadTxn, home: str) -> Iterator[tuple[str, SimulationRecord]]:
@@ -151,9 +175,9 @@ def simulation_records(txn: ReadTxn, home: str) -> Iterator[tuple[str, Simulatio
 
     Records that came with a copy of the directory are left out: the processes are not this one's.
     """
-    for run, value in stored_simulations(txn):
-        if (found := decoded_simulation(value, run, home)) is not None:
-            yield run, found
+    for run, each in known_records(txn, home).items():
+        if each.record is not None:
+            yield run, each.record
 
 
 def stored_simulations(txn: ReadTxn) -> Iterator[tuple[str, bytes]]:
@@ -165,9 +189,34 @@ def stored_simulations(txn: ReadTxn) -> Iterator[tuple[str, bytes]]:
 def decoded_simulation(value: bytes, run: str, home: str) -> SimulationRecord | None:
     """Return a record from its stored form; None if it is another directory's, or damaged."""
     with suppress(IntegrityError):  # fsck names it; it must not hide the others
-        if (found := _decoded(value, run)).home == home:
+        if _is_at(found := _decoded(value, run), home):
             return found
     return None
+
+
+def known_records(
+    txn: ReadTxn, home: str, before: Mapping[str, KnownRecord] = MappingProxyType({})
+) -> dict[str, KnownRecord]:
+    """Return the records by run, in the order of the names; only what changed is decoded.
+
+    Args:
+        txn: where to read.
+        home: the identity of the directory; see ``home_of``.
+        before: what this function returned before.
+    """
+    found: dict[str, KnownRecord] = {}
+    for run, value in stored_simulations(txn):
+        there = before.get(run)
+        if there is None or there.stored != value:
+            there = KnownRecord(value, decoded_simulation(value, run, home))
+        found[run] = there
+    return found
+
+
+def check_simulations(txn: ReadTxn) -> None:
+    """Raise IntegrityError if a record is damaged."""
+    for run, value in stored_simulations(txn):
+        _decoded(value, run)
 
 
 def put_simulation(

@@ -6,7 +6,7 @@ objects that the environment returns; what is recorded is copied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
@@ -80,6 +80,11 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
 
     is_observer = True
     """The environment does not depend on this wrapper; see ``simgit.gym.spec``."""
+    returned: Any = None
+    """The newest result of ``step`` or ``reset``, None before the first."""
+    _calls: Sized = ()
+    _due: Sized = ()
+    _look: Callable[[], None]
 
     @checked
     def __init__(
@@ -295,12 +300,15 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             Conflict: another writer moved the run; the new states go to a run of their own.
             StorageError: it could not be stored; it is kept, and stored with the next flush.
         """
+        if self._calls or self._due:
+            self._look()
         kept = action
         if type(action) is not self._action_type:
             kept = kept_or_simplified(self._keep_action, action, "action", self._session.simplifier)
         count = self._count = self._count + 1
         if count >= self._next:
-            return self._step_watched(action, kept)
+            result = self.returned = self._step_watched(action, kept)
+            return result
         try:
             result = self.env.step(action)
             observation, reward, terminated, truncated, info = result
@@ -324,6 +332,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         except BaseException as error:
             self._fail(error, kept)
             raise
+        self.returned = result
         return result
 
     def reset(
@@ -361,6 +370,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             self._fail(error, kept)
             raise
         self._episodes += 1
+        self.returned = result
         if self._catch_up is None:
             target = self._session.recorder
             self._snapshots.after_reset(self.env, self._count, self._episodes, target)
@@ -399,6 +409,16 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             self._reopen()
             self._snapshots.take_now(self.env, self._count, self._session.recorder)
             self._next = min(self._next, self._snapshots.next)
+
+    def look_before_steps(
+        self, look: Callable[[], None], calls: Sized = (), due: Sized = ()
+    ) -> None:
+        """Call a function before each step while one of two collections is not empty.
+
+        What it raises comes from ``step``, before the environment is stepped. Without them it is
+        called no more.
+        """
+        self._look, self._calls, self._due = look, calls, due
 
     def hasten(self, seconds: float, valid: float) -> None:
         """Flush more often for a while; see ``RecorderBase.hasten``."""

@@ -33,7 +33,7 @@ from simgit.refs.oplog.log import OperationLog, parse
 from simgit.refs.records import decode_entry
 from simgit.refs.saved_queries import saved_queries
 from simgit.refs.settings import get_setting, setting_names
-from simgit.refs.simulations import events, simulation_records
+from simgit.refs.simulations import check_simulations, events
 from simgit.storage.base import ReadTxn
 
 
@@ -228,7 +228,8 @@ class TableChecks(Findings):
         with self._noting():
             saved_queries(txn)
         with self._noting():
-            list(simulation_records(txn, ""))
+            check_simulations(txn)
+        with self._noting():
             list(events(txn))
         with self._noting():
             sizes(txn)
