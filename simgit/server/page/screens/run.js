@@ -51,7 +51,8 @@ function Run({ run }) {
     before.current = step;
   }
   const settled = useSettled(step, CALM);
-  useEffect(() => { if (settled >= 0) past.prefetch(settled, by.current || 1).catch(() => {}); }, [past, settled]);
+  const [, redraw] = useState(0); // what the log says of the neighbours
+  useEffect(() => { if (settled >= 0) past.prefetch(settled, by.current || 1).then(() => redraw((times) => times + 1), () => {}); }, [past, settled]);
   useEffect(() => { if (isPlaying && step % 4 === 0) past.prefetch(step, by.current || 1).catch(() => {}); }, [isPlaying, step]);
   useKeys(mayWrite && step >= 0 ? { f: ["fork at this state", () => fork(run.name, step)] } : {});
   const grows = Boolean(simulation && !simulation.outcome) || Boolean(run.writer);
@@ -64,7 +65,7 @@ function Run({ run }) {
       onStep=${goTo} isPlaying=${isPlaying} onPlay=${setPlaying} />
     <div class=${hasFrame ? "looked with-frame" : "looked"}>
       <${Frame} oid=${state?.oid} isPlaying=${isPlaying} onShown=${setFrame} />
-      <${Inspector} name=${run.name} state=${state} parent=${parent} error=${error} tags=${tags} onStep=${goTo} />
+      <${Inspector} name=${run.name} state=${state} parent=${parent} error=${error} tags=${tags} nextOid=${past.lines.get(step + 1)?.oid} onStep=${goTo} />
     </div>
     <${Below} run=${seen} simulation=${simulation} past=${past} step=${step} tags=${tags} state=${state} onStep=${goTo} />
   </div>`;

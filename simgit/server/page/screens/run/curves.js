@@ -1,5 +1,6 @@
 // The curves of a run, with what happened along it.
 import { html, useMemo } from "../../vendor/preact.js";
+import { get } from "../../core/api.js";
 import { plain } from "../../core/format.js";
 import { useCalm, useLoad } from "../../core/load.js";
 import { runs } from "../../core/runs.js";
@@ -16,9 +17,9 @@ export function Panel({ run, step, tags, onStep }) {
   const cursor = useCalm(step, FOLLOWS);
   const forks = useMemo(() => [...(known?.values() ?? [])].filter((each) => each.parent === run.name && each.branch_point), [known, run.name]);
   const wanted = [
-    ...(run.branch_point ? [{ oid: run.branch_point, text: `⑂ from ${plain(run.parent)}` }] : []),
-    ...forks.map((each) => ({ oid: each.branch_point, text: `⑂ ${plain(each.name)}` })),
-    ...tags.map((tag) => ({ oid: tag.oid, text: `⚑ ${plain(tag.name)}` })),
+    ...(run.branch_point ? [{ oid: run.branch_point, text: `from ${plain(run.parent)}` }] : []),
+    ...forks.map((each) => ({ oid: each.branch_point, text: `fork ${plain(each.name)}` })),
+    ...tags.map((tag) => ({ oid: tag.oid, text: `tag ${plain(tag.name)}` })),
   ].slice(0, MOST);
   const marks = useLoad(async () => {
     const found = await Promise.all(wanted.map(async ({ oid, text }) => ({ x: (await readState(oid)).step, text, oid })));
@@ -31,7 +32,6 @@ export function Panel({ run, step, tags, onStep }) {
 
 /** Return whether a state is in the history of a run. @param {string} oid @param {string} run */
 async function isIn(oid, run) {
-  const { get } = await import("../../core/api.js");
   return (await get("contains", oid)).includes(run);
 }
 

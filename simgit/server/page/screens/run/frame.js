@@ -49,8 +49,9 @@ export function Frame({ oid, isPlaying, onShown }) {
   const isShown = Boolean(shown) && !said;
   useEffect(() => onShown(isShown), [isShown]);
   if (said) return html`<p class="muted no-frame" ref=${isSeen.ref}>No frame: ${plain(said)}</p>`;
+  if (!shown) return html`<p class="muted no-frame" role="status" ref=${isSeen.ref}>Frame: ${plan.data ? "restoring the state …" : "…"}</p>`;
   return html`<section class="panel frame" aria-label="Frame" ref=${isSeen.ref}>
-    ${shown ? html`<img src=${shown.source} alt="The state as it is rendered" />` : html`<p class="empty" role="status">restoring …</p>`}
+    <img src=${shown.source} alt="The state as it is rendered" aria-busy=${shown.oid !== oid} />
     <p class="muted">${plan.data ? told(plan.data) : ""}</p>
   </section>`;
 }

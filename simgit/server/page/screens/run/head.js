@@ -43,7 +43,7 @@ export function Head({ run, simulation, step }) {
         ? html`<button type="button" onclick=${() => ask("resume", "resumed")}>▶ Resume</button>`
         : (phase === "running" || phase === "asking") && html`<button type="button" onclick=${() => ask("pause", "paused")}>⏸ Pause</button>`)}
       ${mayWrite && isOn && html`<button type="button" onclick=${() => ask("stop", "stopped")}>■ Stop</button>`}
-      ${mayWrite && run.oid && html`<button type="button" class="main" aria-keyshortcuts="f" onclick=${() => fork(run.name, step)}>⑂ Fork here <kbd>f</kbd></button>
+      ${mayWrite && run.oid && html`<button type="button" class="main" aria-keyshortcuts="f" onclick=${() => fork(run.name, step)}>Fork here <kbd>f</kbd></button>
         <button type="button" onclick=${() => openTag(run.name, step)}>Tag</button>`}
       <${CompareWith} name=${run.name} />
     </div>

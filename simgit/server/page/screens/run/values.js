@@ -68,7 +68,7 @@ const Line = ({ name, children }) => html`<div class="value"><span class="name">
 function Numbers({ name, array, before }) {
   const { flat, shape, dtype } = array;
   const [more, setMore] = useState(0);
-  const label = `${typeName(dtype)}${shape.length ? ` ${shape.map(count).join(" × ")}` : ""}`;
+  const label = `${typeName(dtype)}${shape.length ? ` [${shape.map(count).join(" × ")}]` : ""}`;
   if (!flat) return html`<${Line} name=${name}><span class="muted">${label}, stored as bytes</span></${Line}>`;
   const isLong = flat.length > MOST;
   const numbers = flat.map(numeric);
