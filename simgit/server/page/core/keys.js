@@ -13,8 +13,8 @@ const isTyping = (target) =>
 addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
   if (document.querySelector("dialog[open]")) return;
-  const isOwn = event.target instanceof Element && event.target.closest("button, a, summary, [role=slider], [role=application]");
-  if (isOwn && (event.key === " " || event.key === "Enter" || event.key.startsWith("Arrow"))) return;
+  const own = { " ": "button, a, summary", Enter: "button, a, summary" }[event.key] ?? (event.key.startsWith("Arrow") ? "[role=tab]" : "");
+  if (event.target instanceof Element && own && event.target.closest(`${own}, [role=slider], [role=application]`)) return;
   const pressed = `${event.shiftKey && event.key.length > 1 ? "Shift+" : ""}${event.key === " " ? "Space" : event.key}`;
   const found = keys.value.findLast((each) => each.key === pressed);
   if (!found) return;

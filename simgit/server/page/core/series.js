@@ -13,8 +13,7 @@ export function fieldsOf(state) {
     if (typeof value === "number" || typeof value === "boolean") found.push(path);
     else if (Array.isArray(value) && value.length <= MOST_ELEMENTS) value.forEach((each, index) => visit(`${path}[${index}]`, each));
     else if (value && typeof value === "object" && !Array.isArray(value)) {
-      const data = "data" in value && "dtype" in value ? value.data : null;
-      if (Array.isArray(data)) visit(path, data);
+      if ("$array" in value) visit(path, value.$array); // docs/json.md
       else for (const [key, each] of Object.entries(value)) if (/^\w+$/.test(key)) visit(`${path}.${key}`, each);
     }
   };

@@ -49,7 +49,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {any} */ (null));
   const now = useRef({});
-  now.current = { curves, marks, onZoom, onPick };
+  now.current = { curves, marks, onZoom, onPick, cursor };
   const colours = useStore(painted);
   const [at, setAt] = useState(/** @type {number | null} */ (null));
   const shape = JSON.stringify([curves.map((curve) => curve.label), band, colours, xLabel, isTime]);
@@ -76,7 +76,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
           now.current.onZoom?.(u.posToVal(left, "x"), u.posToVal(left + width, "x"));
           u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
         }],
-        draw: [(u) => drawMarks(u, now.current.marks)],
+        draw: [(u) => drawMarks(u, now.current)],
       },
     };
     plot.current = new uPlot(options, aligned(curves, band), element);
@@ -93,11 +93,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
   }, [shape, height]);
 
   useEffect(() => plot.current?.setData(aligned(curves, band)), [curves]);
-  useEffect(() => {
-    if (cursor === null || cursor === undefined || !plot.current) return;
-    plot.current.setCursor({ left: plot.current.valToPos(cursor, "x"), top: -10 }, false);
-    plot.current.redraw(false);
-  }, [cursor]);
+  useEffect(() => plot.current?.redraw(false), [cursor, JSON.stringify(marks)]);
 
   function press(event) {
     const u = plot.current;
@@ -158,20 +154,36 @@ function valueAt(curve, x) {
   return curve.x[low] === x ? curve.line[low] : null;
 }
 
-function drawMarks(u, marks) {
+/** Draw what happened along the curve, and the step that is shown elsewhere. */
+function drawMarks(u, { marks, cursor }) {
   const { ctx, bbox } = u;
   ctx.save();
+  ctx.textAlign = "left";
   ctx.font = `${11 * devicePixelRatio}px ${colour("--font")}`;
-  for (const { x, text } of marks) {
+  const line = (x, variable, dash) => {
     const left = u.valToPos(x, "x", true);
-    if (left < bbox.left || left > bbox.left + bbox.width) continue;
-    ctx.strokeStyle = ctx.fillStyle = colour("--muted");
-    ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+    if (left < bbox.left - 1 || left > bbox.left + bbox.width + 1) return null;
+    ctx.strokeStyle = ctx.fillStyle = colour(variable);
+    ctx.setLineDash(dash);
     ctx.beginPath();
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.fillText(text, left + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+    return left;
+  };
+  const right = []; // where the text of a row ends: texts that would meet take the next row
+  for (const { x, text } of [...marks].sort((a, b) => a.x - b.x)) {
+    const left = line(x, "--muted", [4 * devicePixelRatio, 4 * devicePixelRatio]);
+    if (left === null) continue;
+    const width = ctx.measureText(text).width + 8 * devicePixelRatio;
+    const start = left + width > bbox.left + bbox.width ? left - width : left + 4 * devicePixelRatio;
+    const row = [0, 1, 2].find((each) => (right[each] ?? -Infinity) < start) ?? 3;
+    right[row] = start + width;
+    if (row < 3) ctx.fillText(text, start, bbox.top + (12 + 13 * row) * devicePixelRatio);
+  }
+  if (cursor !== null && cursor !== undefined) {
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    line(cursor, "--accent", []);
   }
   ctx.restore();
 }

@@ -13,9 +13,10 @@ const BEYOND = 8;
  * @param {{label: string, columns: Column[], rows: any[], rowKey: (row: any) => string,
  *   current?: string | null, onCurrent?: (key: string) => void, onOpen?: (row: any) => void,
  *   isChosen?: (row: any) => boolean, height?: number, sorted?: string, onSort?: (name: string) => void,
- *   empty?: any, fill?: boolean}} props
+ *   empty?: any, fill?: boolean, at?: number, onSeen?: (first: number, last: number) => void}} props
+ *   rows: an array, or what has length, slice and at, with the place of the current row as at; onSeen: told which rows are seen
  */
-export function Table({ label, columns, rows, rowKey, current, onCurrent, onOpen, isChosen, height = 30, sorted, onSort, empty, fill }) {
+export function Table({ label, columns, rows, rowKey, current, onCurrent, onOpen, isChosen, height = 30, sorted, onSort, empty, fill, at: given, onSeen }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const [view, setView] = useState({ top: 0, size: 600 });
   const see = useCallback(() => {
@@ -29,7 +30,7 @@ export function Table({ label, columns, rows, rowKey, current, onCurrent, onOpen
     return () => observer.disconnect();
   }, []);
 
-  const at = current === undefined || current === null ? -1 : rows.findIndex((row) => rowKey(row) === current);
+  const at = given !== undefined ? given : current === undefined || current === null ? -1 : rows.findIndex((row) => rowKey(row) === current);
   useEffect(() => {
     const now = box.current;
     if (!now || at < 0) return;
@@ -40,6 +41,7 @@ export function Table({ label, columns, rows, rowKey, current, onCurrent, onOpen
 
   const first = Math.max(0, Math.floor(view.top / height) - BEYOND);
   const last = Math.min(rows.length, Math.ceil((view.top + view.size) / height) + BEYOND);
+  useEffect(() => onSeen?.(first, Math.max(first, last - 1)), [first, last]);
   const grid = useRef(/** @type {HTMLDivElement | null} */ (null));
   useLayoutEffect(() => {
     if (!grid.current) return;
@@ -59,10 +61,10 @@ export function Table({ label, columns, rows, rowKey, current, onCurrent, onOpen
     if (step && rows.length) {
       event.preventDefault();
       event.stopPropagation();
-      onCurrent?.(rowKey(rows[Math.min(rows.length - 1, Math.max(0, (at < 0 ? (step > 0 ? -1 : 0) : at) + step))]));
+      onCurrent?.(rowKey(rows.at(Math.min(rows.length - 1, Math.max(0, (at < 0 ? (step > 0 ? -1 : 0) : at) + step)))));
     } else if (event.key === "Enter" && at >= 0 && onOpen) {
       event.preventDefault();
-      onOpen(rows[at]);
+      onOpen(rows.at(at));
     }
   }
 

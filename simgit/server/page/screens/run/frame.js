@@ -1,0 +1,83 @@
+// The image of a state, restored on demand: nothing needs to have been filmed.
+import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
+import { send, url } from "../../core/api.js";
+import { plain, plural, seconds } from "../../core/format.js";
+import { useLoad } from "../../core/load.js";
+import { useSettled } from "./cursor.js";
+
+const CALM = 80;
+const WIDTH = 640;
+
+/** Return in a line why something is not shown. @param {any} error */
+const why = (error) => (error.status === 405 || error.status === 501 || (error.status === 404 && error.record?.title === "Not found")
+  ? "this server makes no frames" : error.message);
+
+/**
+ * @param {{oid: string | undefined, isPlaying: boolean, onShown: (isShown: boolean) => void}} props
+ *   onShown: told whether there is an image, so that the place is given to others where there is none
+ */
+export function Frame({ oid, isPlaying, onShown }) {
+  const settled = useSettled(oid, CALM);
+  const wanted = isPlaying ? oid : settled;
+  const isSeen = useSeen();
+  const plan = useLoad((signal) => (settled ? send("GET", url("plan", settled), { signal }) : Promise.resolve(null)), [settled]);
+  const [shown, setShown] = useState(/** @type {{source: string, oid: string} | null} */ (null));
+  const [error, setError] = useState(/** @type {string | null} */ (null));
+  const busy = useRef(false);
+  const next = useRef(/** @type {string | undefined} */ (undefined));
+  const isPossible = Boolean(plan.data?.how);
+  next.current = isSeen.value && isPossible ? wanted : undefined;
+
+  useEffect(() => {
+    if (busy.current || !next.current || next.current === shown?.oid) return;
+    busy.current = true;
+    const asked = next.current;
+    read(asked).then((source) => {
+      setShown((before) => {
+        if (before) URL.revokeObjectURL(before.source);
+        return { source, oid: asked };
+      });
+      setError(null);
+    }, (found) => {
+      setShown(null);
+      setError(why(found));
+    }).finally(() => { busy.current = false; });
+  }, [wanted, isPossible, isSeen.value, shown, error]);
+  useEffect(() => () => shown && URL.revokeObjectURL(shown.source), []);
+
+  const said = plan.error ? why(plan.error) : plan.data && !plan.data.how ? plan.data.why : error;
+  const isShown = Boolean(shown) && !said;
+  useEffect(() => onShown(isShown), [isShown]);
+  if (said) return html`<p class="muted no-frame" ref=${isSeen.ref}>No frame: ${plain(said)}</p>`;
+  if (!shown) return html`<p class="muted no-frame" role="status" ref=${isSeen.ref}>Frame: ${plan.data ? "restoring the state …" : "…"}</p>`;
+  return html`<section class="panel frame" aria-label="Frame" ref=${isSeen.ref}>
+    <img src=${shown.source} alt="The state as it is rendered" aria-busy=${shown.oid !== oid} />
+    <p class="muted">${plan.data ? told(plan.data) : ""}</p>
+  </section>`;
+}
+
+async function read(oid) {
+  const response = await send("GET", url("frames", oid, { width: WIDTH }), { as: "response" });
+  return URL.createObjectURL(await response.blob());
+}
+
+/** How a state is reached, in a line. */
+function told(plan) {
+  const exact = { true: "exact", false: "not exact", null: "not verified" }[String(plan.exact)];
+  const from = plan.how === "creation" ? "from the beginning" : `${plan.how} ${plan.steps ? `${plural(plan.steps, "step")} back` : "of this state"}`;
+  const time = plan.seconds === null || plan.seconds === undefined ? "" : `, about ${seconds(plan.seconds)}`;
+  return html`<span title=${plain(plan.why ?? "")}>${plan.exact === true ? "✓ " : ""}${exact}, ${from}${time}</span>`;
+}
+
+/** Return whether an element is on the screen. */
+function useSeen() {
+  const [value, set] = useState(true);
+  const observer = useRef(/** @type {IntersectionObserver | null} */ (null));
+  const ref = useRef((element) => {
+    observer.current?.disconnect();
+    if (!element) return;
+    observer.current = new IntersectionObserver(([entry]) => set(entry.isIntersecting));
+    observer.current.observe(element);
+  });
+  return { value, ref: ref.current };
+}

@@ -1,0 +1,208 @@
+"""The screen of one run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simgit.repository import Repository
+from tests.support.web import Process, serving
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+
+
+@pytest.fixture(scope="module")
+def served(recorded: Path) -> Iterator[Process]:
+    """One server for the stories that only read."""
+    with serving(recorded) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def written(
+    recorded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, Process]]:
+    """A copy for the stories that write, and its server."""
+    where = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("written") / "copied"))
+    with serving(where) as server:
+        yield where, server
+
+
+def at(page: Any, step: int, repo: Repository, run: str = "main") -> None:
+    """Wait until the state of a step is shown, which has the oid that the repository says."""
+    panel = page.get_by_role("region", name="State", exact=True)
+    expect(panel.get_by_role("heading", name=f"State {step}", exact=True)).to_be_visible()
+    expect(panel.get_by_text(repo.resolve(f"{run}@{step}").hex()[:12], exact=True)).to_be_visible()
+
+
+def forgive_absent(visitor: Any) -> None:
+    """Forget that the browser noted a 404: a state without a frame has none."""
+    visitor.errors[:] = [each for each in visitor.errors if "404" not in each]
+
+
+def test_a_run_is_looked_through_by_mouse(
+    recorded: Path, served: Process, visit: Callable[..., Any]
+) -> None:
+    visitor = visit(served)
+    page = visitor.visit("/run/main?step=200")
+    with Repository.open(recorded) as repo:
+        episodes = {each.number: each for each in repo.episodes("main")}
+        at(page, 200, repo)
+        page.get_by_role("button", name="Next state").click()
+        at(page, 201, repo)
+        page.get_by_role("button", name="Newest state").click()
+        at(page, repo.runs["main"].step, repo)
+        page.get_by_role("slider", name="Episode", exact=True).fill("3")
+        at(page, episodes[3].start, repo)
+        page.get_by_role("tab", name="Episodes").click()
+        page.get_by_role("grid", name="Episodes").get_by_role(
+            "gridcell", name="5", exact=True
+        ).click()
+        at(page, episodes[5].start, repo)
+        visitor.look("run-episodes")
+        page.get_by_role("tab", name="Curves").click()
+        expect(page.get_by_role("application", name=re.compile("Curves of return"))).to_be_visible()
+        visitor.look("run")
+        page.get_by_text("Compare with").click()
+        page.get_by_role("group", name="What can be done").get_by_role(
+            "link", name="gentle"
+        ).hover()
+        visitor.look("run-compare-with")
+    forgive_absent(visitor)
+
+
+def test_a_run_is_looked_through_by_keyboard(
+    recorded: Path, served: Process, visit: Callable[..., Any]
+) -> None:
+    visitor = visit(served)
+    page = visitor.visit("/run/main?step=100")
+    keys = page.keyboard
+    with Repository.open(recorded) as repo:
+        at(page, 100, repo)
+        episode = repo.state("main@100").episode
+        starts = {each.number: each.start for each in repo.episodes("main")}
+        keys.press("ArrowRight")
+        at(page, 101, repo)
+        keys.press("ArrowLeft")
+        keys.press("ArrowLeft")
+        at(page, 99, repo)
+        keys.press("Shift+ArrowRight")
+        at(page, starts[episode + 1], repo)
+        keys.press("Home")
+        at(page, 0, repo)
+        expect(page.get_by_text("none: the first state")).to_be_visible()
+        keys.press("Space")
+        expect(page.get_by_role("heading", name=re.compile(r"State [3-9]$"))).to_be_visible()
+        keys.press("Space")
+        expect(page.get_by_role("button", name="Play")).to_be_visible()
+        keys.press("Home")
+        page.get_by_role("textbox", name="Jump to a state that fulfils").focus()
+        keys.type("terminated")
+        keys.press("Enter")
+        first = next(s.step for s in repo.trajectory("main") if s.terminated)
+        at(page, first, repo)
+        expect(page).to_have_url(re.compile(f"step={first}"))
+        page.get_by_role("tab", name="Curves").focus()
+        keys.press("ArrowRight")
+        keys.press("ArrowRight")
+        expect(page.get_by_role("grid", name="States")).to_be_visible()
+        expect(page).to_have_url(re.compile("tab=states"))
+        page.get_by_role("grid", name="States").focus()
+        keys.press("ArrowDown")
+        at(page, first + 1, repo)
+    forgive_absent(visitor)
+
+
+def test_states_are_filtered_and_a_wrong_condition_is_said(
+    recorded: Path, served: Process, visit: Callable[..., Any]
+) -> None:
+    visitor = visit(served)
+    page = visitor.visit("/run/main?tab=states&states=terminated")
+    with Repository.open(recorded) as repo:
+        count = sum(1 for s in repo.trajectory("main") if s.terminated)
+    expect(page.get_by_text(f"{count} states", exact=True)).to_be_visible()
+    visitor.look("run-states")
+    visitor.visit("/run/main?tab=states&states=retrun+>+1")
+    expect(page.get_by_role("alert")).to_contain_text("retrun")
+    visitor.errors.clear()  # the browser notes the 422
+
+
+def test_a_state_is_tagged(written: tuple[Path, Process], visit: Callable[..., Any]) -> None:
+    copied, server = written
+    visitor = visit(server)
+    page = visitor.visit("/run/main?step=7")
+    page.get_by_role("button", name="Tag", exact=True).click()
+    page.get_by_role("textbox", name="name").fill("lucky")
+    expect(page.get_by_text("simgit tag lucky main@7")).to_be_visible()
+    visitor.look("run-tag")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("definition").get_by_text("lucky", exact=True)).to_be_visible()
+    with Repository.open(copied) as repo:
+        assert repo.resolve("lucky") == repo.resolve("main@7")
+    forgive_absent(visitor)
+
+
+def test_media_and_attachments_are_shown(
+    written: tuple[Path, Process], visit: Callable[..., Any]
+) -> None:
+    import io
+
+    from PIL import Image
+
+    copied, server = written
+    with Repository.open(copied) as repo:
+        for step in (10, 20):
+            data = io.BytesIO()
+            Image.new("RGB", (64, 48), (8 * step, 90, 160)).save(data, "PNG")
+            repo.attach(f"main@{step}", "view", data.getvalue())
+        repo.attach("main@20", "note", b"all went well")
+        repo.attach("main@20", "scores", {"best": 1.5, "names": ["a", "b"]})
+    visitor = visit(server)
+    page = visitor.visit("/run/main?step=20&tab=media")
+    expect(page.get_by_role("img", name="view at step 10")).to_be_visible()
+    expect(page.get_by_text("all went well")).to_be_visible()
+    page.get_by_role("button", name="scores", exact=True).click()
+    expect(page.get_by_text("1.5", exact=True)).to_be_visible()
+    visitor.look("run-media")
+    page.get_by_role("combobox", name="kind").select_option("texts")
+    expect(page.get_by_text("1 medium")).to_be_visible()
+    forgive_absent(visitor)
+
+
+def test_a_run_that_grows_is_followed_from_its_tip(
+    written: tuple[Path, Process], visit: Callable[..., Any]
+) -> None:
+    copied, server = written
+    visitor = visit(server)
+    page = visitor.visit("/run/gentle")
+    with Repository.open(copied) as repo:
+        at(page, 100, repo, "gentle")
+        repo.commit([0.0, 0.0, 0.0, 0.0], 1, 2.5, run="gentle")
+        at(page, 101, repo, "gentle")
+        expect(page.get_by_text("2.5", exact=True)).to_be_visible()
+        page.keyboard.press("ArrowLeft")
+        at(page, 100, repo, "gentle")
+        repo.commit([0.0, 0.0, 0.0, 0.0], 1, 3.5, run="gentle")
+        expect(page.get_by_text("of 102")).to_be_visible()
+        at(page, 100, repo, "gentle")
+    forgive_absent(visitor)
+
+
+def test_one_who_may_only_read_is_offered_nothing_to_do(
+    recorded: Path, served: Process, visit: Callable[..., Any]
+) -> None:
+    visitor = visit(served, level="view", viewport={"width": 800, "height": 860})
+    page = visitor.visit("/run/high-lr?tab=config")
+    expect(page.get_by_role("link", name="main@200")).to_be_visible()
+    expect(page.get_by_text("agent.lr")).to_be_visible()
+    for name in ("Fork here f", "Tag", "Stop", "Pause"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    visitor.look("run-config-narrow")
+    forgive_absent(visitor)
