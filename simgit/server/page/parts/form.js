@@ -145,9 +145,9 @@ export function Input({ id, field, label, text, error, isChanged, isUnseen, isFi
     : field.kind === "choice"
       ? html`<select ...${common} value=${text} onchange=${typed}>${(field.choices ?? []).map((each) => html`<option value=${JSON.stringify(each)}>${json(each)}</option>`)}</select>`
       : field.kind === "json" && field.type
-        ? html`<textarea ...${common} class="mono" rows=${Math.min(6, text.split("\n").length)} spellcheck="false" value=${text} oninput=${typed}></textarea>`
+        ? html`<textarea ...${common} class="mono" rows=${Math.min(6, text.split("\n").length)} spellcheck=${false} value=${text} oninput=${typed}></textarea>`
         : html`<input ...${common} class=${field.kind === "string" ? "" : "value"} inputmode=${field.kind === "number" || field.kind === "integer" ? "decimal" : null}
-            autocomplete="off" spellcheck="false" value=${text} oninput=${typed} />`;
+            autocomplete="off" spellcheck=${false} value=${text} oninput=${typed} />`;
   return html`<div class=${isChanged ? "field changed" : "field"}>
     <label for=${id} class=${isUnseen ? "unseen" : ""}>${plain(label)}</label>
     <span class="entry">${control}${field.unit && html` <span class="muted">${plain(field.unit)}</span>`}</span>

@@ -10,7 +10,7 @@ import { Fields, fieldsOf, readField, useForm } from "../../parts/form.js";
 import { commandOf, freeName, partOfName, readList, whyNot } from "./draft.js";
 import { Name, Refusal, Same, Seed, Sweep, When, Why } from "./pieces.js";
 import { useSend } from "./send.js";
-import { presentSettings, settingField } from "./settings.js";
+import { presentSettings, settingField, Settings, useSettings } from "./settings.js";
 
 const PRESET = "preset/";
 
@@ -33,13 +33,13 @@ export function StartDialog({ first }) {
     ${presets.length > 0 && html`<div class="field"><label for="start-preset">preset</label><select id="start-preset" value=${preset} onchange=${(event) => setPreset(event.target.value)}>
       <option value="">none</option>${presets.map((run) => html`<option value=${run.name}>${plain(run.name.slice(PRESET.length))}</option>`)}</select></div>`}
   </div>`;
-  return html`<${Dialog} title="Start a simulation" isWide>
+  return html`<${Dialog} title="Start a simulation" isWide><div class="start">
     <${Why} may=${may} types=${types} canStart=${canStart} branch="Runs that are there can be branched: f on a run." />
     ${!types.data && !types.error && html`<p class="muted" role="status">reading the types …</p>`}
     ${types.data && choices}
     ${found && html`<p class="muted about"><span>${plain(found.help)}</span> ${found.error && html`<span class="said" role="alert">It cannot be started: ${plain(found.error)}</span>`}</p>
       <${StartForm} key=${`${now} ${preset}`} type=${found} preset=${used} known=${known} isAllowed=${Boolean(may?.can_write && canStart && !found.error)} />`}
-  </${Dialog}>`;
+  </div></${Dialog}>`;
 }
 
 function StartForm({ type, preset, known, isAllowed }) {
@@ -48,6 +48,7 @@ function StartForm({ type, preset, known, isAllowed }) {
   const form = useForm(fields);
   const [name, setName] = useState(() => freeName(type.name, known, 1));
   const [seed, setSeed] = useState("");
+  const further = useSettings(new Map()); // such as an agent's, which the form of the type does not have
   const [swept, setSwept] = useState({ path: "", text: "" });
   const [isQueued, setQueued] = useState(false);
   const sending = useSend();
@@ -58,12 +59,12 @@ function StartForm({ type, preset, known, isAllowed }) {
   const sweep = list?.values ? { path: swept.path, values: list.values } : null;
   const names = sweep ? sweep.values.map((value) => `${name}/${partOfName(value)}`) : [name];
   const nameError = names.map((each) => whyNot(name && each, known.keys())).find(Boolean) ?? "";
-  const { [swept.path]: _, ...others } = form.changed;
+  const { [swept.path]: _, ...others } = { ...form.changed, ...further.values };
   const draft = {
     name, at: null, type: type.name, isOwnType: Boolean(preset), preset: preset ? preset.name.slice(PRESET.length) : null,
-    seed: /** @type {number | null} */ (seedRead.value ?? null), overrides: sweep ? others : form.changed, sweep, isQueued: isQueued || Boolean(swept.path),
+    seed: /** @type {number | null} */ (seedRead.value ?? null), overrides: others, sweep, isQueued: isQueued || Boolean(swept.path),
   };
-  const isGood = !nameError && !seedRead.error && (!swept.path || sweep) && isAllowed;
+  const isGood = !nameError && !seedRead.error && !Object.keys(further.errors).length && (!swept.path || sweep) && isAllowed;
   const refusedName = sending.error?.record?.name && names.includes(sending.error.record.name);
   function submit(event) {
     event.preventDefault();
@@ -75,7 +76,8 @@ function StartForm({ type, preset, known, isAllowed }) {
       <${Seed} text=${seed} error=${seedRead.error} hint="empty for none" onText=${setSeed} />
     </div>
     ${fields.length > 0 && html`<fieldset class="settings"><legend>Settings</legend><${Fields} form=${form} prefix="setting" isMarked /></fieldset>`}
-    <${Sweep} paths=${fields.map((field) => field.path)} path=${swept.path} text=${swept.text} error=${swept.text ? list?.error : undefined}
+    <${Settings} legend="Further settings" none="none but those above" known=${new Map()} settings=${further} refused=${sending.error} />
+    <${Sweep} paths=${[...fields.map((field) => field.path), ...Object.keys(further.texts)]} path=${swept.path} text=${swept.text} error=${swept.text ? list?.error : undefined}
       names=${sweep ? names : []} onPath=${(path) => setSwept((before) => ({ ...before, path }))} onText=${(text) => setSwept((before) => ({ ...before, text }))} />
     <${When} isQueued=${draft.isQueued} mustQueue=${Boolean(swept.path)} waiting=${waiting} onQueued=${setQueued} />
     <${Same} text=${commandOf(draft)} />

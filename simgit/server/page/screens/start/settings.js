@@ -40,8 +40,11 @@ export function useSettings(known) {
   };
 }
 
-/** @param {{run: any, known: Map<string, any>, settings: ReturnType<typeof useSettings>, refused: any}} props */
-export function Settings({ run, known, settings, refused }) {
+/**
+ * @param {{run?: any, known: Map<string, any>, settings: ReturnType<typeof useSettings>, refused: any, legend?: string, none?: string}} props
+ *   run: whose settings they are now
+ */
+export function Settings({ run, legend = "Settings that differ", none = `none: all are as in ${run?.name}`, known, settings, refused }) {
   const [name, setName] = useState("");
   const add = (path) => {
     setName("");
@@ -51,11 +54,11 @@ export function Settings({ run, known, settings, refused }) {
     requestAnimationFrame(() => document.getElementById(`setting-${path}`)?.focus());
   };
   const rows = Object.entries(settings.texts);
-  return html`<fieldset class="settings"><legend>Settings that differ</legend>
-    ${!rows.length && html`<p class="muted">none: all are as in ${plain(run.name)}</p>`}
+  return html`<fieldset class="settings"><legend>${legend}</legend>
+    ${!rows.length && html`<p class="muted">${plain(none)}</p>`}
     ${rows.map(([path, text]) => {
       const field = settingField(known, path);
-      const origin = originOf(run, path);
+      const origin = run ? originOf(run, path) : null;
       return html`<div class="setting" key=${path}>
         <span class="mono">${plain(path)}</span>
         <span class="muted">${field.given === undefined ? "new" : `${json(field.given, 40) || '""'}${origin ? ` (from ${plain(origin)})` : ""}`}</span>
@@ -65,7 +68,7 @@ export function Settings({ run, known, settings, refused }) {
         <button type="button" class="quiet" aria-label=${`Leave ${path} as it is`} onclick=${() => settings.remove(path)}>✕</button>
       </div>`;
     })}
-    <div class="setting-new"><input list="setting-names" aria-label="Add a setting" placeholder="+ setting" autocomplete="off" spellcheck="false" value=${name}
+    <div class="setting-new"><input list="setting-names" aria-label="Add a setting" placeholder="+ setting" autocomplete="off" spellcheck=${false} value=${name}
         oninput=${(event) => (known.has(event.target.value) && event.inputType !== "insertText" ? add(event.target.value) : setName(event.target.value))}
         onkeydown=${(event) => { if (event.key === "Enter") { event.preventDefault(); add(name.trim()); } }} />
       <button type="button" disabled=${!name.trim()} onclick=${() => add(name.trim())}>Add</button>
