@@ -1,6 +1,6 @@
 // How a simulation stands: what it says itself, seldom, and what people did to it.
 import { useEffect, useRef, useState } from "../../vendor/preact.js";
-import { get } from "../../core/api.js";
+import { get, isMissing } from "../../core/api.js";
 import { connection, on } from "../../core/live.js";
 import { simulations } from "../../core/runs.js";
 import { useStore } from "../../core/store.js";
@@ -8,7 +8,6 @@ import { useStore } from "../../core/store.js";
 const EVERY = 2000;
 const INPUTS_EVERY = 10_000;
 const SAMPLES = 40;
-const MISSING = [404, 405, 501];
 
 /** Call a function now, when something changes, and again and again while the page is seen. */
 function useOften(work, every, changes) {
@@ -66,7 +65,7 @@ export function useInputs(name, change) {
   const [state, set] = useState(/** @type {{inputs: any[], config: any, isMissing?: boolean} | null} */ (null));
   useOften((signal) => get("inputs", name, {}, { signal }).then(
     (found) => set((before) => (JSON.stringify(before) === JSON.stringify(found) ? before : found)),
-    (problem) => { if (!signal.aborted && MISSING.includes(problem.status)) set({ inputs: [], config: {}, isMissing: true }); },
+    (problem) => { if (!signal.aborted && isMissing(problem)) set({ inputs: [], config: {}, isMissing: true }); },
   ), INPUTS_EVERY, [name, change, phase]);
   return state;
 }

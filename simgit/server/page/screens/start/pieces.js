@@ -1,13 +1,12 @@
 // Parts that the dialogs have in common: name, seed, sweep, when, and the command.
 import { html } from "../../vendor/preact.js";
-import { get } from "../../core/api.js";
+import { get, isMissing } from "../../core/api.js";
 import { count, number, plain, plural, seconds } from "../../core/format.js";
 import { useCalm, useLoad } from "../../core/load.js";
 import { Input } from "../../parts/form.js";
 
 const SEED = { path: "seed", keys: ["seed"], kind: /** @type {const} */ ("integer"), isRequired: false };
 const PAUSE = 250;
-const MISSING = [404, 405, 501];
 
 /** A text with its label and its error. @param {any} props */
 export const Name = ({ value, error, onValue }) =>
@@ -47,7 +46,7 @@ export function How({ at }) {
   const calm = useCalm(at, PAUSE);
   const { data, error, isLoading } = useLoad((signal) => (calm ? get("plan", calm, {}, { signal }) : Promise.resolve(null)), [calm]);
   if (!at) return null;
-  const told = isLoading || calm !== at ? "looking …" : error ? (MISSING.includes(error.status) && !error.record?.revision ? "this server does not say how a state is reached" : error.message) : data ? tell(data) : "";
+  const told = isLoading || calm !== at ? "looking …" : error ? (isMissing(error) ? "this server does not say how a state is reached" : error.message) : data ? tell(data) : "";
   return html`<p class="how" role="status"><span class="muted">how</span> ${plain(told)}</p>`;
 }
 
