@@ -168,6 +168,38 @@ def type_metadata(kind: str, first: int = 0) -> dict[str, Any]:
     return {SIMULATION: {"type": kind, "id": secrets.token_hex(8), **before}}
 
 
+def inputs_of(
+    repo: Repository, run: str, step: int | None = None
+) -> tuple[list[Input], dict[str, Any]]:
+    """Return what people did to a simulation, in order, and the settings in force after it.
+
+    Args:
+        repo: the repository.
+        run: its run; what reached those that it was branched off counts up to the branch points.
+        step: leave out what applies after this state only, as a fork of it does.
+
+    Returns:
+        Answers and changed settings; and the settings without the type's defaults.
+    """
+    line = list(reversed(repo.lineage(run)))
+    starts = _starts(repo, line, 0 if line[-1].step is None else line[-1].step + 1)
+    switches = [
+        Input(at, CONFIG, {"config": each.config, "overrides": each.overrides})
+        for each, at in zip(line, starts, strict=True)
+    ]
+    every = [*switches, *_inputs(repo, line, starts)]
+    every.sort(key=lambda each: each.position)
+    settings, found = SettingsInForce({}), []
+    for each in every:
+        if step is not None and each.position > step and each.kind != CONFIG:
+            continue
+        if each.kind != ANSWER:
+            settings.apply(each)
+        if each.kind != CONFIG:
+            found.append(each)
+    return found, settings.config
+
+
 def _first_own(info: RunInfo) -> int:
     found = info.metadata.get(SIMULATION)
     first = found.get("first", 0) if isinstance(found, Mapping) else 0

@@ -296,8 +296,12 @@ class Simulation:
             TimedOut: it has not looked in time.
             Conflict: it does not run.
         """
-        request = {"do": "query", "name": name, "argument": argument}
-        return self._call(request, timeout)["value"]
+        return self.query_at(name, argument, timeout)["value"]
+
+    def query_at(self, name: str, argument: Any = None, timeout: float = 10.0) -> dict[str, Any]:
+        """Return the ``value`` of ``query``, and the ``step`` of the newest state then."""
+        found = self._call({"do": "query", "name": name, "argument": argument}, timeout)
+        return {"value": found["value"], "step": found["step"]}
 
     def answer(
         self,

@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from simgit.errors import InvalidInput
+from simgit.live.inputs import inputs_of
 from simgit.live.records import Records
 from simgit.live.tracker import Simulation, Tracker
 from simgit.live.views import record, type_records, view
+from simgit.objects.json_form import value_to_json
 from simgit.refs.simulations import MOST_PRIORITY
 from simgit.repository import Repository
 from simgit.server.answers import After, Limit, Route, page, past, reply
@@ -108,6 +110,25 @@ def lines(
     return reply(request, {"lines": found, "next": place, "execution": execution})
 
 
+@router.get("/inputs/{run:path}")
+def inputs(
+    request: Request,
+    repo: Reader,
+    run: Run,
+    step: Annotated[
+        int | None, Query(ge=0, le=1 << 62, description="Only what applies up to this state.")
+    ] = None,
+) -> Response:
+    """List the answers and changed settings of a simulation, and the settings in force after them.
+
+    Each has the step of the first state that it applies to. The settings are those of the run and
+    what was changed while it ran, without the defaults of its type.
+    """
+    found, config = inputs_of(repo, run, step)
+    told = [{"kind": each.kind, "from": each.position, **each.data} for each in found]
+    return reply(request, value_to_json({"inputs": told, "config": config}))
+
+
 @router.post("/simulations", status_code=201)
 def start(request: Request, served: Served, given: Start) -> Response:
     """Start a simulation, queue it, fork one at a state, or let one that has ended go on."""
@@ -168,7 +189,7 @@ def ask(
     if what == "query":
         if given.name is None:
             raise InvalidInput("a query needs its name", path="name")
-        return reply(request, {"value": one.query(given.name, given.argument, given.timeout)})
+        return reply(request, one.query_at(given.name, given.argument, given.timeout))
     if what == "resume":
         one.resume(given.timeout)
     else:

@@ -65,3 +65,6 @@ export async function signIn(token) {
   if (token) await send("POST", "/v1/session", { body: { token } });
   session.set(await get("version"));
 }
+
+/** True if a server does not have what was asked for at all: an older one, or one without it. @param {any} problem */
+export const isMissing = (problem) => [405, 501].includes(problem?.status) || (problem?.status === 404 && problem.record?.title === "Not found");

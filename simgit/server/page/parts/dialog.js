@@ -31,11 +31,18 @@ export function Dialog({ title, children, isWide }) {
   </dialog>`;
 }
 
+/** Tells that a dialog is closed, in whatever way. @param {{onEnd: () => void}} props */
+function Ending({ onEnd }) {
+  useEffect(() => onEnd, []);
+  return null;
+}
+
 /** Ask before something is done; the answer is a promise. @param {string} title @param {any} text @param {string} action */
 export function confirm(title, text, action) {
   return new Promise((resolve) => {
     const end = (answer) => { resolve(answer); closeDialog(); };
     openDialog(() => html`<${Dialog} title=${title}>
+      <${Ending} onEnd=${() => resolve(false)} />
       <p>${text}</p>
       <footer><button type="button" onclick=${() => end(false)}>Cancel</button>
         <button type="button" class="main" onclick=${() => end(true)}>${action}</button></footer>
