@@ -4,10 +4,13 @@ import { send, session, signIn } from "./core/api.js";
 import { plain } from "./core/format.js";
 import { keys, useKeys } from "./core/keys.js";
 import { connection } from "./core/live.js";
+import { asOf } from "./core/past.js";
 import { address, go, place, setQuery } from "./core/router.js";
-import { simulations } from "./core/runs.js";
+import { runs, simulations } from "./core/runs.js";
 import { useStore } from "./core/store.js";
+import { complete, wordsOf } from "./core/words.js";
 import { theme } from "./parts/colors.js";
+import { Combobox } from "./parts/combobox.js";
 import { Dialog, Dialogs, openDialog } from "./parts/dialog.js";
 import { attempt, Notices } from "./parts/notice.js";
 
@@ -35,7 +38,7 @@ function Frame() {
   useEffect(() => { document.title = [name || SCREENS[screen], "simgit"].filter(Boolean).join(" · "); }, [screen, name]);
   return html`<a class="skip" href="#main">Skip to the content</a>
     <header class="top">
-      <a class="brand" href="/">simgit</a>
+      <a class="brand" href=${address("runs")}>simgit</a>
       <nav aria-label="Screens">${MENU.map((each) => html`<a key=${each} href=${address(each)} aria-current=${screen === each ? "page" : null}>${SCREENS[each]}</a>`)}</nav>
       <${Filter} input=${filter} />
       <${Connection} />
@@ -43,7 +46,17 @@ function Frame() {
       <${Theme} />
       <button type="button" class="quiet" aria-label="Keys" onclick=${help}>?</button>
     </header>
-    <main id="main" tabindex="-1"><${Shown} key=${screen} screen=${screen} /></main>`;
+    <${Past} />
+    <main id="main" tabindex="-1"><${Shown} key=${`${screen} ${asOf()}`} screen=${screen} /></main>`;
+}
+
+/** That what is shown is not what there is now, and the way back. */
+function Past() {
+  useStore(place);
+  const operation = asOf();
+  return operation !== null && html`<div class="past" role="status"><b>As it was after operation ${operation}</b>
+    <span>Nothing can be changed here.</span>
+    <button type="button" onclick=${() => setQuery({ as_of: null }, false)}>Back to now</button></div>`;
 }
 
 /** The screen, once its module is there. */
@@ -63,19 +76,17 @@ const Missing = () => html`<p class="empty">There is no such screen. <a href="/"
 /** The condition on runs; it is part of the address. */
 function Filter({ input }) {
   const { screen, query } = useStore(place);
-  const where = screen === "runs" ? (query.where ?? "") : "";
-  function submit(event) {
-    event.preventDefault();
-    const text = input.current?.value.trim() ?? "";
-    if (screen === "runs") setQuery({ where: text || null }, false);
+  const isThere = screen === "runs" || screen === "best";
+  function submit(text) {
+    if (isThere) setQuery({ where: text || null }, false);
     else go(address("runs", "", { where: text }));
     input.current?.blur();
   }
-  return html`<form class="filter" role="search" onsubmit=${submit}>
-    <input ref=${input} type="search" aria-label="Filter the runs" placeholder="⌕ config.agent.lr < .01 and mean(return, 10) > 40" value=${where} key=${where}
-      list="words" onkeydown=${(event) => event.key === "Escape" && event.target.blur()} />
-    <datalist id="words">${["status == \"active\"", "return > 0", "episodes > 10", "mean(return, 10) > 0"].map((word) => html`<option value=${word}></option>`)}</datalist>
-  </form>`;
+  return html`<div class="filter" role="search">
+    <${Combobox} label="Filter the runs" type="search" input=${input} value=${isThere ? (query.where ?? "") : ""} onSubmit=${submit}
+      placeholder="⌕ config.agent.lr < .01 and mean(return, 10) > 40"
+      offer=${(text, caret) => complete(text, caret, wordsOf(runs.value?.values() ?? []))} />
+  </div>`;
 }
 
 function Connection() {

@@ -1,8 +1,13 @@
 // Requests to the HTTP API (docs/http-api.md).
+import { asOf, pastOf } from "./past.js";
+import { place } from "./router.js";
 import { Store } from "./store.js";
 
 /** What the token may do, or null before it is known; level "none" where one is needed. */
 export const session = new Store(/** @type {{version: string, level: string, can_write: boolean} | null} */ (null));
+/** What it may do now; nobody writes to what was. */
+let mayWrite = false;
+place.follow(() => session.set((now) => now && { ...now, can_write: mayWrite && asOf() === null }));
 
 /** What the API answers where it refuses (RFC 9457). */
 export class Problem extends Error {
@@ -21,7 +26,7 @@ export class Problem extends Error {
  */
 export function url(noun, name = "", query = {}) {
   const path = name ? `/v1/${noun}/${name.split("/").map(encodeURIComponent).join("/")}` : `/v1/${noun}`;
-  const pairs = Object.entries(query).flatMap(([key, value]) =>
+  const pairs = Object.entries({ as_of: pastOf(noun), ...query }).flatMap(([key, value]) =>
     (Array.isArray(value) ? value : [value]).filter((each) => each !== undefined && each !== null && each !== "").map((each) => [key, String(each)]));
   const text = new URLSearchParams(pairs).toString();
   return text ? `${path}?${text}` : path;
@@ -33,6 +38,9 @@ export function url(noun, name = "", query = {}) {
  * @param {{body?: unknown, headers?: Record<string, string>, signal?: AbortSignal, as?: "json" | "response"}} [options]
  */
 export async function send(method, to, { body, headers = {}, signal, as = "json" } = {}) {
+  if (method !== "GET" && asOf() !== null && to !== "/v1/session") {
+    throw new Problem({ type: "Past", status: 409, detail: `this is the repository as it was after operation ${asOf()}; go back to now to change it` });
+  }
   const given = { ...headers };
   let data = body;
   if (body !== undefined && !(body instanceof Blob)) {
@@ -63,7 +71,9 @@ export const get = (noun, name, query, options = {}) => send("GET", url(noun, na
 /** Exchange a token for a cookie, and note what it may do. @param {string | null} token */
 export async function signIn(token) {
   if (token) await send("POST", "/v1/session", { body: { token } });
-  session.set(await get("version"));
+  const found = await get("version");
+  mayWrite = found.can_write;
+  session.set({ ...found, can_write: mayWrite && asOf() === null });
 }
 
 /** True if a server does not have what was asked for at all: an older one, or one without it. @param {any} problem */

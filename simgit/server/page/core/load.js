@@ -31,3 +31,6 @@ export function useCalm(value, pause) {
   }, [value, calm]);
   return calm.value;
 }
+
+/** Return True if a server does not have what was asked for. @param {any} error */
+export const isMissing = (error) => [404, 405, 501].includes(error?.status);

@@ -21,7 +21,7 @@ addEventListener("popstate", () => place.set(here()));
  */
 export function address(screen, name = "", query = {}) {
   const path = ["", screen, ...(name ? name.split("/").map(encodeURIComponent) : [])].join("/");
-  const kept = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const kept = Object.entries({ as_of: place.value.query.as_of, ...query }).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const text = new URLSearchParams(kept.map(([key, value]) => [key, String(value)])).toString();
   return text ? `${path}?${text}` : path;
 }

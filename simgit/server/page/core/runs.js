@@ -1,6 +1,8 @@
 // The runs of the repository and their simulations, as they are now.
 import { get } from "./api.js";
 import { on } from "./live.js";
+import { asOf } from "./past.js";
+import { place } from "./router.js";
 import { Store } from "./store.js";
 
 /**
@@ -26,8 +28,10 @@ let reading = null;
 /** Read all runs anew; at most one request is under way. */
 export function readRuns() {
   reading ??= (async () => {
+    const moment = asOf();
     try {
       const found = await get("runs", "", { limit: MOST });
+      if (moment !== asOf()) return void setTimeout(readRuns); // another moment was chosen meanwhile
       runs.set(new Map(found.map((run) => [run.name, run])));
       changes.set((count) => count + 1);
     } finally {
@@ -46,7 +50,7 @@ function apply() {
   const told = waiting;
   waiting = new Map();
   const known = runs.value;
-  if (!known) return;
+  if (!known || asOf() !== null) return; // what was does not move
   const next = new Map(known);
   for (const [name, level] of told) {
     const run = next.get(name);
@@ -87,7 +91,7 @@ export function followRuns() {
         if (!run || run.oid !== level.oid || run.status !== level.status) note(level.run, level);
       } else if (name === "HEAD") head.set(level);
     }
-    simulations.set(live);
+    showLive(live);
     for (const name of runs.value?.keys() ?? []) if (!there.has(name)) note(name, {});
   });
   on("run", (level) => note(level.run, level));
@@ -95,11 +99,27 @@ export function followRuns() {
   on("phase", (level) => merge(level.run, level.phase === null ? null : level));
   on("progress", ({ run, ...progress }) => merge(run, { progress }));
   on("question", ({ run, questions, answered }) => merge(run, { questions, answered }));
+  let moment = asOf();
+  place.follow(() => {
+    if (moment === asOf()) return;
+    moment = asOf();
+    runs.set(null);
+    showLive(living);
+    readRuns();
+  });
+}
+
+/** @type {Map<string, any>} simulations as they are, also while the page looks at what was */
+let living = new Map();
+
+function showLive(next) {
+  living = next;
+  simulations.set(asOf() === null ? next : new Map());
 }
 
 function merge(run, more) {
-  const next = new Map(simulations.value);
+  const next = new Map(living);
   if (more === null) next.delete(run);
   else next.set(run, { ...next.get(run), ...more });
-  simulations.set(next);
+  showLive(next);
 }

@@ -7,12 +7,15 @@ import { useCalm, useLoad } from "../core/load.js";
 import { address, go, place, setQuery } from "../core/router.js";
 import { changes, runs, simulations } from "../core/runs.js";
 import { useStore } from "../core/store.js";
+import { flat } from "../core/words.js";
+import { ColumnChoice, GroupChoice, namesIn } from "../parts/choosers.js";
 import { Curves } from "../parts/curves.js";
 import { confirm } from "../parts/dialog.js";
 import { attempt, say } from "../parts/notice.js";
 import { Phase, phaseOf, Progress } from "../parts/phase.js";
 import { Table } from "../parts/table.js";
 import { Lanes, treeRows } from "../parts/tree.js";
+import { Views } from "../parts/views.js";
 
 const HEIGHT = 30;
 const DRAWN = 10;
@@ -27,7 +30,7 @@ export function Screen() {
   const [chosen, setChosen] = useState(/** @type {Set<string>} */ (new Set()));
   const asked = Boolean(query.where || query.sort || query.columns || query.group);
   const change = useCalm(useStore(changes), AGAIN);
-  const extra = (query.columns ?? "").split(",").filter(Boolean);
+  const extra = namesIn(query.columns);
   const select = ["name", ...extra].join(",");
   const found = useLoad((signal) => {
     if (!asked) return Promise.resolve(null);
@@ -69,7 +72,7 @@ export function Screen() {
     { key: "step", title: "step", sort: "step", isNumber: true, width: "6rem", draw: (row) => row.run && number(row.run.step) },
     { key: "episodes", title: "episodes", sort: "episodes", isNumber: true, width: "6rem", draw: (row) => row.run && number(row.run.episodes) },
     { key: "return", title: "return", sort: "return", isNumber: true, width: "6rem", draw: (row) => row.run && number(row.run.return) },
-    ...extra.map((name) => ({ key: `+${name}`, title: plain(name), sort: name, isNumber: true, width: "7rem", draw: (row) => row.run && json(row.values?.[name] ?? null) })),
+    ...extra.map((name) => ({ key: `+${name}`, title: plain(name), sort: name, isNumber: true, width: "7rem", draw: (row) => row.run && (row.values?.[name] == null ? "–" : json(row.values[name])) })),
     { key: "config", title: "own settings", width: "minmax(8rem, 2fr)", draw: (row) => row.run && html`<span class="muted">${settings(row.run)}</span>` },
   ], [chosen, live, query.columns, query.group]);
 
@@ -77,8 +80,7 @@ export function Screen() {
     <h1 class="unseen">Runs</h1>
     <div class="tools">
       <span>${counts(known, live)}</span><span class="spread"></span>
-      <label>group <input size="12" value=${query.group ?? ""} placeholder="config.…" onchange=${(event) => setQuery({ group: event.target.value.trim() || null })} /></label>
-      <label>columns <input size="18" value=${query.columns ?? ""} placeholder="seed,mean(return,10)" onchange=${(event) => setQuery({ columns: event.target.value.trim() || null })} /></label>
+      <${GroupChoice} /><${ColumnChoice} /><${Views} />
       ${mayWrite && html`<button type="button" class="main" onclick=${async () => (await import("./fork.js")).openStart()}>Start a simulation</button>`}
     </div>
     ${found.error && html`<p class="error" role="alert">${plain(found.error.message)}</p>`}
@@ -99,7 +101,7 @@ export function Screen() {
 
 const isLive = (run, simulation) => ["running", "starting", "asking"].includes(phaseOf(run, simulation)) && Boolean(simulation);
 const pair = (chosen) => { const [a, b] = [...chosen]; return { a, b }; };
-const settings = (run) => Object.entries(run.overrides).map(([key, value]) => `${plain(key)} ${json(value, 40)}`).join("  ");
+const settings = (run) => flat(run.overrides).map(([key, value]) => `${plain(key)} ${json(value, 40)}`).join("  ");
 
 /** What a simulation does, or asks. */
 function Doing({ run, simulation }) {

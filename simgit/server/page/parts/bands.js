@@ -1,0 +1,52 @@
+// The mean of groups of runs with its confidence interval, as curves and as a table.
+import { html } from "../vendor/preact.js";
+import { get } from "../core/api.js";
+import { json, number, plain } from "../core/format.js";
+import { isMissing, useLoad } from "../core/load.js";
+import { place, setQuery } from "../core/router.js";
+import { useStore } from "../core/store.js";
+import { settingsOf } from "../core/words.js";
+import { Chart } from "./chart.js";
+import { Table } from "./table.js";
+
+const FIELDS = ["return", "length"];
+
+/**
+ * Groups of runs by a setting; what is grouped by is part of the address.
+ * @param {{where?: string, known: Map<string, any> | null}} props
+ */
+export function Bands({ where, known }) {
+  const { query } = useStore(place);
+  const settings = settingsOf(known?.values() ?? []);
+  const by = query.group ?? "";
+  const field = FIELDS.includes(query.of) ? query.of : FIELDS[0];
+  const found = useLoad((signal) => (by ? get("bands", "", { by, field, where }, { signal }) : Promise.resolve(null)), [by, field, where]);
+  const bands = (found.data ?? []).map((band) => ({ ...band, label: `${by} = ${json(band.value ?? null, 40)}` }));
+  return html`<section class="panel" aria-labelledby="bands">
+    <header class="tools"><h2 id="bands">Groups of runs</h2>
+      <label>by <select value=${by} onchange=${(event) => setQuery({ group: event.target.value || null })}>
+        <option value="">no setting</option>
+        ${settings.map(({ name }) => html`<option value=${name}>${plain(name)}</option>`)}
+        ${by && !settings.some(({ name }) => name === by) && html`<option value=${by}>${plain(by)}</option>`}</select></label>
+      <label>of <select value=${field} onchange=${(event) => setQuery({ of: event.target.value === FIELDS[0] ? null : event.target.value })}>
+        ${FIELDS.map((name) => html`<option value=${name}>${name} of an episode</option>`)}</select></label></header>
+    ${!by && html`<p class="muted">${settings.length ? "Choose a setting: runs with the same value are one group, shown as their mean and its confidence interval." : "No run has settings by which runs could be grouped."}</p>`}
+    ${by && found.error && (isMissing(found.error) ? html`<p class="muted">Groups are not available here.</p>` : html`<p class="error" role="alert">${plain(found.error.message)}</p>`)}
+    ${by && !found.error && !found.data && html`<p class="muted" role="status">reading …</p>`}
+    ${by && !found.error && found.data && html`
+      ${bands.length > 0 && html`<${Chart} label=${`Mean ${field} of groups`} curves=${bands.map(curveOf)} xLabel="episode" />`}
+      <${Table} label="Groups" rows=${bands} rowKey=${(band) => band.label} empty="No run has an episode that has ended." columns=${[
+        { key: "group", title: plain(by), width: "minmax(8rem, 2fr)", draw: (band) => json(band.value ?? null) },
+        { key: "runs", title: "runs", isNumber: true, width: "5rem", draw: (band) => number(band.count) },
+        { key: "mean", title: `last mean ${field}`, isNumber: true, width: "9rem", draw: (band) => number(lastOf(band.mean)) },
+        { key: "interval", title: "95 % interval", isNumber: true, width: "11rem", draw: interval },
+      ]} />`}
+  </section>`;
+}
+
+const lastOf = (values) => values?.findLast((value) => value !== null) ?? null;
+const interval = (band) => (lastOf(band.low) === null ? html`<span class="muted">1 run has none</span>` : `${number(lastOf(band.low))} … ${number(lastOf(band.high))}`);
+
+/** Return a band as a curve: its interval is drawn as least to greatest are. */
+const curveOf = (band) => ({ run: band.label, field: "mean", label: band.label, width: 1, stop: (band.x[band.x.length - 1] ?? 0) + 1,
+  x: band.x, mean: band.mean, line: band.mean, min: band.low, max: band.high });
