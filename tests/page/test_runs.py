@@ -62,4 +62,8 @@ def test_the_page_names_the_screens_that_the_server_shows() -> None:
 
 def test_the_page_is_small() -> None:
     found = files()[1]
-    assert sum(len(each.packed) for each in found.values()) <= 120 << 10
+    shown = re.findall(r'/page/\w+/([\w./-]+)"', found["index.html"].data.decode())
+    assert {"main.js", "vendor/uplot.js", "screens/runs.js"} <= set(shown)
+    first = sum(len(found[name].packed) for name in (*shown, "core/worker.js", "index.html"))
+    assert first <= 120 << 10
+    assert sum(len(each.packed) for each in found.values()) <= 200 << 10  # every screen seen
