@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from time import monotonic
 from typing import Any, Final
@@ -22,6 +22,7 @@ from simgit.gym.spec.permit import Trust
 from simgit.gym.tools.film import make_rendering, rendered
 from simgit.objects.oid import Oid
 from simgit.plot.notebook import Pixels
+from simgit.refs import attachments
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
@@ -30,6 +31,8 @@ KEPT: Final = 4
 NEAR: Final = 64
 """The steps that are executed on rather than restored from a snapshot between."""
 
+FEW: Final = 5000
+"""Attachments of all states that are looked at, rather than states."""
 FRESH: Final = 30.0
 """Seconds for which what is known of the runs of a line is not read again."""
 
@@ -50,18 +53,35 @@ class _Notes:
     """What is known of the runs that recorded a line of states; with many runs it takes long."""
 
     until: float
+    step: int
     runs: list[str]
     recorded_in: list[RunInfo]
     reseeds: Seeds
+    known: dict[str, list[int]]
 
     @classmethod
     def of(cls, path: RecordedPath) -> _Notes:
-        return cls(monotonic() + FRESH, path.runs, path.recorded_in, path.reseeds)
+        """Read it."""
+        until, known = monotonic() + FRESH, _known(path)
+        found = cls(until, path.step, path.runs, path.recorded_in, path.reseeds, known)
+        found.give(path)
+        return found
 
     def give(self, path: RecordedPath) -> None:
-        """Spare a path to read them again."""
+        """Spare a path to read it again."""
         path.runs, path.recorded_in = self.runs, self.recorded_in
         path.reseeds = {at: seed for at, seed in self.reseeds.items() if at < path.step}
+        if path.step <= self.step:
+            path.known = {
+                n: [at for at in each if at <= path.step] for n, each in self.known.items()
+            }
+
+
+def _known(path: RecordedPath) -> dict[str, list[int]]:
+    """Return the steps of a path that have snapshots, and new sessions, unless these are many."""
+    with path.repo.odb.read() as txn:
+        names = (SNAPSHOT, SESSION) if attachments.count(txn) < FEW else ()
+    return {name: [*path.attached(name, path.step)] for name in names}
 
 
 class Frames:
@@ -89,6 +109,8 @@ class Frames:
         key = path.trajectory[0].oid, path.trajectory[path.step].place.line
         notes = self._notes.get(key)
         if notes is not None and monotonic() < notes.until:
+            if path.step > notes.step + NEAR:
+                notes = self._notes[key] = replace(notes, step=path.step, known=_known(path))
             notes.give(path)
             try:
                 return self._frame(path)
