@@ -45,6 +45,8 @@ class RecordedPath:
         self.run = _run_of(repo, revision) if isinstance(revision, str) else None
         self.trajectory: Trajectory = repo.trajectory(self.oid)
         self.step = len(self.trajectory) - 1
+        self.known: dict[str, list[int]] = {}
+        """The steps that have an attachment, by its name, newest first, where they were given."""
 
     @property
     def origin(self) -> Oid | None:
@@ -144,6 +146,9 @@ class RecordedPath:
 
     def attached(self, name: str, upto: int) -> Iterator[int]:
         """Return the steps up to ``upto`` whose states have an attachment, the newest first."""
+        known = self.known.get(name)
+        if known is not None:
+            return (step for step in known if step <= upto)
         return attached_steps(self.repo.odb, self.trajectory, name, upto)
 
     def attachment(self, step: int, name: str) -> Any:

@@ -125,8 +125,19 @@ def restore(
         Untrusted: without code of whoever recorded it the state cannot be restored.
         Divergence: the environment does not repeat the recorded steps.
     """
-    path = RecordedPath(repo, revision)
-    warn_of_changes(repo, path)
+    return restored(RecordedPath(repo, revision), rng=rng, env=env, trust=trust, progress=progress)
+
+
+def restored(
+    path: RecordedPath,
+    *,
+    rng: bool = True,
+    env: Any = None,
+    trust: Trust = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Return a live environment at the last state of a path; see ``restore``."""
+    warn_of_changes(path.repo, path)
     _warn_of_process(path)
     before = None if rng else randomness.capture_globals()
     if env is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from simgit.objects.oid import Oid
 from simgit.recording.verdicts import (
@@ -73,15 +74,23 @@ def own(repo: Repository, runs: Iterable[RunInfo]) -> list[RunInfo]:
 
 def _recorders(repo: Repository, state: Oid, names: Sequence[str]) -> list[str]:
     """Return the runs of ``names`` that contain a state and do not begin at it or after it."""
-    step = repo.state(state).step
-    starts: dict[Oid | None, int] = {None: -1}
-    found = []
-    for name in names:
-        point = repo.runs[name].branch_point
-        if point not in starts and point is not None:
-            starts[point] = repo.state(point).step
-        if starts[point] < step:
-            found.append(name)
+    step = _step(repo, state)
+    points = ((name, repo.runs[name].branch_point) for name in names)
+    return [name for name, point in points if point is None or _step(repo, point) < step]
+
+
+_steps: Final[dict[Oid, int]] = {}
+"""The steps of states that were looked up: they follow from the oids, in any repository."""
+_MOST: Final = 100_000
+
+
+def _step(repo: Repository, state: Oid) -> int:
+    """Return the step of a state; of a branch point it is asked for again and again."""
+    found = _steps.get(state)
+    if found is None:
+        if len(_steps) >= _MOST:
+            _steps.clear()
+        found = _steps[state] = repo.state(state).step
     return found
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
+from time import monotonic
 from typing import Any, Final
 
 from simgit.errors import InvalidInput, SimgitError
@@ -16,17 +17,24 @@ from simgit.gym.drivers import randomness
 from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Reexecution
 from simgit.gym.restoring.reseeding import Seeds
-from simgit.gym.restoring.restore import restore
+from simgit.gym.restoring.restore import restored
 from simgit.gym.spec.permit import Trust
 from simgit.gym.tools.film import make_rendering, rendered
 from simgit.objects.oid import Oid
 from simgit.plot.notebook import Pixels
+from simgit.refs import attachments
+from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
 KEPT: Final = 4
 """The number of environments that are kept, those that were asked for last."""
 NEAR: Final = 64
 """The steps that are executed on rather than restored from a snapshot between."""
+
+FEW: Final = 5000
+"""Attachments of all states that are looked at, rather than states."""
+FRESH: Final = 30.0
+"""Seconds for which what is known of the runs of a line is not read again."""
 
 
 @dataclass
@@ -38,6 +46,42 @@ class _Kept:
     step: int
     reseeds: Seeds
     generators: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """What is known of the runs that recorded a line of states; with many runs it takes long."""
+
+    until: float
+    step: int
+    runs: list[str]
+    recorded_in: list[RunInfo]
+    reseeds: Seeds
+    known: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, path: RecordedPath) -> _Notes:
+        """Read it."""
+        until, known = monotonic() + FRESH, _known(path)
+        found = cls(until, path.step, path.runs, path.recorded_in, path.reseeds, known)
+        found.give(path)
+        return found
+
+    def give(self, path: RecordedPath) -> None:
+        """Spare a path to read it again."""
+        path.runs, path.recorded_in = self.runs, self.recorded_in
+        path.reseeds = {at: seed for at, seed in self.reseeds.items() if at < path.step}
+        if path.step <= self.step:
+            path.known = {
+                n: [at for at in each if at <= path.step] for n, each in self.known.items()
+            }
+
+
+def _known(path: RecordedPath) -> dict[str, list[int]]:
+    """Return the steps of a path that have snapshots, and new sessions, unless these are many."""
+    with path.repo.odb.read() as txn:
+        names = (SNAPSHOT, SESSION) if attachments.count(txn) < FEW else ()
+    return {name: [*path.attached(name, path.step)] for name in names}
 
 
 class Frames:
@@ -52,6 +96,7 @@ class Frames:
         self._trust = trust
         self._kept: list[_Kept] = []
         """The one that was asked for last is the last."""
+        self._notes: dict[tuple[Oid, int], _Notes] = {}
 
     def frame(self, repo: Repository, oid: Oid) -> Pixels:
         """Return the image of a state, of shape (height, width, 3).
@@ -61,6 +106,23 @@ class Frames:
                 renders no images.
         """
         path = RecordedPath(repo, oid)
+        key = path.trajectory[0].oid, path.trajectory[path.step].place.line
+        notes = self._notes.get(key)
+        if notes is not None and monotonic() < notes.until:
+            if path.step > notes.step + NEAR:
+                notes = self._notes[key] = replace(notes, step=path.step, known=_known(path))
+            notes.give(path)
+            try:
+                return self._frame(path)
+            except SimgitError:  # perhaps not all of it is of the same runs
+                del self._notes[key]
+                path = RecordedPath(repo, oid)
+        self._notes[key] = _Notes.of(path)
+        while len(self._notes) > KEPT:
+            del self._notes[next(iter(self._notes))]
+        return self._frame(path)
+
+    def _frame(self, path: RecordedPath) -> Pixels:
         refuse_live(path)
         path.check_make(self._trust)  # each time: trust can be taken back
         kept = self._nearest(path)
@@ -100,7 +162,7 @@ class Frames:
     def _restored(self, path: RecordedPath) -> Pixels:
         env = make_rendering(path, self._trust)
         try:
-            restore(path.repo, path.oid, env=env, trust=self._trust)
+            restored(path, env=env, trust=self._trust)
         except BaseException:
             env.close()
             raise
