@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -11,13 +11,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from simgit.live.tracker import Tracker
-from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
-from simgit.repository.jsonable import json_text, run_record
-from simgit.server.answers import Text
 from simgit.server.gate import Access
 from simgit.server.jobs import Jobs
 from simgit.server.replays import Replays
+from simgit.server.run_rows import RunRows
 from simgit.server.watch import Watch
 
 
@@ -42,21 +40,10 @@ class Service:
         """Open the handle that reads."""
         directory = self.repo.directory
         self.reader = self.repo if directory is None else Repository.open(directory, read_only=True)
-        self.runs = self.reader.runs.kept()
+        self.rows = RunRows(self.reader.runs.kept())
         self._alone = threading.Lock()
         self.jobs = Jobs(directory)
         self.watch = Watch(self.reader, self.jobs)
-        self._texts: dict[str, tuple[RunInfo, str]] = {}
-
-    def run_texts(self, infos: Sequence[RunInfo]) -> Text:
-        """Return runs as a JSON array; one that is as it was is not encoded again."""
-        texts = []
-        for info in infos:
-            found = self._texts.get(info.name)
-            if found is None or found[0] is not info:
-                found = self._texts[info.name] = (info, json_text(run_record(info)))
-            texts.append(found[1])
-        return Text(f"[{', '.join(texts)}]")
 
     def end(self) -> None:
         """End all streams: the server ends."""

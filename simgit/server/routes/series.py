@@ -11,11 +11,13 @@ from starlette.responses import Response
 from simgit.objects.json_form import value_to_json
 from simgit.server.answers import Route, reply
 from simgit.server.service import Reader
+from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["columns"])
 
 
 @router.get("/series")
+@slow()
 def series(
     request: Request,
     repo: Reader,
