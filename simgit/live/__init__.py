@@ -4,7 +4,8 @@
 - ``control``: what such a function is given; ``recorder``: its environment; ``forms``: questions.
 - ``inputs``: where a simulation begins, and what reached it there before.
 - ``tracker``: handles of simulations, and who starts and ends them; ``records``: what is known.
-- ``child``: the process; ``channel``: how it is reached; ``inquiries``: how many are; ``processes``, ``usage``: processes.
+- ``child``: the process; ``channel``: how it is reached; ``inquiries``: how many are;
+  ``processes``, ``usage``: processes.
 - ``attached``: a script of one's own that becomes a simulation.
 """
 
