@@ -5,7 +5,8 @@
 - ``inputs``: where a simulation begins, and what reached it there before.
 - ``tracker``: handles of simulations, and who starts and ends them; ``records``: what is known.
 - ``render_process``: the process that restores and renders states for a server.
-- ``child``: the process; ``channel``: how it is reached; ``processes``, ``usage``: processes.
+- ``child``: the process; ``channel``: how it is reached; ``inquiries``: how many are;
+  ``processes``, ``usage``: processes.
 - ``attached``: a script of one's own that becomes a simulation.
 """
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -74,8 +75,8 @@ def types(repo: Repository | None = None) -> dict[str, str]:
     repository's settings name.
     """
     found = dict(BUILT_IN)
-    for each in entry_points(group=GROUP):
-        found.setdefault(each.name, each.value)
+    for name, path in _packaged().items():
+        found.setdefault(name, path)
     if repo is not None and repo.is_trusted():
         for name, value in repo.settings().items():
             if name.startswith(TYPES) and value:
@@ -84,6 +85,15 @@ def types(repo: Repository | None = None) -> dict[str, str]:
                     warn(f"setting '{name}' has no effect: there is a type '{own}' already")
                 found.setdefault(own, str(value))
     return dict(sorted(found.items()))
+
+
+@cache
+def _packaged() -> dict[str, str]:
+    """Return the types of installed packages, which are looked for once in a process."""
+    found: dict[str, str] = {}
+    for each in entry_points(group=GROUP):
+        found.setdefault(each.name, each.value)
+    return found
 
 
 def load(repo: Repository, name: str, folder: str = "") -> SimulationType:

@@ -185,7 +185,7 @@ class Runs:
 
     def remarked(self, txn: ReadTxn, info: RunInfo, value: bytes) -> RunInfo:
         """Return the facts about a run whose ref is as it was; its marks may have changed."""
-        if {_VERDICT, HOOKS}.isdisjoint(info.metadata):
+        if _DOUBTED.isdisjoint(info.metadata):
             return info
         is_foreign = foreign.is_foreign(txn, decode_run(value).record)
         return info if is_foreign == info.is_foreign else replace(info, is_foreign=is_foreign)

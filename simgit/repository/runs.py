@@ -163,19 +163,27 @@ class KeptRuns(RunsView):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._kept: dict[str, tuple[bytes, RunInfo]] = {}
+        self._last: tuple[int, dict[str, RunInfo]] | None = None
 
     def _snapshot(self) -> dict[str, RunInfo]:
         with self._store.read() as txn:
-            kept = {}
+            number, last = txn.txn_id, self._last
+            if last is not None and last[0] == number:  # nothing was written
+                return last[1]
+            kept, infos = {}, {}
             for name, value in self._store.refs.stored_runs(txn):
                 before = self._kept.get(name)
-                if before is not None and before[0] == value and before[1].writer is None:
-                    info = self._store.runs.remarked(txn, before[1], value)
-                else:
+                if before is None or before[0] != value or before[1].writer is not None:
                     info = self._store.runs.describe(txn, name, decode_run(value))
-                kept[name] = (value, info)
+                else:
+                    info = self._store.runs.remarked(txn, before[1], value)
+                kept[name] = before if before and before[1] is info else (value, info)
+                infos[name] = info
         self._kept = kept
-        return {name: info for name, (_, info) in kept.items()}
+        # a writer can die without a transaction
+        is_written = any(info.writer is not None for info in infos.values())
+        self._last = None if is_written else (number, infos)
+        return infos
 
 
 class RunEditor:

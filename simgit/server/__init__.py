@@ -9,7 +9,10 @@
 - ``routes_of``: names the route of every call of ``Repository`` and of every command.
 - ``docs``: the page docs/http-api.md, generated from the application.
 - ``restorers``: processes that restore and render states; ``films``: what they have filmed.
-- ``watch``: tells viewers what any process writes.
+- ``run_rows``: the list of runs, kept as it is sent; ``turns``: of requests that take long.
+- ``watch``: tells viewers what any process writes; ``levels``: what it tells; ``standing``: how
+  simulations stand.
+- ``jobs``: work that takes long, in processes; ``sessions``: of browsers.
 - ``serving``: the process: the socket, the tokens, the end.
 
 This is the one place that imports FastAPI, Starlette and uvicorn.

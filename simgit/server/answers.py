@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -19,6 +20,7 @@ from simgit.objects.json_form import plain_json
 from simgit.repository.jsonable import json_text, to_jsonable
 from simgit.server.gate import is_upload
 from simgit.server.problems import Refused, of_error
+from simgit.server.turns import is_slow, turn
 
 FOREVER: Final = "private, max-age=31536000, immutable"
 CHANGING: Final = "private, no-cache"
@@ -64,6 +66,19 @@ def conditional(
     if has_tag(request, "if-none-match", tag):
         return Response(status_code=304, headers={**found, "Vary": "Accept, Accept-Encoding"})
     return sent(request, make(), media, 200, found)
+
+
+def packed_reply(
+    request: Request, tag: str, body: bytes, gzipped: bytes, headers: Mapping[str, str]
+) -> Response:
+    """Return a JSON body that is kept in both forms; a reader who has it gets 304."""
+    if len(body) <= _SMALL or "gzip" not in request.headers.get("accept-encoding", ""):
+        return conditional(request, tag, lambda: body, JSON, headers)
+    found = conditional(request, tag, lambda: b"", JSON, headers)
+    if found.status_code == 304:
+        return found
+    more = {name: found.headers[name] for name in ("Cache-Control", "ETag", "Vary")}
+    return Response(gzipped, 200, {**more, **headers, "Content-Encoding": "gzip"}, JSON)
 
 
 def by_revision(
@@ -209,8 +224,10 @@ class Route(APIRoute):
         handler = super().get_route_handler()
 
         async def inner(request: Request) -> Response:
+            is_long = is_slow(self.endpoint, request)
             with collected_warnings() as found:
-                response: Response = await handler(request)
+                async with turn(request) if is_long else nullcontext():
+                    response: Response = await handler(request)
             if found:
                 text = json.dumps(list(dict.fromkeys(found)))
                 short = text if len(text) < _LONGEST else json.dumps([found[0][:300], "and more"])

@@ -68,6 +68,8 @@ At most 8 jobs run at once (429 with `Retry-After`). The newest 32 are known for
 - **Revisions and names come last in a path**, since names have slashes: `/v1/log/sweep/0001`. `?`, `#` and `%` in them are escaped.
 - **JSON** is what the command prints with `--json` ([JSON](json.md)).
 - **By oid is for ever**: such an answer has `ETag: "OID"` and may be cached without asking again. The same by name has the same tag, says its address in `Content-Location`, and costs a 304 while nothing has moved. Other answers have a tag too.
+- **All runs**: `GET /v1/runs?limit=10000` has the header `X-Cursor`; with `since=CURSOR` only what changed since then comes: `{"runs": […], "removed": ["NAME"], "whole": false}`, and all runs with `whole` true if the server does not know the cursor.
+- **Long requests**: at most 8 of those that may take long (conditions, orders, columns, curves, diffs, logs) are answered at once. One that has waited 30 s for its turn gets 429.
 - **Lists** have pages of `limit` elements. The header `Link: <…>; rel="next"` leads to the next one. History is immutable, so pages do not shift.
 - **Columns** come as JSON, `application/x-ndjson`, `application/x-npy` (one field), `application/zip` (npz) or `application/vnd.apache.arrow.stream`, by `Accept`.
 - **Writing** takes `If-Match: "TIP"`, the oid of the run's newest state (412 names the one that is there), and `Idempotency-Key`: a request that is sent again gets the first answer, as long as the server runs. Each request that writes is one operation: its number is in the answer, and `POST /v1/undo` or `simgit undo` takes it back. Settings of the repository are no part of operations.

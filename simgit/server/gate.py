@@ -43,7 +43,9 @@ _HEADERS: Final = {
 _ASKED: Final = (
     "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, Range"
 )
-_TOLD: Final = "ETag, Link, Content-Location, Location, Retry-After, Content-Range"
+_TOLD: Final = (
+    "ETag, Link, Content-Location, Location, Retry-After, Content-Range, X-Count, X-Cursor"
+)
 
 
 def new_tokens() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Final
@@ -13,16 +13,14 @@ from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from simgit.live.tracker import Tracker
-from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
-from simgit.repository.jsonable import json_text, run_record
-from simgit.server.answers import Text
 from simgit.server.films import Films
 from simgit.server.gate import Access
 from simgit.server.jobs import Jobs
 from simgit.server.problems import Refused
 from simgit.server.replays import Replays
 from simgit.server.restorers import Restorers
+from simgit.server.run_rows import RunRows
 from simgit.server.watch import Watch
 
 PAST: Final = 8
@@ -35,6 +33,7 @@ class Handle:
     Attributes:
         repo: the repository.
         runs: its runs, kept from one request to the next.
+        rows: the list of them, as it is sent.
         as_of: the operation; None for the present.
     """
 
@@ -43,17 +42,7 @@ class Handle:
         self.repo = repo
         self.runs = repo.runs.kept()
         self.as_of = as_of
-        self._texts: dict[str, tuple[RunInfo, str]] = {}
-
-    def run_texts(self, infos: Sequence[RunInfo]) -> Text:
-        """Return runs as a JSON array; one that is as it was is not encoded again."""
-        texts = []
-        for info in infos:
-            found = self._texts.get(info.name)
-            if found is None or found[0] is not info:
-                found = self._texts[info.name] = (info, json_text(run_record(info)))
-            texts.append(found[1])
-        return Text(f"[{', '.join(texts)}]")
+        self.rows = RunRows(self.runs)
 
 
 @dataclass

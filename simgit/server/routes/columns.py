@@ -21,6 +21,7 @@ from simgit.server.answers import CELLS, JSON, Route, accepted, by_revision
 from simgit.server.problems import Refused
 from simgit.server.routes.states import canonical
 from simgit.server.service import Reader
+from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["columns"])
 LINES, NPY, NPZ = "application/x-ndjson", "application/x-npy", "application/zip"
@@ -28,6 +29,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 
 @router.get("/columns/{revisions:path}")
+@slow()
 def columns(
     request: Request,
     repo: Reader,

@@ -16,6 +16,7 @@ from simgit.repository import Repository
 from simgit.server.answers import After, Limit, Route, by_revision, page, past, reply
 from simgit.server.media import PEEK, media_type, send_bytes
 from simgit.server.service import Reader
+from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["objects"])
 
@@ -85,6 +86,7 @@ def attachments(
 
 
 @router.get("/media/{revision:path}")
+@slow()
 def media(
     request: Request,
     repo: Reader,

@@ -12,6 +12,7 @@ from simgit.objects.oid import Oid
 from simgit.repository.jsonable import entry_record, tag_record, to_jsonable
 from simgit.server.answers import After, Limit, Route, page, past, reply
 from simgit.server.service import Present, Reader
+from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["references"])
 
@@ -71,6 +72,7 @@ def changes(request: Request, repo: Reader, operation: str) -> Response:
 
 
 @router.get("/unreachable")
+@slow()
 def unreachable(
     request: Request, repo: Present, limit: Limit = 100, after: After = None
 ) -> Response:
@@ -85,6 +87,7 @@ def _hex(each: dict[str, Any]) -> str:
 
 
 @router.get("/stats")
+@slow()
 def stats(request: Request, repo: Present) -> Response:
     """Return where the bytes of the repository are."""
     return reply(request, repo.stats())

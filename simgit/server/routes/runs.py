@@ -7,17 +7,21 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from simgit.errors import InvalidInput
 from simgit.objects.json_form import value_to_json
-from simgit.repository.jsonable import column_record, run_record
+from simgit.repository.jsonable import column_record, json_text, run_record
 from simgit.repository.run_table import split_names
-from simgit.server.answers import After, Route, next_link, past, reply
+from simgit.server.answers import After, Route, Text, next_link, packed_reply, past, reply
+from simgit.server.run_rows import MEMBERS
 from simgit.server.service import Reader, Reading
+from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["runs"])
 Status = Literal["active", "paused", "completed", "failed", "crashed"]
 
 
 @router.get("/runs")
+@slow("where", "sort", "columns", "group")
 def runs(
     request: Request,
     reading: Reading,
@@ -27,16 +31,38 @@ def runs(
     status: Status | None = None,
     columns: Annotated[str | None, Query(description="Names of columns, by commas.")] = None,
     group: Annotated[str | None, Query(description="Name of a column to group by.")] = None,
+    fields: Annotated[str | None, Query(description="Members of a run, by commas.")] = None,
+    since: Annotated[str | None, Query(description="An X-Cursor: only what has changed.")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     after: After = None,
 ) -> Response:
-    """List the runs; with 'group' how many have each value of a column, and which."""
+    """List the runs; with 'group' how many have each value of a column, and which.
+
+    The list of all runs has the header X-Cursor. With that as 'since' the answer has in 'runs'
+    those that changed, in 'removed' the names of those that are gone, and 'whole' is true if the
+    cursor is too old, so that 'runs' are all. Fewer 'fields' make a shorter answer.
+    """
+    members = tuple(split_names(fields)) if fields is not None else MEMBERS
+    chosen = (pattern, where, sort, status, columns, group, after)
+    if chosen == (None,) * len(chosen):
+        infos = reading.rows.infos()
+        cursor, changed, removed = reading.rows.since(infos, since)
+        more = {"X-Cursor": cursor, "X-Count": str(len(infos))}
+        if since is not None:
+            rows = ", ".join(reading.rows.texts(infos if changed is None else changed, members))
+            whole = json_text({"removed": removed, "whole": changed is None})
+            return reply(request, Text(f'{{"runs": [{rows}], {whole[1:]}'), more)
+        if len(infos) <= limit:
+            packed = reading.rows.packed(infos, members)
+            return packed_reply(request, packed.tag, packed.body, packed.gzipped, more)
+    elif since is not None:
+        raise InvalidInput("since is of the list of all runs: leave out what chooses some")
     names = {*reading.repo.runs.matching(*pattern)} if pattern else None
     wanted = [group] if group is not None else split_names(columns or "")
-    table = reading.runs.table() if where or sort or wanted else None
+    table = reading.rows.table() if where or sort or wanted else None
     found = [
         info
-        for info in (reading.runs.values() if table is None else table.select(where, sort))
+        for info in (reading.rows.infos() if table is None else table.select(where, sort))
         if status in (None, info.status) and (names is None or info.name in names)
     ]
     values = {} if table is None else {name: table.values(name) for name in wanted}
@@ -56,10 +82,12 @@ def runs(
     if columns is not None:
         records = [{n: values[n][places[info.name]] for n in wanted} for info in shown]
         return reply(request, [column_record(record) for record in records], more)
-    return reply(request, reading.run_texts(shown), more)
+    rows = ", ".join(reading.rows.texts(shown, members))
+    return reply(request, Text(f"[{rows}]"), more)
 
 
 @router.get("/best")
+@slow()
 def best(
     request: Request,
     reading: Reading,
@@ -69,7 +97,7 @@ def best(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Rank the runs by a measure, the best first."""
-    ranked = reading.runs.best(by, where=where, lowest=lowest)[:limit]
+    ranked = reading.rows.table().ranked(by, where, lowest)[:limit]
     return reply(
         request,
         [
@@ -99,6 +127,7 @@ def config(request: Request, repo: Reader, name: str, own: bool = False) -> Resp
 
 
 @router.get("/diff")
+@slow()
 def diff(
     request: Request,
     repo: Reader,
@@ -123,12 +152,14 @@ def diff(
 
 
 @router.get("/bisect")
+@slow()
 def bisect(request: Request, repo: Reader, a: str, b: str = "HEAD") -> Response:
     """Return the first state in which two histories differ, and why; it compares oids only."""
     return reply(request, repo.bisect(a, b))
 
 
 @router.get("/merge-base")
+@slow()
 def merge_base(
     request: Request, repo: Reader, a: str, b: str, is_ancestor: bool = False
 ) -> Response:

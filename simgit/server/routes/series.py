@@ -15,6 +15,7 @@ from simgit.objects.json_form import value_to_json
 from simgit.server.answers import Route, reply
 from simgit.server.problems import Refused
 from simgit.server.service import Reader, Reading
+from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["columns"])
 PARTS = ("n", "min", "max", "mean", "last", "smooth")
@@ -23,6 +24,7 @@ RUNS: Final = 1000
 
 
 @router.get("/series")
+@slow()
 def series(
     request: Request,
     repo: Reader,

@@ -113,7 +113,7 @@ def lines(
 @router.get("/inputs/{run:path}")
 def inputs(
     request: Request,
-    repo: Reader,
+    repo: Present,
     run: Run,
     step: Annotated[
         int | None, Query(ge=0, le=1 << 62, description="Only what applies up to this state.")

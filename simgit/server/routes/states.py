@@ -23,6 +23,7 @@ from simgit.server.answers import (
     reply,
 )
 from simgit.server.service import Reader
+from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["states"])
 Fields = Annotated[list[str] | None, Query(alias="field", description="Only these fields.")]
@@ -84,12 +85,14 @@ def children(
 
 
 @router.get("/leaves")
+@slow()
 def leaves(request: Request, repo: Reader, limit: Limit = 100, after: After = None) -> Response:
     """List the states without children."""
     return page(request, past(repo.leaves(), after, _oid), limit, _oid)
 
 
 @router.get("/contains/{revision:path}")
+@slow()
 def contains(request: Request, repo: Reader, revision: str) -> Response:
     """List the names of the runs in whose history a state lies."""
     return reply(request, repo.contains(revision))
@@ -104,6 +107,7 @@ def origin(request: Request, repo: Reader, revision: str) -> Response:
 
 
 @router.get("/log")
+@slow()
 def whole_log(
     request: Request,
     repo: Reader,
@@ -118,6 +122,7 @@ def whole_log(
 
 
 @router.get("/log/{revisions:path}")
+@slow()
 def log(
     request: Request,
     repo: Reader,
@@ -155,6 +160,7 @@ def _log(
 
 
 @router.get("/outline")
+@slow()
 def outline(
     request: Request,
     repo: Reader,
@@ -167,6 +173,7 @@ def outline(
 
 
 @router.get("/episodes/{revision:path}")
+@slow()
 def episodes(
     request: Request, repo: Reader, revision: str, limit: Limit = 100, after: After = None
 ) -> Response:

@@ -1,0 +1,61 @@
+"""Turns of requests that may take long: few at once, so that the others always find a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+from starlette.requests import Request
+
+from simgit.server.problems import Refused
+
+MOST: Final = 8
+"""The most that are answered at once; there are 40 threads."""
+PATIENCE: Final = 30.0
+"""Seconds that one waits for its turn."""
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+    weakref.WeakKeyDictionary()
+)
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def slow(*parameters: str) -> Callable[[F], F]:
+    """Let requests to a route take turns; with parameters, only those that have one of them."""
+
+    def mark(endpoint: F) -> F:
+        endpoint.__dict__["slow"] = parameters
+        return endpoint
+
+    return mark
+
+
+def is_slow(endpoint: Callable[..., object], request: Request) -> bool:
+    """Return whether a request has to take its turn."""
+    found: tuple[str, ...] | None = getattr(endpoint, "slow", None)
+    return found is not None and (not found or any(each in request.query_params for each in found))
+
+
+@asynccontextmanager
+async def turn(request: Request) -> AsyncIterator[None]:
+    """Wait for a turn, without a thread.
+
+    Raises:
+        Refused: 429, it has not come in time; or who asks has gone meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    turns = _turns.setdefault(loop, asyncio.Semaphore(MOST))
+    has_waited = turns.locked()
+    try:
+        await asyncio.wait_for(turns.acquire(), PATIENCE)
+    except TimeoutError:
+        why = f"{MOST} requests that take long are being answered"
+        raise Refused(429, why, {"Retry-After": "5"}, limit=MOST) from None
+    try:
+        if has_waited and await request.is_disconnected():
+            raise Refused(499, "who asked has gone")
+        yield
+    finally:
+        turns.release()
