@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from simgit.cli.app import App
+from simgit.cli.app import App, answer_no
 from simgit.cli.learning_report import curve_file, learning_curve, write
 from simgit.cli.output import number, progress, say
 from simgit.cli.params import note_new_run
@@ -83,6 +83,8 @@ def resume(repo: Repository, run: str, steps: int | None) -> ByName:
 
 def go(app: App, training: ByName, curve: str | None, as_json: bool) -> None:
     """Train to the end, and report."""
+    from simgit.live import Stopped
+
     began, before = time.monotonic(), training.done
     repo, run = training.repo, training.run
     if not as_json:
@@ -93,6 +95,9 @@ def go(app: App, training: ByName, curve: str | None, as_json: bool) -> None:
     try:
         with _bar(training) as tell:
             training.finish(tell)
+    except Stopped:
+        say(f"stopped; resume with: simgit train --resume --run {run}")
+        answer_no()
     except KeyboardInterrupt:
         repo.set_status(run, "paused")
         say(f"interrupted; resume with: simgit train --resume --run {run}")

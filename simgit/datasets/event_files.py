@@ -109,6 +109,16 @@ class LoggedPoint(NamedTuple):
     value: float
 
 
+class LoggedMedia(NamedTuple):
+    """An image, a sound or a text that was logged, as a file has it; ``suffix`` says what it is."""
+
+    tag: str
+    step: int
+    time: float
+    suffix: str
+    data: bytes
+
+
 class SessionStart(NamedTuple):
     """A program that continues at a step: what was logged at it or later does not count."""
 
@@ -124,9 +134,21 @@ class EventFile(RecordFile):
         newest_image: the greatest step of an image, -1 if there is none.
     """
 
-    def __init__(self, path: Path, plugins: dict[str, str] | None = None) -> None:
-        """Begin; ``plugins`` are those of tags in the files of the directory before it."""
+    def __init__(
+        self,
+        path: Path,
+        plugins: dict[str, str] | None = None,
+        media: list[LoggedMedia] | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            path: the file.
+            plugins: those of tags in the files of the directory before it.
+            media: gets the images, sounds and texts that are found; None leaves them out.
+        """
         super().__init__(path)
+        self._media = media
         self.settings: dict[str, Any] = {}
         self.left_out: dict[str, int] = {}
         self.newest_image = -1
@@ -172,6 +194,7 @@ class EventFile(RecordFile):
     def _value(self, body: bytes, step: int, time: float) -> Iterator[LoggedPoint]:
         tag, plugin, kind = "", None, ""
         number: float | None = None
+        contents: list[bytes] = []
         for part, value in _fields(body):
             if part == 1:
                 tag = value.decode()
@@ -181,8 +204,11 @@ class EventFile(RecordFile):
                 number = struct.unpack("<f", value)[0]
             elif part == 8:
                 number, kind = _tensor(value), "tensor"
+                contents = [each for inner, each in _fields(value) if inner == _TEXTS]
             elif part in _KINDS:
                 kind = _KINDS[part]
+                if kind in ("image", "audio"):
+                    contents = [each for inner, each in _fields(value) if inner == _CONTENT]
                 if kind == "image":
                     self.newest_image = max(self.newest_image, step)
         if plugin is not None:
@@ -192,8 +218,21 @@ class EventFile(RecordFile):
             return
         if number is not None and plugin in ("", "scalars"):
             yield LoggedPoint(tag, step, time, number)
+            return
+        plugin = plugin.removesuffix("s")
+        kind = plugin[:_LONGEST] or kind or "value"
+        files = [each for each in contents if isinstance(each, bytes) and _suffix(each)]
+        if self._media is None or kind not in ("image", "audio", "text"):
+            self._leave_out(kind)
+        elif kind == "text" and contents:
+            text = b"\n".join(contents)
+            self._media.append(LoggedMedia(tag, step, time, ".txt", text))
+        elif files:
+            for i, each in enumerate(files):
+                name = tag if len(files) == 1 else f"{tag}/{i}"
+                self._media.append(LoggedMedia(name, step, time, _suffix(each), each))
         else:
-            self._leave_out(plugin.removesuffix("s")[:_LONGEST] or kind or "value")
+            self._leave_out(kind)
 
     def _leave_out(self, kind: str) -> None:
         self.left_out[kind] = self.left_out.get(kind, 0) + 1
@@ -222,6 +261,23 @@ _OTHERS: Final = {4: "graph", 8: "profile", 9: "graph"}
 _LONGEST: Final = 40
 """The most characters of a plugin's name that are told."""
 _KINDS: Final = {3: "histogram", 4: "image", 5: "histogram", 6: "audio"}
+
+
+_TEXTS: Final = 8
+"""The field of a tensor that lists its texts: what is written, or the bytes of files."""
+_CONTENT: Final = 4
+"""The field of an image or a sound that has the bytes of its file."""
+_SIGNATURES: Final = (
+    (b"\x89PNG", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"GIF8", ".gif"),
+    (b"RIFF", ".wav"),
+)
+
+
+def _suffix(data: bytes) -> str:
+    """Return the end of the name of a file by its first bytes; '' for an unknown kind."""
+    return next((suffix for begin, suffix in _SIGNATURES if data.startswith(begin)), "")
 
 
 def _settings(start: bytes) -> dict[str, Any]:

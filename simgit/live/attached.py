@@ -6,20 +6,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from simgit.errors import Conflict, SimgitError
 from simgit.live.child import Execution
 from simgit.live.control import Control, Stopped, current
-from simgit.live.inputs import type_metadata, type_of
+from simgit.live.inputs import SCRIPT, type_metadata, type_of
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType
 from simgit.process import now, this_writer
 from simgit.refs.simulations import SimulationRecord
 from simgit.repository import Repository
-
-SCRIPT: Final = "script"
-"""The type of simulations that a script of the user's executes."""
 
 
 @contextmanager

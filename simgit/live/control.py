@@ -60,6 +60,10 @@ METRICS: Final = "metrics"
 """The last part of the name of the run that has the numbers beside a run's states."""
 
 
+_ATTACH, _EVENTS = "attach", "events"
+"""What threads of the simulation's own ask of it."""
+
+
 class Stopped(BaseException):
     """Somebody stops the simulation; ``except Exception`` does not catch it."""
 
@@ -150,6 +154,7 @@ class Control:
         self._asked = 0
         self._progress = Progress()
         self._looked = time.monotonic()
+        self._began = time.time()
         self._phase = "running"
         self._closing: list[Callable[[], None]] = []
 
@@ -265,8 +270,10 @@ class Control:
                 message.answer(self._set(message.request))
             elif message.what == "query":
                 message.answer(self._query(message.request))
-            elif message.what == "attach":
+            elif message.what == _ATTACH:
                 self._attach_file(message.request)
+            elif message.what == _EVENTS:
+                message.request["to"].record(message.request["news"], self.position - 1)
             elif message.what == "resume":
                 raise Conflict("the simulation is not paused")
             elif message.what == "answer":  # somebody else's came first
@@ -535,15 +542,73 @@ class Control:
 
     def metrics(self, values: Mapping[str, Any]) -> None:
         """Record numbers beside the states, in the run ``RUN/metrics``: a loss, for instance."""
+        recorder = self._metrics_recorder()
+        if self.position - 1 <= self._logged:
+            return  # an execution before this one has recorded them
+        recorder.append(info={**values, "step": self.position - 1})
+
+    def _metrics_recorder(self) -> Any:
         if self._metrics is None:
             name = f"{self.run}/{METRICS}"
             self._metrics = self.repo.recorder(name, flush_seconds=FLUSH_SECONDS)
             self._closing.append(self._metrics.close)
             tip = self.repo.runs[name].oid
             self._logged = -2 if tip is None else int(self.repo.state(tip).info["step"])
-        if self.position - 1 <= self._logged:
-            return  # an execution before this one has recorded them
-        self._metrics.append(info={**values, "step": self.position - 1})
+        return self._metrics
+
+    def tensorboard(self, folder: str | PathLike[str], *, seconds: float = 1.0) -> None:
+        """Record what is written to TensorBoard's event files in a folder while this runs.
+
+        The numbers of a global step become a state of the run ``RUN/metrics``: its info has them by
+        their tags (``train/loss`` as ``info.train.loss``), with ``global_step``, and ``step``, the
+        newest step of this run. Images, sounds and texts are attached to it. Event files of
+        folders below count too; those that nobody has written to since the simulation began do
+        not. What an execution before this one has recorded is not recorded again.
+
+        Args:
+            folder: the folder, which need not exist yet.
+            seconds: the time between two readings.
+        """
+        from simgit.live.event_folder import EventFolder, MetricsOfEvents
+
+        found = MetricsOfEvents(self.repo, f"{self.run}/{METRICS}", self._metrics_recorder())
+        files = EventFolder(Path(folder), self._began)
+
+        def read(is_last: bool) -> None:
+            if news := files.read():
+                self._listener.put({"do": _EVENTS, "to": found, "news": news})
+
+        self._closing.append(lambda: found.finish(self.position - 1))
+        self._in_background(read, seconds, "simgit-tensorboard")  # which ends before that
+
+    def _in_background(self, work: Callable[[bool], None], seconds: float, name: str) -> None:
+        """Call a function again and again in a thread, and once more at the end (True).
+
+        What it puts into the queue is handled where the simulation looks, and at the end.
+        """
+        stopped = threading.Event()
+
+        def run() -> None:
+            is_last = False
+            while not is_last:
+                is_last = stopped.wait(seconds)
+                try:
+                    work(is_last)
+                except Exception as error:  # such as a file that is damaged
+                    self.log(f"{name}: {error}", "warning")
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+
+        def close() -> None:
+            stopped.set()
+            thread.join(5.0)
+            for message in list(self._waiting):
+                if message.what in (_ATTACH, _EVENTS):
+                    self._waiting.remove(message)
+                    self._handle(message, may_keep=False)
+
+        self._closing.append(close)
 
     def attach(
         self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
@@ -622,25 +687,20 @@ class Control:
         """
         place = Path(folder)
         known = {each.name for each in place.glob(pattern)} if place.is_dir() else set()
-        stopped = threading.Event()
-        thread = threading.Thread(
-            target=_watch_files,
-            args=(place, pattern, seconds, known, stopped, self._listener),
-            name="simgit-folder",
-            daemon=True,
-        )
-        thread.start()
+        sizes: dict[str, int] = {}
 
-        def close() -> None:
-            stopped.set()
-            thread.join(5.0)
-            with suppress(Exception):
-                while self._waiting:
-                    message = self._waiting.popleft()
-                    if message.what == "attach":
-                        self._attach_file(message.request)
+        def look(is_last: bool) -> None:  # then at once, for what was written last
+            for each in sorted(place.glob(pattern)) if place.is_dir() else []:
+                with suppress(OSError):
+                    if each.name in known or not each.is_file():
+                        continue
+                    size = each.stat().st_size
+                    if sizes.get(each.name) == size or is_last:
+                        known.add(each.name)
+                        self._listener.put({"do": _ATTACH, "path": str(each.resolve())})
+                    sizes[each.name] = size
 
-        self._closing.append(close)
+        self._in_background(look, seconds, "simgit-folder")
 
     def _attach_file(self, request: Mapping[str, Any]) -> None:
         path = Path(str(request["path"]))
@@ -751,26 +811,3 @@ def write_line(text: str, level: str, step: int) -> None:
     at = time.strftime("%H:%M:%S")
     for line in text.splitlines() or [""]:
         print(f"{at} {level:<7} {step:>7}  {visible(line)}", flush=True)
-
-
-def _watch_files(
-    place: Path,
-    pattern: str,
-    seconds: float,
-    known: set[str],
-    stopped: threading.Event,
-    listener: Listener,
-) -> None:
-    sizes: dict[str, int] = {}
-    ends = False
-    while not ends:
-        ends = stopped.wait(seconds)  # then once more, for what was written last
-        for each in sorted(place.glob(pattern)) if place.is_dir() else []:
-            with suppress(OSError):
-                if each.name in known or not each.is_file():
-                    continue
-                size = each.stat().st_size
-                if sizes.get(each.name) == size or ends:
-                    known.add(each.name)
-                    listener.put({"do": "attach", "path": str(each.resolve())})
-                sizes[each.name] = size

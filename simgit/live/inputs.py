@@ -32,6 +32,8 @@ INPUT: Final = "input"
 CHECKPOINT: Final = "checkpoint"
 """The attachment of what a type keeps; the key of a run's metadata that says that it does so."""
 SNAPSHOT: Final = "snapshot"
+SCRIPT: Final = "script"
+"""The type of simulations that a script of the user's executes."""
 ANSWER, SET, CONFIG = "answer", "set", "config"
 
 

@@ -27,9 +27,9 @@ from simgit.errors import (
 )
 from simgit.live import processes
 from simgit.live.channel import call, socket_folder
-from simgit.live.inputs import type_metadata, type_of
+from simgit.live.inputs import SCRIPT, type_metadata, type_of
 from simgit.live.records import Records
-from simgit.live.registry import check_remote, load, type_name
+from simgit.live.registry import BUILT_IN, check_remote, load, type_name
 from simgit.objects.coerce import check_number
 from simgit.objects.oid import Oid
 from simgit.process import is_alive, machine, now, this_writer, writer_of
@@ -591,10 +591,13 @@ class Tracker:
             return self._restart(run, queue, priority, is_remote)
 
     def _restart(self, run: str, queue: bool, priority: int, is_remote: bool) -> Simulation:
+        before = self._records.find(run)
+        if type_of(self.repo.runs[run]) is not None:
+            self.type_of(run)  # Untrusted comes first
+        self._check_not_by_hand(run, before)
         kind = self.type_of(run)
         if is_remote:
             check_remote(self.repo, kind, self.repo.config(run))
-        before = self._records.find(run)
         if before is not None and before.is_over:
             settle(self.repo, run, before, None)
             before = self._records.find(run)
@@ -612,6 +615,29 @@ class Tracker:
             self.repo.set_status(run, "active")
         phase = "queued" if queue else "starting"
         return self._put(run, kind, folder, phase, priority, before, is_remote)
+
+    def _check_not_by_hand(self, run: str, record: SimulationRecord | None) -> None:
+        """Refuse to restart what no type executes, and say how that is done.
+
+        Raises:
+            InvalidInput: the run was recorded by a program that somebody started by hand.
+        """
+        kind = type_of(self.repo.runs[run])
+        if kind is not None and kind != SCRIPT:
+            return
+        if record is None:
+            if kind is None:
+                return
+            how = "start it again; what it attaches to continues where the run ends"
+        elif record.type in BUILT_IN and kind is None:
+            how = f"resume it with: simgit train --resume --run {run}"
+        else:
+            begun = [each for each in self._records.events() if each.run == run]
+            script = next((e.data["script"] for e in begun[::-1] if "script" in e.data), "it")
+            how = f"start {script} again in '{record.folder}'; it continues where the run ends"
+        raise InvalidInput(
+            f"run '{run}' was recorded by a program started by hand: {how}", name=run
+        )
 
     def type_of(self, run: str) -> str:
         """Return the type that a run's simulation has.

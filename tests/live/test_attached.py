@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.errors import Conflict, Divergence, InvalidInput, SimgitError, Untrusted
-from simgit.live import Control, Tracker, attach, find
+from simgit.errors import Conflict, Divergence, InvalidInput, NotFound, SimgitError, Untrusted
+from simgit.live import Control, Stopped, Tracker, attach, find
+from simgit.live.attached import controlled
 from simgit.live.channel import MOST_BYTES, call, socket_folder, socket_path
 from simgit.live.child import LOST, main
 from simgit.live.records import Records
@@ -385,3 +386,24 @@ def test_callbacks_may_wait_for_what_other_threads_start(repo: Repository) -> No
         one.stop()
         until(lambda: sorted(done) == ["a", "forgotten"], "both callbacks")
         assert one.phase == "queued"
+
+
+def test_restarting_a_script_says_what_to_do(repo: Repository) -> None:
+    with attach(repo, "mine") as control:
+        control.recorder().append(1)
+        raise Stopped
+    with repo.recorder("other") as recorder, controlled(repo, "other", recorder, "train"):
+        recorder.append(1)
+    with repo.recorder("plain") as recorder:
+        recorder.append(1)
+    repo.set_status("other", "paused")
+    with Tracker(repo, workers=0) as tracker:
+        with pytest.raises(InvalidInput, match=r"start .* again in '.*'; it continues where"):
+            tracker.restart("mine")
+        with pytest.raises(InvalidInput, match="simgit train --resume --run other"):
+            tracker.restart("other")
+        with pytest.raises(NotFound, match="was not recorded by a simulation"):
+            tracker.restart("plain")
+        tracker.clear()
+        with pytest.raises(InvalidInput, match="start it again"):
+            tracker.restart("mine")

@@ -158,7 +158,7 @@ class _Format:
     def probe(self, source: Source) -> bool:
         """Return True for an event file, or a directory with some, or to be followed."""
         is_waited_for = source.path.is_dir() and source.options.get("follow") == "true"
-        return is_waited_for or next(_event_files(source.path), None) is not None
+        return is_waited_for or next(event_files(source.path), None) is not None
 
     # --- out ---
 
@@ -286,7 +286,7 @@ def _is_followed(options: Mapping[str, str]) -> bool:
     return text == "true"
 
 
-def _event_files(path: Path) -> Iterator[Path]:
+def event_files(path: Path) -> Iterator[Path]:
     """Yield the event files at a path; links are not followed, and hidden files no event files.
 
     Raises:
@@ -314,7 +314,7 @@ class _Reader:
         """Yield the run of each directory; later, of those with something new."""
         root = self.source.path
         by_folder: dict[Path, list[Path]] = {}
-        for path in sorted(_event_files(root)):
+        for path in sorted(event_files(root)):
             by_folder.setdefault(path.parent, []).append(path)
         for place, paths in sorted(by_folder.items()):
             is_first = place not in self._folders

@@ -12,6 +12,8 @@ from simgit.errors import Divergence, InvalidInput, warn
 from simgit.integrations.replay import Replay
 from simgit.integrations.sb3 import checkpoints, pieces, settings
 from simgit.integrations.sb3.lanes import LearnerLane, lanes_of, runs_of
+from simgit.integrations.sb3.simulations import LearningSimulation
+from simgit.live.control import Stopped
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
@@ -42,12 +44,14 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
     """
 
     @checked
-    def __init__(self, every: int = 10_000, verbose: int = 0) -> None:
+    def __init__(self, every: int = 10_000, verbose: int = 0, *, controlled: bool = False) -> None:
         """Take the distance of checkpoints.
 
         Args:
             every: timesteps between two checkpoints, over all environments.
             verbose: 1 prints a line for each checkpoint.
+            controlled: True lets people watch, pause and stop ``learn`` with ``simgit sim``: it is
+                a simulation of the first lane's run. A stop ends ``learn``, and nothing more.
 
         Raises:
             InvalidInput: ``every`` is less than 1.
@@ -56,6 +60,9 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         if every < 1:
             raise InvalidInput(f"every must be at least 1, got {every}", path="every")
         self.every = int(every)
+        self.is_stopped = False
+        self._controlled = controlled
+        self._simulation: LearningSimulation | None = None
         self._restart: Restart | None = None
         self._known: dict[tuple[int, bool], bytes] = {}
         self._changes: list[tuple[int, Mapping[str, Any]]] = []
@@ -77,9 +84,21 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         self._repo = self.training_env.get_attr("repo", [0])[0]
         self._last = None
         self._replay = pieces.replay_of(self.model)
+        self.is_stopped = False
+        self.leave(InvalidInput("learn() raised an error"))  # of a call before this one
+        if self._controlled:
+            self._simulation = LearningSimulation(self._repo, self._runs[0], self.training_env)
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """End the simulation that ``learn`` is; to be called where ``learn`` raised an error."""
+        if self._simulation is not None:
+            self._simulation.end(error)
+            self._simulation = None
 
     def _on_rollout_start(self) -> None:
         self._is_between = False
+        if self._simulation is not None:
+            self._simulation.find_step()
         if self._restart is not None:
             self._put_back(self._restart)
             return
@@ -113,7 +132,9 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
     def _on_step(self) -> bool:
         if self._changes:
             self._change(self.model.num_timesteps)
-        return True
+        if self._simulation is not None:
+            self.is_stopped = not self._simulation.goes_on(self.model)
+        return not self.is_stopped
 
     def _change(self, now: int) -> None:
         """Change the settings that hold from here on."""
@@ -124,6 +145,12 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         self._is_between = True
 
     def _on_training_end(self) -> None:
+        try:
+            self._finish()
+        finally:
+            self.leave(Stopped() if self.is_stopped else None)
+
+    def _finish(self) -> None:
         if not self._is_between:
             return  # a callback stopped in the middle of a rollout: the checkpoint before it holds
         if (self.model.num_timesteps, True) in self._known:

@@ -20,6 +20,7 @@ from simgit.gym.envs.agent_view import make
 from simgit.gym.spec.permit import Trust
 from simgit.integrations.sb3 import checkpoints, resuming, settings
 from simgit.integrations.sb3.callback import SimgitCallback
+from simgit.live.control import Stopped
 from simgit.repository import Repository
 
 PREFIX: Final = "sb3:"
@@ -34,8 +35,11 @@ Tell = Callable[[int, float], None]
 class ByName:
     """A training of one environment, begun or resumed by names and plain settings."""
 
-    def __init__(self, repo: Repository, run: str, model: Any, left: int, every: int) -> None:
+    def __init__(
+        self, repo: Repository, run: str, model: Any, left: int, every: int, *, is_new: bool
+    ) -> None:
         """Join the parts; use ``begin`` or ``resume``."""
+        self._is_new = is_new  # a checkpoint may be of the very beginning, too
         self.repo = repo
         self.run = run
         self.model = model
@@ -49,14 +53,27 @@ class ByName:
         return self.done + self.left
 
     def finish(self, tell: Tell | None = None) -> None:
-        """Learn all timesteps that are left, close the environment and complete the run."""
-        callbacks: list[Any] = [SimgitCallback(self.every)]
+        """Learn all timesteps that are left, close the environment and complete the run.
+
+        Meanwhile it is a simulation: it can be watched, paused and stopped with ``simgit sim``.
+
+        Raises:
+            Stopped: somebody stopped it; the run is paused, with everything stored.
+        """
+        own = SimgitCallback(self.every, controlled=True)
+        callbacks: list[Any] = [own]
         if tell is not None:
             callbacks.append(_Teller(tell))
         try:
-            self.model.learn(self.left, callbacks, reset_num_timesteps=not self.done)
+            self.model.learn(self.left, callbacks, reset_num_timesteps=self._is_new)
+        except BaseException as error:
+            own.leave(error)
+            raise
         finally:
             self.model.env.close()
+        if own.is_stopped:
+            self.repo.set_status(self.run, "paused")
+            raise Stopped
         self.repo.set_status(self.run, "completed")
 
     def play(self, env: Any, seed: int) -> tuple[int, float, bool]:
@@ -150,7 +167,7 @@ def begin(
     }  # fmt: skip
     recorder = Recorder(env, repo, run, config=config, **options)
     model = kind(policy, DummyVecEnv([lambda: Monitor(recorder)]), seed=seed, **rest)
-    return ByName(repo, recorder.run, model, steps, distance)
+    return ByName(repo, recorder.run, model, steps, distance, is_new=True)
 
 
 def resume(repo: Repository, run: str, *, steps: int | None = None, trust: Trust = None) -> ByName:
@@ -182,7 +199,7 @@ def resume(repo: Repository, run: str, *, steps: int | None = None, trust: Trust
     torch.set_num_threads(_THREADS)
     model, _ = resuming.resume(repo, run, trust=trust)
     left = max(0, total - int(model.num_timesteps))
-    return ByName(repo, run, model, left, int(training.get("every") or 10_000))
+    return ByName(repo, run, model, left, int(training.get("every") or 10_000), is_new=False)
 
 
 def _policy(kind: Any, space: Any) -> str:
