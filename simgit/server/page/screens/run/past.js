@@ -3,7 +3,8 @@ import { useEffect, useReducer } from "../../vendor/preact.js";
 import { get } from "../../core/api.js";
 
 const CHUNK = 64;
-const KEPT = 600; // states
+const KEPT = [20, 600]; // states
+const KEPT_BYTES = 20_000_000; // of their JSON, about
 const AHEAD = 8; // moves
 const BLOCK = 16;
 const MOST_BLOCK = 64;
@@ -11,11 +12,12 @@ const MOST_BYTES = 500_000; // of JSON in an answer
 
 /** States by oid, of all runs: they never change. @type {Map<string, any>} */
 const states = new Map();
+let most = KEPT[1];
 
 function keep(state) {
   states.delete(state.oid);
   states.set(state.oid, state);
-  if (states.size > KEPT) states.delete(states.keys().next().value);
+  while (states.size > most) states.delete(states.keys().next().value);
   return state;
 }
 
@@ -119,6 +121,7 @@ export class Past {
   async loadBlock(step, by) {
     const known = this.at(this.wanted.find((each) => this.at(each)) ?? step);
     const size = known ? JSON.stringify(known).length : MOST_BYTES / 4;
+    most = Math.max(KEPT[0], Math.min(KEPT[1], Math.floor(KEPT_BYTES / size)));
     const limit = Math.max(1, Math.min(BLOCK * Math.abs(by), MOST_BLOCK, Math.floor(MOST_BYTES / size)));
     const last = by > 0 ? Math.min(this.tip, step + limit - 1) : step;
     const found = await get("log", `${this.name}@${last}`, { limit, whole: true });
