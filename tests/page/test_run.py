@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from simgit.repository import Repository
@@ -30,6 +31,8 @@ def written(
 ) -> Iterator[tuple[Path, Process]]:
     """A copy for the stories that write, and its server."""
     where = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("written") / "copied"))
+    with Repository.open(where) as repo:
+        repo.trust()  # a copy is a stranger's
     with serving(where) as server:
         yield where, server
 
@@ -68,12 +71,11 @@ def test_a_run_is_looked_through_by_mouse(
         visitor.look("run-episodes")
         page.get_by_role("tab", name="Curves").click()
         expect(page.get_by_role("application", name=re.compile("Curves of return"))).to_be_visible()
-        visitor.look("run")
         page.get_by_text("Compare with").click()
         page.get_by_role("group", name="What can be done").get_by_role(
             "link", name="gentle"
         ).hover()
-        visitor.look("run-compare-with")
+        visitor.look("run")
     forgive_absent(visitor)
 
 
@@ -193,6 +195,35 @@ def test_a_run_that_grows_is_followed_from_its_tip(
         expect(page.get_by_text("of 102")).to_be_visible()
         at(page, 100, repo, "gentle")
     forgive_absent(visitor)
+
+
+def test_a_simulation_is_paused_resumed_and_stopped(
+    written: tuple[Path, Process], visit: Callable[..., Any]
+) -> None:
+    _, server = written
+    url, headers = f"{server.url}simulations", server.headers
+    given = {
+        "type": "demo",
+        "run": "swing",
+        "overrides": {"steps": 100_000, "pace": 0.002, "ask": -1},
+    }
+    assert httpx.post(url, json=given, headers=headers, timeout=30).status_code == 201
+    try:
+        visitor = visit(server)
+        page = visitor.visit("/run/swing?tab=log")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_text("simgit sim pause swing")).to_be_visible()
+        expect(page.get_by_text("● live", exact=True)).to_have_count(2)  # it stands at the tip
+        page.get_by_role("button", name="Resume").click()
+        line = page.get_by_role("log", name="Log").get_by_text("episode over").first
+        expect(line).to_be_visible(timeout=15_000)
+        visitor.look("run-log")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_text("simgit sim stop swing")).to_be_visible()
+        expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+        forgive_absent(visitor)
+    finally:
+        httpx.post(f"{url}/kill/swing", json={}, headers=headers, timeout=30)
 
 
 def test_one_who_may_only_read_is_offered_nothing_to_do(

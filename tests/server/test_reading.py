@@ -124,6 +124,12 @@ def test_pages_join_to_the_whole(client: Client, path: str, name: str) -> None:
     assert len(found) == len({str(each) for each in found})
 
 
+def test_a_log_has_whole_states_where_they_are_asked_for(client: Client) -> None:
+    lines = client.json("log/main?limit=3&where=step >= 0")
+    found = client.json("log/main?limit=3&where=step >= 0&whole=true")
+    assert found == [client.json(f"states/{each['oid']}") for each in lines]
+
+
 def test_pages_do_not_shift_when_states_are_added(client: Client) -> None:
     whole = client.json("log/main?limit=1000")
     first = client.get("log/main?limit=2")

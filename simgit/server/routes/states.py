@@ -57,7 +57,7 @@ def state(request: Request, repo: Reader, revision: str, fields: Fields = None) 
     oid = repo.resolve(revision)
 
     def make() -> bytes:
-        record = state_record(repo.state(oid)) | {"time": stamp(repo.time(oid))}
+        record = _whole(repo, oid)
         if fields is not None:
             record = {name: record[name] for name in ("oid", "step", *fields) if name in record}
         return json_text(record).encode()
@@ -118,7 +118,7 @@ def whole_log(
     after: After = None,
 ) -> Response:
     """List the states that lead to all runs, tags and HEAD, newest first."""
-    return _log(request, repo, (), True, where, since, until, False, limit, after)
+    return _log(request, repo, (), True, where, since, until, False, False, limit, after)
 
 
 @router.get("/log/{revisions:path}")
@@ -131,11 +131,14 @@ def log(
     since: str | None = None,
     until: str | None = None,
     reverse: Annotated[bool, Query(description="The oldest of the page first.")] = False,
+    whole: Annotated[bool, Query(description="States with all their values.")] = False,
     limit: Limit = 100,
     after: After = None,
 ) -> Response:
     """List the states that lead to a revision, or those of a range, newest first."""
-    return _log(request, repo, (revisions,), False, where, since, until, reverse, limit, after)
+    return _log(
+        request, repo, (revisions,), False, where, since, until, reverse, whole, limit, after
+    )
 
 
 def _log(
@@ -147,6 +150,7 @@ def _log(
     since: str | None,
     until: str | None,
     reverse: bool,
+    whole: bool,
     limit: int,
     after: str | None,
 ) -> Response:
@@ -156,7 +160,12 @@ def _log(
     found = list(islice(lines, limit + 1))
     shown = found[:limit]
     more = {} if len(found) <= limit else {"Link": next_link(request, shown[-1].oid.hex())}
-    return reply(request, shown[::-1] if reverse else shown, more)
+    shown = shown[::-1] if reverse else shown
+    return reply(request, [_whole(repo, each.oid) for each in shown] if whole else shown, more)
+
+
+def _whole(repo: Repository, oid: Oid) -> dict[str, Any]:
+    return state_record(repo.state(oid)) | {"time": stamp(repo.time(oid))}
 
 
 @router.get("/outline")

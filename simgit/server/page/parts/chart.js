@@ -63,7 +63,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
       legend: { show: false },
       scales: { x: { time: isTime } },
       axes: [
-        { ...axis(), label: xLabel, labelFont: `12px ${colour("--font")}`, labelSize: 18, size: 34 },
+        { ...axis(), size: isTime ? 46 : 34, ...(isTime ? {} : { label: xLabel, labelFont: `12px ${colour("--font")}`, labelSize: 18 }) }, // times say what they are
         { ...axis(), size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
       ],
       cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, focus: { prox: 24 } },
@@ -119,7 +119,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
 
   const x = at === null ? null : (plot.current?.data[0][at] ?? null);
   const said = x === null ? "" : `${xLabel} ${number(x)}: ${curves.map((curve) => `${plain(curve.label)} ${number(valueAt(curve, x))}`).join(", ")}`;
-  const widths = [...new Set(curves.map((curve) => curve.width))].sort((a, b) => a - b);
+  const widths = [...new Set(curves.map((curve) => curve.width))].filter(Boolean).sort((a, b) => a - b);
   return html`<figure class="chart">
     <div ref=${box} role="application" tabindex="0" aria-label=${`${label}. Arrow keys move, + and − zoom, 0 shows all, Enter opens the state.`} onkeydown=${press}></div>
     <figcaption>

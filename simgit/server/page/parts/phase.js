@@ -2,7 +2,7 @@
 import { html } from "../vendor/preact.js";
 import { number, plain, seconds } from "../core/format.js";
 
-const SIGNS = { running: "▶", starting: "▶", paused: "⏸", frozen: "⏸", asking: "?", queued: "…", stopping: "■", completed: "✓", failed: "✕", crashed: "✕", active: "●" };
+const SIGNS = { running: "▶", starting: "▶", paused: "❚❚", frozen: "❚❚", asking: "?", queued: "…", stopping: "■", completed: "✓", failed: "✕", crashed: "✕", active: "●" };
 
 /** Return the phase of a simulation that runs or waits, else the run's status. @param {any} run @param {any} simulation */
 export const phaseOf = (run, simulation) =>

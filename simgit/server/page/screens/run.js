@@ -20,6 +20,8 @@ import { Tabs } from "./run/tabs.js";
 const TABS = { curves: "Curves", episodes: "Episodes", states: "States", media: "Media", cluster: "Cluster", control: "Control", config: "Config", usage: "Usage", log: "Log" };
 const AGAIN = 200;
 const CALM = 80;
+const SLOW = 1000;
+const FASTEST = 16; // steps of a move when it plays
 
 /** The screen of one run. */
 export function Screen() {
@@ -44,18 +46,20 @@ function Run({ run }) {
   const [isPlaying, setPlaying] = useState(false);
   const [hasFrame, setFrame] = useState(false);
   const before = useRef(step);
-  const by = useRef(1);
+  const by = useRef(0);
   if (before.current !== step) {
     const moved = step - before.current;
-    by.current = Math.abs(moved) <= 16 ? moved : 1;
+    by.current = Math.abs(moved) <= FASTEST ? moved : 0; // a jump: nothing is known of the next move
     before.current = step;
   }
   const settled = useSettled(step, CALM);
   const [, redraw] = useState(0); // what the log says of the neighbours
-  useEffect(() => { if (settled >= 0) past.prefetch(settled, by.current || 1).then(() => redraw((times) => times + 1), () => {}); }, [past, settled]);
-  useEffect(() => { if (isPlaying && step % 4 === 0) past.prefetch(step, by.current || 1).catch(() => {}); }, [isPlaying, step]);
+  useEffect(() => { if (settled >= 0) past.loadLines(settled).then(() => redraw((times) => times + 1), () => {}); }, [past, settled]);
+  useEffect(() => { if (step >= 0 && (by.current || settled === step)) past.prefetch(step, by.current).catch(() => {}); }, [past, step, settled]);
   useKeys(mayWrite && step >= 0 ? { f: ["fork at this state", () => fork(run.name, step)] } : {});
   const grows = Boolean(simulation && !simulation.outcome) || Boolean(run.writer);
+  const follows = isLive && grows;
+  const calm = useCalm(useSettled(state?.oid, CALM), follows ? SLOW : 0); // what costs more is asked for less often
   if (step < 0) return html`<div class="run"><${Head} run=${run} simulation=${simulation} step=${step} />
     <p class="empty">No states yet${simulation && !simulation.outcome ? ": the first appears here." : "."}</p>
     <${Below} run=${run} simulation=${simulation} past=${past} step=${step} tags=${tags} onStep=${goTo} /></div>`;
@@ -64,8 +68,8 @@ function Run({ run }) {
     <${Scrubber} run=${seen} past=${past} step=${step} tip=${tip} isLive=${isLive} beyond=${beyond} grows=${grows} state=${state}
       onStep=${goTo} isPlaying=${isPlaying} onPlay=${setPlaying} />
     <div class=${hasFrame ? "looked with-frame" : "looked"}>
-      <${Frame} oid=${state?.oid} isPlaying=${isPlaying} onShown=${setFrame} />
-      <${Inspector} name=${run.name} state=${state} parent=${parent} error=${error} tags=${tags} nextOid=${past.lines.get(step + 1)?.oid} onStep=${goTo} />
+      <${Frame} oid=${state?.oid} calm=${calm} isPlaying=${isPlaying} onShown=${setFrame} />
+      <${Inspector} name=${run.name} calm=${calm} follows=${follows} state=${state} parent=${parent} error=${error} tags=${tags} nextOid=${past.lines.get(step + 1)?.oid} onStep=${goTo} />
     </div>
     <${Below} run=${seen} simulation=${simulation} past=${past} step=${step} tags=${tags} state=${state} onStep=${goTo} />
   </div>`;

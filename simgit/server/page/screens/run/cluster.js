@@ -68,6 +68,6 @@ function Pods({ pods }) {
   for (const pod of waiting) reasons.set(pod.message, [...(reasons.get(pod.message) ?? []), pod]);
   return html`<h3>${plural(pods.length, "pod")}</h3>
     <p class="totals">${[...phases].map(([phase, each]) => html`<span key=${phase}><b>${each.length}</b> ${plain(phase)}</span>`)}</p>
-    ${reasons.size > 0 && html`<ul class="plain">${[...reasons].slice(0, MOST).map(([reason, each]) => html`<li key=${reason}><b>${plural(each.length, "pod")}</b> ${plain(reason)}
+    ${reasons.size > 0 && html`<ul class="plain">${[...reasons].slice(0, MOST).map(([reason, each]) => html`<li key=${reason}><b>${plural(each.length, "pod")}</b> ${plain(reason)}${" "}
       <span class="muted">${each.slice(0, 5).map((pod) => plain(`${pod.namespace}/${pod.name}`)).join(", ")}${each.length > 5 ? " …" : ""}</span></li>`)}</ul>`}`;
 }

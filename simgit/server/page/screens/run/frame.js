@@ -3,9 +3,7 @@ import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { send, url } from "../../core/api.js";
 import { plain, plural, seconds } from "../../core/format.js";
 import { useLoad } from "../../core/load.js";
-import { useSettled } from "./cursor.js";
 
-const CALM = 80;
 const WIDTH = 640;
 
 /** Return in a line why something is not shown. @param {any} error */
@@ -13,14 +11,13 @@ const why = (error) => (error.status === 405 || error.status === 501 || (error.s
   ? "this server makes no frames" : error.message);
 
 /**
- * @param {{oid: string | undefined, isPlaying: boolean, onShown: (isShown: boolean) => void}} props
- *   onShown: told whether there is an image, so that the place is given to others where there is none
+ * @param {{oid: string | undefined, calm: string | undefined, isPlaying: boolean, onShown: (isShown: boolean) => void}} props
+ *   calm: the state on which the person has stopped; onShown: told whether there is an image, so that the place is given to others where there is none
  */
-export function Frame({ oid, isPlaying, onShown }) {
-  const settled = useSettled(oid, CALM);
-  const wanted = isPlaying ? oid : settled;
+export function Frame({ oid, calm, isPlaying, onShown }) {
+  const wanted = isPlaying ? oid : calm;
   const isSeen = useSeen();
-  const plan = useLoad((signal) => (settled ? send("GET", url("plan", settled), { signal }) : Promise.resolve(null)), [settled]);
+  const plan = useLoad((signal) => (calm ? send("GET", url("plan", calm), { signal }) : Promise.resolve(null)), [calm]);
   const [shown, setShown] = useState(/** @type {{source: string, oid: string} | null} */ (null));
   const [error, setError] = useState(/** @type {string | null} */ (null));
   const busy = useRef(false);

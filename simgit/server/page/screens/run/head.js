@@ -41,7 +41,7 @@ export function Head({ run, simulation, step }) {
     <div class="buttons" role="group" aria-label="What can be done">
       ${mayWrite && isOn && (phase === "paused" || phase === "frozen"
         ? html`<button type="button" onclick=${() => ask("resume", "resumed")}>▶ Resume</button>`
-        : (phase === "running" || phase === "asking") && html`<button type="button" onclick=${() => ask("pause", "paused")}>⏸ Pause</button>`)}
+        : (phase === "running" || phase === "asking") && html`<button type="button" onclick=${() => ask("pause", "paused")}>❚❚ Pause</button>`)}
       ${mayWrite && isOn && html`<button type="button" onclick=${() => ask("stop", "stopped")}>■ Stop</button>`}
       ${mayWrite && run.oid && html`<button type="button" class="main" aria-keyshortcuts="f" onclick=${() => fork(run.name, step)}>Fork here <kbd>f</kbd></button>
         <button type="button" onclick=${() => openTag(run.name, step)}>Tag</button>`}

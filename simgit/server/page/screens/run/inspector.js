@@ -8,19 +8,17 @@ import { runs } from "../../core/runs.js";
 import { useStore } from "../../core/store.js";
 import { attempt } from "../../parts/notice.js";
 import { Attachments } from "./attachments.js";
-import { useSettled } from "./cursor.js";
 import { Value } from "./values.js";
 
 /** What is drawn elsewhere in the inspector, or is no value of the state. */
 const APART = new Set(["oid", "parents", "origin", "run", "step", "episode", "episode_step", "time", "terminated", "truncated", "message", "info"]);
-const CALM = 80;
 const MOST = 8; // runs by name
 
 /**
- * @param {{name: string, state: any, parent: any, error: any, tags: {name: string, oid: string}[], nextOid?: string, onStep: (step: number) => void}} props
- *   parent: the state before; undefined while it is read
+ * @param {{name: string, calm: string | undefined, follows: boolean, state: any, parent: any, error: any, tags: {name: string, oid: string}[], nextOid?: string, onStep: (step: number) => void}} props
+ *   calm: the oid on which the person has stopped; follows: it is the newest of a run that grows; parent: the state before; undefined while it is read
  */
-export function Inspector({ name, state, parent, error, tags, nextOid, onStep }) {
+export function Inspector({ name, calm, follows, state, parent, error, tags, nextOid, onStep }) {
   if (error) return html`<section class="panel inspector" aria-label="State"><p class="error" role="alert">${plain(error.message)}</p></section>`;
   if (!state) return html`<section class="panel inspector" aria-label="State"><p class="empty" role="status">reading …</p></section>`;
   const values = Object.entries(state).filter(([key, value]) => !APART.has(key) && value !== null && !(key === "reset" && !Object.keys(value).length));
@@ -35,21 +33,21 @@ export function Inspector({ name, state, parent, error, tags, nextOid, onStep })
     ${state.message && html`<p>${plain(state.message)}</p>`}
     <div class="parts"><div class="values">${values.map(([key, value]) => html`<${Value} key=${key} name=${key} value=${value} before=${parent?.[key]} />`)}
       ${Object.keys(state.info ?? {}).length > 0 && html`<${Value} key="info" name="info" value=${state.info} before=${parent?.info} />`}</div>
-    <${Around} name=${name} nextOid=${nextOid} state=${state} tags=${tags} onStep=${onStep} /></div>
+    <${Around} name=${name} calm=${calm} follows=${follows} nextOid=${nextOid} state=${state} tags=${tags} onStep=${onStep} /></div>
   </section>`;
 }
 
 const copy = (oid) => attempt(() => navigator.clipboard.writeText(oid), "copied the oid");
 
 /** What is attached to a state, and where it stands: read when the person stops moving. */
-function Around({ name, state, tags, nextOid, onStep }) {
-  const oid = useSettled(state.oid, CALM);
+function Around({ name, calm: oid, follows, state, tags, nextOid, onStep }) {
   const { data, error } = useLoad(async (signal) => {
+    if (!oid) return null;
     const read = (noun) => get(noun, oid, {}, { signal });
     const [attachments, files, children, runs] = await Promise.all([read("attachments"), read("files"), get("children", oid, { limit: 20 }, { signal }), read("contains")]);
     return { oid, attachments, files, children, runs };
   }, [oid]);
-  const now = data?.oid === state.oid ? data : null; // that of another state is not shown
+  const now = data?.oid === state.oid ? data : follows ? { attachments: [], files: {}, children: [], runs: [name] } : null; // that of another state is not shown
   const forks = useStore(runs, (all) => [...(all?.values() ?? [])].filter((run) => run.branch_point === state.oid).map((run) => run.name).join("\n")).split("\n").filter(Boolean);
   const here = tags.filter((tag) => tag.oid === state.oid);
   return html`<div class="around" aria-busy=${!now}>

@@ -2,18 +2,22 @@
 import { useEffect, useReducer } from "../../vendor/preact.js";
 import { get } from "../../core/api.js";
 
-const CHUNK = 256;
-const KEPT = 600;
-const AHEAD = 8;
-const BEHIND = 2;
+const CHUNK = 64;
+const KEPT = [20, 600]; // states
+const KEPT_BYTES = 20_000_000; // of their JSON, about
+const AHEAD = 8; // moves
+const BLOCK = 16;
+const MOST_BLOCK = 64;
+const MOST_BYTES = 500_000; // of JSON in an answer
 
 /** States by oid, of all runs: they never change. @type {Map<string, any>} */
 const states = new Map();
+let most = KEPT[1];
 
 function keep(state) {
   states.delete(state.oid);
   states.set(state.oid, state);
-  if (states.size > KEPT) states.delete(states.keys().next().value);
+  while (states.size > most) states.delete(states.keys().next().value);
   return state;
 }
 
@@ -36,6 +40,10 @@ export class Past {
     this.lines = new Map();
     /** @type {Map<string, Promise<any>>} what is being read */
     this.pending = new Map();
+    /** @type {number[]} steps that are likely to be shown next */
+    this.wanted = [];
+    this.by = 1;
+    this.isAhead = false;
   }
 
   /** Note how far the run is; one that was moved back is another history. @param {any} run */
@@ -88,13 +96,41 @@ export class Past {
     });
   }
 
-  /** Read what is likely to be shown next. @param {number} step @param {number} by the last move, in steps */
+  /**
+   * Read what is likely to be shown next, many states at once; one request at a time.
+   * @param {number} step @param {number} by the last move, in steps; 0 if nothing is known of the next one
+   */
   async prefetch(step, by) {
-    await this.loadLines(step);
-    const ahead = Array.from({ length: AHEAD }, (_, index) => step + (index + 1) * by);
-    const behind = Array.from({ length: BEHIND }, (_, index) => step - (index + 1) * by);
-    const wanted = [...ahead, ...behind, step - 1, step + 1].filter((each) => each >= 0 && each <= this.tip && this.lines.has(each));
-    await Promise.all(wanted.map((each) => this.load(each)));
+    const moves = Array.from({ length: by ? AHEAD : 1 }, (_, index) => (by || 1) * (index + 1));
+    this.wanted = [...moves, -1].map((each) => step + each).filter((each) => each >= 0 && each <= this.tip);
+    this.by = by || 1;
+    if (this.isAhead) return;
+    this.isAhead = true;
+    try {
+      for (let next = this.missing(); next !== undefined; next = this.missing()) await this.loadBlock(next, this.by);
+    } finally {
+      this.isAhead = false;
+    }
+  }
+
+  missing() {
+    return this.wanted.find((each) => !this.at(each));
+  }
+
+  /** Read states from a step on, or back; few of those that are large. @param {number} step @param {number} by */
+  async loadBlock(step, by) {
+    const known = this.at(this.wanted.find((each) => this.at(each)) ?? step);
+    const size = known ? JSON.stringify(known).length : MOST_BYTES / 4;
+    most = Math.max(KEPT[0], Math.min(KEPT[1], Math.floor(KEPT_BYTES / size)));
+    const limit = Math.max(1, Math.min(BLOCK * Math.abs(by), MOST_BLOCK, Math.floor(MOST_BYTES / size)));
+    const last = by > 0 ? Math.min(this.tip, step + limit - 1) : step;
+    const found = await get("log", `${this.name}@${last}`, { limit, whole: true });
+    const byOid = new Map(found.map((state) => [state.oid, state]));
+    for (let state = found[0]; state; state = byOid.get(state.parents[0])) {
+      keep(state);
+      if (!this.lines.has(state.step)) this.lines.set(state.step, { oid: state.oid, step: state.step });
+    }
+    if (!this.at(step)) await this.load(step); // of another line that was merged
   }
 
   once(key, read) {
@@ -114,12 +150,12 @@ export function useShownState(past, step) {
   useEffect(() => {
     if (step < 0) return undefined;
     let isWanted = true;
-    const before = step > 0 ? past.load(step - 1) : Promise.resolve(null);
-    past.load(step).then(
-      (state) => isWanted && set({ state, error: null }),
-      (error) => isWanted && set({ state: undefined, error }),
-    );
-    before.then((parent) => isWanted && parent && set({ state: past.at(step), error: null, parent }), () => {});
+    past.load(step).then(async (state) => {
+      if (isWanted) set({ state, error: null });
+      if (!isWanted || !state.parents.length || stateNow(state.parents[0])) return;
+      await readState(state.parents[0]); // for what has changed
+      if (isWanted) set({ state, error: null });
+    }).catch((error) => isWanted && set({ state: undefined, error }));
     return () => { isWanted = false; };
   }, [past, step]);
   const state = now ?? shown.state;

@@ -3,15 +3,18 @@ import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { get } from "../../core/api.js";
 import { count, plain } from "../../core/format.js";
 import { useKeys } from "../../core/keys.js";
-import { useLoad } from "../../core/load.js";
+import { useCalm, useLoad } from "../../core/load.js";
 import { place, setQuery } from "../../core/router.js";
 import { useStore } from "../../core/store.js";
 import { fail, say } from "../../parts/notice.js";
+import { useSettled } from "./cursor.js";
 import { jump } from "./jump.js";
 
 const RATES = [1, 4, 16];
 const PER_SECOND = 10; // states, at 1×
 const TICK = 50;
+const CALM = 120;
+const AGAIN = 2000;
 /** Episodes that have ended, by run and number. @type {Map<string, any>} */
 const ended = new Map();
 
@@ -32,9 +35,11 @@ export function Scrubber({ run, past, step, tip, isLive, beyond, grows, state, o
   const [rate, setRate] = useState(1);
   const number = state?.episode ?? null;
   const all = Math.max(run.episodes ?? 0, number ?? 0);
-  const here = useLoad((signal) => (number === null ? Promise.resolve(null) : episode(run.name, number, all, signal)), [run.name, number, number === all ? tip : 0]);
+  const seen = useCalm(tip, AGAIN);
+  const asked = useSettled(number, CALM);
+  const here = useLoad((signal) => (asked === null ? Promise.resolve(null) : episode(run.name, asked, all, signal)), [run.name, asked, asked === all ? seen : 0]);
   const first = state && state.episode_step !== undefined ? state.step - state.episode_step : 0;
-  const isOwn = here.data && here.data.start === first;
+  const isOwn = here.data && here.data.end !== "open" && here.data.start === first;
   const stop = isOwn ? here.data.stop : tip + 1;
 
   const to = async (wanted) => {

@@ -24,13 +24,13 @@ export function Panel({ run, simulation }) {
   return html`<p class="totals"><span>CPU <b>${number(newest.cpu, 3)} %</b></span><span>memory <b>${bytes(newest.memory)}</b></span>
       ${newest.threads !== undefined && html`<span><b>${number(newest.threads)}</b> threads</span>`}
       ${newest.read !== undefined && html`<span>read <b>${bytes(newest.read)}</b></span><span>written <b>${bytes(newest.written)}</b></span>`}</p>
-    <div class="grid"><${Chart} label="CPU in percent of a processor" curves=${[cpu]} xLabel="time" band=${false} isTime=${true} height=${180} />
-      <${Chart} label="Memory in MiB" curves=${[memory]} xLabel="time" band=${false} isTime=${true} height=${180} /></div>`;
+    ${all.length < 2 ? html`<p class="muted">The second sample makes a curve.</p>` : html`<div class="grid"><${Chart} label="CPU in percent of a processor" curves=${[cpu]} xLabel="time" band=${false} isTime=${true} height=${180} />
+      <${Chart} label="Memory in MiB" curves=${[memory]} xLabel="time" band=${false} isTime=${true} height=${180} /></div>`}`;
 }
 
 function curve(rows, label, of) {
   const line = rows.map(of);
-  return { run: "", field: label, label: label === "cpu" ? "CPU %" : "memory MiB", width: 1, stop: rows.length, x: rows.map((row) => row.time), mean: line, min: line, max: line, line };
+  return { run: "", field: label, label: label === "cpu" ? "CPU %" : "memory MiB", width: 0, stop: rows.length, x: rows.map((row) => row.time), mean: line, min: line, max: line, line };
 }
 
 /** Samples that are attached to the newest state. */
