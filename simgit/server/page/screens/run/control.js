@@ -39,7 +39,7 @@ export function Control({ name }) {
       <header class="tools">
         <${Phase} run=${run} simulation=${standing} /> <span class="muted">type ${plain(standing.type)}</span>
         ${!isOver && html`<${Looked} standing=${standing} isLost=${isLost} />`}
-        ${!isOver && html`<${Progress} progress=${standing.progress} />`}
+        ${!isOver && html`<${Progress} progress=${standing.phase === "running" ? standing.progress : standing.progress && { ...standing.progress, left: null }} />`}
         ${standing.step !== null && html`<span class="muted">step ${count(standing.step)}</span>`}
         <span class="spread"></span>
         ${canAct && html`<${Actions} name=${name} standing=${standing} run=${run} isOver=${isOver} />`}
