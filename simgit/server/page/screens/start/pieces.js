@@ -47,7 +47,7 @@ export function How({ at }) {
   const { data, error, isLoading } = useLoad((signal) => (calm ? get("plan", calm, {}, { signal }) : Promise.resolve(null)), [calm]);
   if (!at) return null;
   const told = isLoading || calm !== at ? "looking …" : error ? (isMissing(error) ? "this server does not say how a state is reached" : error.message) : data ? tell(data) : "";
-  return html`<p class="how" role="status"><span class="muted">how</span> ${plain(told)}</p>`;
+  return html`<p class="how" role="status"><span class="muted">how:</span> ${plain(told)}</p>`;
 }
 
 /** @param {any} plan as GET /v1/plan has it */
@@ -67,7 +67,7 @@ export function Why({ may, types, canStart, branch }) {
   }
   if (types.error) return html`<p class="said" role="alert">The types cannot be read: ${plain(types.error.message)}. ${branch}</p>`;
   if (!types.data || canStart) return null;
-  return html`<p class="said" role="status">This server starts no simulations: the repository is not trusted here, see <code>simgit trust</code>. ${branch}</p>`;
+  return html`<p class="said" role="status">This server starts no simulations: its repository is not trusted here (<code>simgit trust</code>), or in memory. ${branch}</p>`;
 }
 
 /** What was refused, and what was made before that. @param {any} props */
