@@ -55,7 +55,7 @@ function tell(plan) {
   if (!plan.how) return `cannot be restored: ${plan.why ?? plan.error}`;
   const from = plan.start?.step ?? null;
   const parts = [`${plan.how}${from === null ? "" : ` at ${count(from)}`}`, plan.steps ? `${plural(plan.steps, "step")} again` : "no step again"];
-  if (typeof plan.seconds === "number") parts.push(plan.seconds < 10 ? `${number(plan.seconds, 2)} s` : seconds(plan.seconds));
+  if (typeof plan.seconds === "number") parts.push(plan.seconds < 0.1 || plan.seconds >= 10 ? seconds(plan.seconds) : `${number(plan.seconds, 2)} s`);
   parts.push(plan.exact === true ? "exact ✓" : plan.exact === false ? `not exact: ${plan.why}` : `not known to be exact: ${plan.why ?? ""}`);
   return parts.join(", ");
 }
