@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ CHROMIUM = (
     os.environ.get("SIMGIT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 )
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+NO_IMAGE = re.compile("/v1/(plan|frames)/")
 SHOTS = os.environ.get("SIMGIT_SHOTS")
 """A directory in which each story leaves pictures, for people to look at."""
 
@@ -34,11 +36,16 @@ class Visitor:
         self.errors: list[str] = []
         self.strangers: list[str] = []
         self.context.route("**/*", self._pass)
-        self.page.on("console", lambda each: each.type == "error" and self.errors.append(each.text))
+        self.page.on("console", self._note)
         self.page.on("pageerror", lambda each: self.errors.append(str(each)))
         token = server.address["tokens"][level]
         self.page.goto(f"{server.address['url']}#token={token}")
         self.page.get_by_text("● live").wait_for()
+
+    def _note(self, message: Any) -> None:
+        """Keep an error; that a state has no image is none: the page says it."""
+        if message.type == "error" and not NO_IMAGE.search(message.location.get("url", "")):
+            self.errors.append(message.text)
 
     def _pass(self, route: Any) -> None:
         """Let pass what goes to the server, and nothing else."""

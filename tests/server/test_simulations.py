@@ -88,6 +88,27 @@ def test_a_question_is_answered_once(client: Client, tracker: Tracker) -> None:
     assert post(client, "answers/q", {"value": {"torque": 1}}) == {"value": {"torque": 1.0}}
     assert post(client, "answers/q", {"value": {"torque": 2}}, 409)["type"] == "Conflict"
     assert until(client, "q", "ended")["outcome"] == "completed"
+    (entry,) = client.json("inputs/q")["inputs"]
+    assert entry["kind"] == "answer" and entry["question"] == "which torque?"
+    assert entry["value"] == {"torque": 1.0} and entry["from"] == 3
+    assert client.json("inputs/q?step=2") == {"inputs": [], "config": {"steps": 5, "ask": 2}}
+
+
+def test_settings_in_force_are_those_of_the_run_and_what_was_changed(client: Client) -> None:
+    post(client, "simulations", {"type": "env", "run": "s", "overrides": PACE, "seed": 1}, 201)
+    while (until(client, "s", "running")["step"] or 0) < 3:
+        time.sleep(0.05)
+    first = post(client, "simulations/set/s", {"overrides": {"steps": 200_000}})["from"]
+    post(client, "simulations/stop/s", {"timeout": 30})
+    found = client.json("inputs/s")
+    assert found["config"] == PACE | {"steps": 200_000}
+    (entry,) = found["inputs"]
+    assert (entry["kind"], entry["from"], entry["overrides"]) == ("set", first, {"steps": 200_000})
+    assert client.json(f"inputs/s?step={first - 1}") == {"inputs": [], "config": PACE}
+    assert client.json(f"inputs/s?step={first}")["config"]["steps"] == 200_000
+    post(client, "simulations", {"type": "env", "run": "f", "at": f"s@{first - 1}",
+                                 "overrides": {"pace": 0}, "queue": True}, 201)  # fmt: skip
+    assert client.json("inputs/f") == {"inputs": [], "config": PACE | {"pace": 0}}
 
 
 @pytest.mark.parametrize(("body", "detail"), [

@@ -91,9 +91,11 @@ function Filter({ input }) {
 
 function Connection() {
   const state = useStore(connection);
-  const asking = useStore(simulations, (all) => [...all.values()].filter((each) => each.phase === "asking" && !each.outcome).length);
+  const asking = useStore(simulations, (all) => [...all.values()].filter((each) => each.phase === "asking" && !each.outcome).map((each) => each.run).join("\n")).split("\n").filter(Boolean);
+  const here = useStore(place, ({ screen, name }) => (screen === "run" ? name : null));
+  const next = asking[(asking.indexOf(here ?? "") + 1) % asking.length]; // of several, the one after that which is shown
   return html`<span class=${`connection ${state}`} role="status">${state === "live" ? "● live" : state === "lost" ? "○ no connection, trying again" : "○ connecting"}
-    ${asking > 0 && html` <a href=${address("runs")}>${asking} ask${asking === 1 ? "s" : ""}</a>`}</span>`;
+    ${next && html` <a href=${address("run", next, { tab: "control" })} title=${plain(next)}>${asking.length} ask${asking.length === 1 ? "s" : ""}</a>`}</span>`;
 }
 
 function Theme() {

@@ -2,7 +2,7 @@
 import { html, useState } from "../vendor/preact.js";
 import { get, session } from "../core/api.js";
 import { count, plain } from "../core/format.js";
-import { useLoad } from "../core/load.js";
+import { useCalm, useLoad } from "../core/load.js";
 import { runs, simulations } from "../core/runs.js";
 import { useStore } from "../core/store.js";
 import { closeDialog, Dialog, openDialog } from "../parts/dialog.js";
@@ -16,6 +16,7 @@ import { StartDialog } from "./start/new.js";
 
 const BRANCH = "";
 const PRESET = "preset/";
+const PAUSE = 200;
 
 /** Fork a run at a step, its newest if none is given. @param {string} name @param {number | null} [step] */
 export function openFork(name, step = null) {
@@ -50,7 +51,9 @@ function ForkDialog({ run, first }) {
 
   const isReading = !types.data && !types.error; // until then nobody knows what would be started
   const type = chosen ?? (canStart && ownType ? ownType : BRANCH);
-  const present = presentSettings(run, types.data?.find((each) => each.name === type));
+  const stepNow = useCalm(/^\d+$/.test(step) && run.oid ? step : null, PAUSE);
+  const inForce = useLoad((signal) => get("inputs", run.name, { step: stepNow }, { signal }).catch(() => null), [stepNow]); // an older server does not know
+  const present = presentSettings({ ...run, config: inForce.data?.config ?? run.config }, types.data?.find((each) => each.name === type));
   const settings = useSettings(present);
   const stepField = { path: "step", keys: ["step"], kind: /** @type {const} */ ("integer"), isRequired: true, minimum: 0, maximum: run.step ?? 0 };
   const stepRead = run.oid ? readField(stepField, step) : {};

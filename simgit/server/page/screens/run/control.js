@@ -32,14 +32,14 @@ export function Control({ name }) {
   const canAct = Boolean(may?.can_write && types.data?.some((each) => each.form || each.error));
   const type = types.data?.find((each) => each.name === standing.type) ?? null;
   const why = !may?.can_write ? (may?.level === "view" ? "This token only reads: nothing can be asked of the simulation here." : "This server only reads.")
-    : types.data && !canAct ? "This server starts no simulations, and asks nothing of them: the repository is not trusted here, see simgit trust." : "";
+    : types.data && !canAct ? "This server starts no simulations, and asks nothing of them: its repository is not trusted here (simgit trust), or in memory." : "";
   const again = () => setDone((times) => times + 1);
   return html`<div class="control">
     <section class="panel" aria-label="Control">
       <header class="tools">
         <${Phase} run=${run} simulation=${standing} /> <span class="muted">type ${plain(standing.type)}</span>
         ${!isOver && html`<${Looked} standing=${standing} isLost=${isLost} />`}
-        ${!isOver && html`<${Progress} progress=${standing.progress} />`}
+        ${!isOver && html`<${Progress} progress=${standing.phase === "running" ? standing.progress : standing.progress && { ...standing.progress, left: null }} />`}
         ${standing.step !== null && html`<span class="muted">step ${count(standing.step)}</span>`}
         <span class="spread"></span>
         ${canAct && html`<${Actions} name=${name} standing=${standing} run=${run} isOver=${isOver} />`}

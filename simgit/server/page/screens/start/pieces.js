@@ -47,7 +47,7 @@ export function How({ at }) {
   const { data, error, isLoading } = useLoad((signal) => (calm ? get("plan", calm, {}, { signal }) : Promise.resolve(null)), [calm]);
   if (!at) return null;
   const told = isLoading || calm !== at ? "looking …" : error ? (isMissing(error) ? "this server does not say how a state is reached" : error.message) : data ? tell(data) : "";
-  return html`<p class="how" role="status"><span class="muted">how</span> ${plain(told)}</p>`;
+  return html`<p class="how" role="status"><span class="muted">how:</span> ${plain(told)}</p>`;
 }
 
 /** @param {any} plan as GET /v1/plan has it */
@@ -55,7 +55,7 @@ function tell(plan) {
   if (!plan.how) return `cannot be restored: ${plan.why ?? plan.error}`;
   const from = plan.start?.step ?? null;
   const parts = [`${plan.how}${from === null ? "" : ` at ${count(from)}`}`, plan.steps ? `${plural(plan.steps, "step")} again` : "no step again"];
-  if (typeof plan.seconds === "number") parts.push(plan.seconds < 10 ? `${number(plan.seconds, 2)} s` : seconds(plan.seconds));
+  if (typeof plan.seconds === "number") parts.push(plan.seconds < 0.1 || plan.seconds >= 10 ? seconds(plan.seconds) : `${number(plan.seconds, 2)} s`);
   parts.push(plan.exact === true ? "exact ✓" : plan.exact === false ? `not exact: ${plan.why}` : `not known to be exact: ${plan.why ?? ""}`);
   return parts.join(", ");
 }
@@ -67,7 +67,7 @@ export function Why({ may, types, canStart, branch }) {
   }
   if (types.error) return html`<p class="said" role="alert">The types cannot be read: ${plain(types.error.message)}. ${branch}</p>`;
   if (!types.data || canStart) return null;
-  return html`<p class="said" role="status">This server starts no simulations: the repository is not trusted here, see <code>simgit trust</code>. ${branch}</p>`;
+  return html`<p class="said" role="status">This server starts no simulations: its repository is not trusted here (<code>simgit trust</code>), or in memory. ${branch}</p>`;
 }
 
 /** What was refused, and what was made before that. @param {any} props */

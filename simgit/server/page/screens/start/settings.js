@@ -18,7 +18,9 @@ export function presentSettings(run, type) {
 export const settingField = (known, path) => known.get(path) ?? { path, keys: path.split("."), kind: "json", isRequired: true };
 
 /** Return where a setting of a run is from. @param {any} run @param {string} path */
-function originOf(run, path) {
+function originOf(run, path, given) {
+  const own = fieldsOf(exampleSchema(run.config ?? {})).find((field) => field.path === path);
+  if (own && JSON.stringify(own.given) !== JSON.stringify(given)) return "a change while it ran";
   for (let at = run, depth = 0; at && depth < 100; at = runs.value?.get(at.parent), depth++) {
     if (fieldsOf(exampleSchema(at.overrides ?? {})).some((field) => field.path === path)) return at.name;
   }
@@ -58,7 +60,7 @@ export function Settings({ run, legend = "Settings that differ", none = `none: a
     ${!rows.length && html`<p class="muted">${plain(none)}</p>`}
     ${rows.map(([path, text]) => {
       const field = settingField(known, path);
-      const origin = run ? originOf(run, path) : null;
+      const origin = run ? originOf(run, path, field.given) : null;
       return html`<div class="setting" key=${path}>
         <span class="mono">${plain(path)}</span>
         <span class="muted">${field.given === undefined ? "new" : `${json(field.given, 40) || '""'}${origin ? ` (from ${plain(origin)})` : ""}`}</span>
