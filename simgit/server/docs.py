@@ -26,7 +26,7 @@ pip install 'simgit[web]'
 simgit serve
 ```
 
-It prints two addresses: one with a token that may do everything, one with a token that only reads. Programs send `Authorization: Bearer TOKEN`; both tokens are in `.simgit/serve.json` while the server runs. A browser exchanges the token (`POST /v1/session`) for a cookie. The machine-readable description is `GET /v1/openapi.json`.
+It prints two addresses: one with a token that may do everything, one with a token that only reads. Programs send `Authorization: Bearer TOKEN`; both tokens are in `.simgit/serve.json` while the server runs. A browser exchanges the token (`POST /v1/session`) for a cookie. The machine-readable description is `GET /v1/openapi.json`. The same server shows [a page in the browser](page.md).
 
 ## Rules
 

@@ -1,7 +1,7 @@
 // One stream of events for all tabs: a browser opens only six connections to a server.
 // As a SharedWorker it tells every tab; where there is none, live.js runs the same code in the tab.
 
-const KINDS = ["tips", "run", "ref", "phase", "progress", "question", "line", "operation", "gap"];
+const KINDS = ["tips", "run", "ref", "phase", "progress", "question", "line", "job", "operation", "gap"];
 const AGAIN = 2000;
 
 /** The stream, and what it has told: a new tab is told the same first. */
@@ -61,7 +61,7 @@ export class Stream {
       this.levels.clear(); // it has all
       this.levels.set("tips", message);
     } else if (!["connection", "operation", "gap"].includes(kind)) {
-      this.levels.set(`${kind} ${data.run ?? data.ref}`, message);
+      this.levels.set(`${kind} ${data.run ?? data.ref ?? data.job}`, message);
     }
     for (const listener of this.listeners) listener(message);
   }
