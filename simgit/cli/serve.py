@@ -40,7 +40,7 @@ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8877/v1/runs""",
 @click.option("--no-page", is_flag=True, help="Serve the API only, not the page in the browser.")
 @click.option("--open", "opens", is_flag=True, help="Open the address in a browser.")
 @click.option("--demo", "is_demo", is_flag=True,
-              help="Serve a new repository in which a pendulum swings; it is removed at the end.")  # fmt: skip
+              help="Serve a new repository with a pendulum; remove it at the end.")  # fmt: skip
 def serve(
     app: App,
     host: str,

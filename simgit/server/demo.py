@@ -30,11 +30,13 @@ def demo() -> Iterator[Repository]:
     """
     if any(find_spec(each) is None for each in _NEEDED):
         raise NotFound("the demo needs a pendulum: pip install 'gymnasium[classic-control]'")
-    with tempfile.TemporaryDirectory(prefix="simgit-demo-", ignore_cleanup_errors=True) as folder:
-        with Repository.init(folder) as repo:
-            tracker = Tracker(folder, workers=0)
-            try:
-                tracker.start("demo", RUN, config={"steps": STEPS}, seed=1)
-                yield repo
-            finally:
-                tracker.close(stop=True, timeout=_STOP_SECONDS)
+    with (
+        tempfile.TemporaryDirectory(prefix="simgit-demo-", ignore_cleanup_errors=True) as folder,
+        Repository.init(folder) as repo,
+    ):
+        tracker = Tracker(folder, workers=0)
+        try:
+            tracker.start("demo", RUN, config={"steps": STEPS}, seed=1)
+            yield repo
+        finally:
+            tracker.close(stop=True, timeout=_STOP_SECONDS)

@@ -10,6 +10,7 @@ from . import (
     cases_history,
     cases_kube,
     cases_learners,
+    cases_page,
     cases_read,
     cases_record,
     cases_sb3,
@@ -40,6 +41,7 @@ def every_case() -> list[Case]:
         *cases_learners.CASES,
         *cases_upkeep.CASES,
         *cases_viewer.CASES,
+        *cases_page.CASES,
     ]
 
 

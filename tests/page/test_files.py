@@ -24,7 +24,9 @@ ADDED = {"uplot.js": b"\nexport default uPlot;\n"}
 
 
 def test_vendored_files_are_those_of_their_packages() -> None:
-    rows = re.findall(r"^\| (\S+) \| .* \| ([0-9a-f]{64}) \|$", (VENDOR / "README.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| (\S+) \| .* \| ([0-9a-f]{64}) \|$", (VENDOR / "README.md").read_text(), re.M
+    )
     assert {name for name, _ in rows} == {
         path.name for path in VENDOR.iterdir() if path.suffix in (".js", ".css")
     }
@@ -47,7 +49,9 @@ def test_a_module_has_one_purpose_and_no_markup_as_text(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("// "), "its first line says what it is"
     assert text.count("\n") <= LONGEST
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+    )
     assert not re.search(r"\sstyle=", text), "the policy forbids it: classes, or element.style"
     assert not re.search(r"https?://(?!www\.w3\.org/)", text), "no request leaves the origin"
 

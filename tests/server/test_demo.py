@@ -41,5 +41,3 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_NEEDED", ("gymnasium_that_nobody_has",))
     with pytest.raises(NotFound, match="pip install"), demo.demo():
         pass
-
-

@@ -57,7 +57,7 @@ export function Operations() {
     </div>
     ${chosen && html`<section class="panel" aria-label=${`Operation ${chosen.number}`}>
       <header><h2>Operation ${chosen.number}</h2><code>${plain(words(chosen))}</code></header>
-      <p class="muted">${ago(chosen.time)}, by process ${number(Number(chosen.process.pid))}${chosen.session ? ", which recorded" : ""}${chosen.reverts === null ? "" : `; it reverts operation ${chosen.reverts}`}</p>
+      <p class="muted">${ago(chosen.time)}, by process ${chosen.process.pid}${chosen.session ? ", which recorded" : ""}${chosen.reverts === null ? "" : `; it reverts operation ${chosen.reverts}`}</p>
       <div class="tools">
         ${mayWrite && html`<button type="button" onclick=${() => undo(chosen.number)}>Undo ${chosen.number}</button>
           <button type="button" disabled=${chosen.number === newest} onclick=${() => restore(chosen.number)}>Restore to here</button>`}

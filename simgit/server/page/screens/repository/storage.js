@@ -23,7 +23,7 @@ export function Storage() {
   const parts = [...shown, { name: "other kinds", value: rest }, { name: "indexes and logs", value: Math.max(0, size - spare - total.stored) }, { name: "free", value: spare }]
     .filter((part) => part.value > 0);
   const rows = Object.entries(found.data[by]).map(([name, each]) => ({ name, ...each })).sort((a, b) => b.stored - a.stored);
-  return html`<p><b>${bytes(size)}</b> on disk: <span class="muted">${parts.map((part) => `${part.name} ${bytes(part.value)}`).join(", ")}.</span></p>
+  return html`<p><b>${bytes(size)}</b> on disk</p>
     <${Bar} parts=${parts} whole=${size} />
     <div class="tools"><label>bytes by <select value=${by} onchange=${(event) => setBy(event.target.value)}>
       ${Object.entries(BY).map(([name, text]) => html`<option value=${name}>${text}</option>`)}</select></label>
@@ -31,7 +31,7 @@ export function Storage() {
     <${Table} label=${`Bytes by ${BY[by]}`} rows=${rows} rowKey=${(row) => row.name} empty=${`There is no ${BY[by]}.`} columns=${by === "runs" ? RUNS : COLUMNS(BY[by])} />`;
 }
 
-/** A bar whose parts are in proportion; what it says is the line above it. */
+/** A bar whose parts are in proportion, and their bytes below it. */
 function Bar({ parts, whole }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   useEffect(() => {
@@ -41,7 +41,7 @@ function Bar({ parts, whole }) {
   });
   return html`<div class="bytes" ref=${box} role="img" aria-label=${parts.map((part) => `${part.name} ${Math.round((100 * part.value) / whole)} %`).join(", ")}>
     ${parts.map((part, index) => html`<span key=${part.name} title=${`${part.name}: ${bytes(part.value)}`} class=${part.name === "free" ? "free" : `curve-${index % 10}`}></span>`)}</div>
-    <ul class="legend" aria-hidden="true">${parts.map((part, index) => html`<li key=${part.name}><span class=${`swatch ${part.name === "free" ? "free" : `curve-${index % 10}`}`}></span>${part.name} <b>${bytes(part.value)}</b></li>`)}</ul>`;
+    <ul class="legend" aria-label="Parts">${parts.map((part, index) => html`<li key=${part.name}><span aria-hidden="true" class=${`swatch ${part.name === "free" ? "free" : `curve-${index % 10}`}`}></span>${part.name} <b>${bytes(part.value)}</b></li>`)}</ul>`;
 }
 
 const size = (key, title) => ({ key, title, isNumber: true, width: "8rem", draw: (row) => bytes(row[key]) });
