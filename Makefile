@@ -22,6 +22,8 @@ demo: $(STAMP)
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 20
 
 test: $(STAMP)
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test -n "$$SIMGIT_CHROMIUM" \
+		|| echo "Chromium is not installed: stories of the page are skipped"
 	$(PYTEST)
 
 # every test, those of minutes too, with all examples

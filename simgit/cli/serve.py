@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     "serve",
     example="""\
 simgit serve --open
+simgit serve --demo --open
 simgit serve --host 0.0.0.0 --allow-host lab.example.org --tls-cert lab.pem
 curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8877/v1/runs""",
     at_op=False,
@@ -38,6 +39,8 @@ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8877/v1/runs""",
               help="Simulations of the queue that run at once.")  # fmt: skip
 @click.option("--no-page", is_flag=True, help="Serve the API only, not the page in the browser.")
 @click.option("--open", "opens", is_flag=True, help="Open the address in a browser.")
+@click.option("--demo", "is_demo", is_flag=True,
+              help="Serve a new repository with a pendulum; remove it at the end.")  # fmt: skip
 def serve(
     app: App,
     host: str,
@@ -50,6 +53,7 @@ def serve(
     workers: int,
     no_page: bool,
     opens: bool,
+    is_demo: bool,
     as_json: bool,
 ) -> None:
     """Serve the repository over HTTP, until Ctrl-C.
@@ -57,7 +61,11 @@ def serve(
     The first address that is printed has a token that may do everything, the second one a token
     that only reads; they are for browsers. Programs find address and tokens in .simgit/serve.json
     while the server runs. The API is described in docs/http-api.md, and by /v1/openapi.json.
+
+    With --demo no repository is needed, and none is touched: everything that is done there is
+    removed at Ctrl-C. 'simgit clone' keeps it while it is served.
     """
+    from simgit.server.demo import demo
     from simgit.server.gate import is_loopback
     from simgit.server.serving import Options, redirect, serve
 
@@ -75,6 +83,8 @@ def serve(
                 out.json({"url": address.url, "tokens": address.tokens})
             else:
                 out.line(address.link())
+                if is_demo and repo.directory is not None:
+                    out.line(f"demo in {repo.directory.parent}, removed at Ctrl-C")
                 if address.tokens:
                     out.line(f"read only: {address.link('view')}")
         if opens:
@@ -83,5 +93,5 @@ def serve(
             # not as an argument of the browser, which every user of the machine can read
             webbrowser.open(redirect(repo.directory, address).as_uri())
 
-    with app.repository() as repo:
+    with demo() if is_demo else app.repository() as repo:
         serve(repo, options, ready)

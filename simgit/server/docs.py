@@ -26,7 +26,7 @@ pip install 'simgit[web]'
 simgit serve
 ```
 
-It prints two addresses for browsers: one with a token that may do everything, one with a token that only reads. Programs send `Authorization: Bearer TOKEN`; URL and tokens are in `.simgit/serve.json` while the server runs. A browser exchanges the token (`POST /v1/session`) for the cookie of a session, which ends with the server. The machine-readable description is `GET /v1/openapi.json`.
+It prints two addresses for browsers: one with a token that may do everything, one with a token that only reads. Programs send `Authorization: Bearer TOKEN`; URL and tokens are in `.simgit/serve.json` while the server runs. A browser exchanges the token (`POST /v1/session`) for the cookie of a session, which ends with the server. The machine-readable description is `GET /v1/openapi.json`. The same server shows [a page in the browser](page.md).
 
 ## Stream of events
 

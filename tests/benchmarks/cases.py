@@ -11,6 +11,7 @@ from . import (
     cases_kube,
     cases_learners,
     cases_live,
+    cases_page,
     cases_read,
     cases_record,
     cases_sb3,
@@ -42,6 +43,7 @@ def every_case() -> list[Case]:
         *cases_upkeep.CASES,
         *cases_viewer.CASES,
         *cases_live.CASES,
+        *cases_page.CASES,
     ]
 
 

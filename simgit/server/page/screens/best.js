@@ -8,10 +8,10 @@ import { address, go, place, setQuery } from "../core/router.js";
 import { changes, runs, simulations } from "../core/runs.js";
 import { useStore } from "../core/store.js";
 import { choices, FIELDS, flat, MEASURES, settingsOf } from "../core/words.js";
-import { Bands } from "../parts/bands.js";
 import { Combobox } from "../parts/combobox.js";
 import { Phase } from "../parts/phase.js";
 import { Table } from "../parts/table.js";
+import { Bands } from "./best/bands.js";
 
 const DEFAULT = "mean(return, 10)";
 const MOST = 1000;

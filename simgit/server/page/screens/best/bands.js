@@ -1,13 +1,13 @@
 // The mean of groups of runs with its confidence interval, as curves and as a table.
-import { html } from "../vendor/preact.js";
-import { get } from "../core/api.js";
-import { json, number, plain } from "../core/format.js";
-import { isMissing, useLoad } from "../core/load.js";
-import { place, setQuery } from "../core/router.js";
-import { useStore } from "../core/store.js";
-import { settingsOf } from "../core/words.js";
-import { Chart } from "./chart.js";
-import { Table } from "./table.js";
+import { html } from "../../vendor/preact.js";
+import { get } from "../../core/api.js";
+import { json, number, plain } from "../../core/format.js";
+import { isMissing, useLoad } from "../../core/load.js";
+import { place, setQuery } from "../../core/router.js";
+import { useStore } from "../../core/store.js";
+import { settingsOf } from "../../core/words.js";
+import { Chart } from "../../parts/chart.js";
+import { Table } from "../../parts/table.js";
 
 const FIELDS = ["return", "length"];
 
@@ -20,8 +20,9 @@ export function Bands({ where, known }) {
   const settings = settingsOf(known?.values() ?? []);
   const by = query.group ?? "";
   const field = FIELDS.includes(query.of) ? query.of : FIELDS[0];
-  const found = useLoad((signal) => (by ? get("bands", "", { by, field, where }, { signal }) : Promise.resolve(null)), [by, field, where]);
-  const bands = (found.data ?? []).map((band) => ({ ...band, label: `${by} = ${json(band.value ?? null, 40)}` }));
+  const found = useLoad((signal) => (by ? get("bands", "", { by, field, where, points: 300 }, { signal }) : Promise.resolve(null)), [by, field, where]);
+  const { step = [], width = 1, groups = [], confidence = 0.95 } = found.data ?? {};
+  const bands = groups.map((band) => ({ ...band, label: `${by} = ${json(band.value ?? null, 40)}` }));
   return html`<section class="panel" aria-labelledby="bands">
     <header class="tools"><h2 id="bands">Groups of runs</h2>
       <label>by <select value=${by} onchange=${(event) => setQuery({ group: event.target.value || null })}>
@@ -34,19 +35,19 @@ export function Bands({ where, known }) {
     ${by && found.error && (isMissing(found.error) ? html`<p class="muted">Groups are not available here.</p>` : html`<p class="error" role="alert">${plain(found.error.message)}</p>`)}
     ${by && !found.error && !found.data && html`<p class="muted" role="status">reading …</p>`}
     ${by && !found.error && found.data && html`
-      ${bands.length > 0 && html`<${Chart} label=${`Mean ${field} of groups`} curves=${bands.map(curveOf)} xLabel="episode" />`}
+      ${bands.length > 0 && html`<${Chart} label=${`Mean ${field} of groups`} curves=${bands.map((band) => curveOf(band, step, width))} xLabel="step" />`}
       <${Table} label="Groups" rows=${bands} rowKey=${(band) => band.label} empty="No run has an episode that has ended." columns=${[
         { key: "group", title: plain(by), width: "minmax(8rem, 2fr)", draw: (band) => json(band.value ?? null) },
-        { key: "runs", title: "runs", isNumber: true, width: "5rem", draw: (band) => number(band.count) },
-        { key: "mean", title: `last mean ${field}`, isNumber: true, width: "9rem", draw: (band) => number(lastOf(band.mean)) },
-        { key: "interval", title: "95 % interval", isNumber: true, width: "11rem", draw: interval },
+        { key: "runs", title: "runs", isNumber: true, width: "5rem", draw: (band) => number(band.runs.length) },
+        { key: "mean", title: `mean ${field}, newest`, isNumber: true, width: "9rem", draw: (band) => number(lastOf(band.mean)) },
+        { key: "interval", title: `${Math.round(100 * confidence)} % interval`, isNumber: true, width: "11rem", draw: interval },
       ]} />`}
   </section>`;
 }
 
 const lastOf = (values) => values?.findLast((value) => value !== null) ?? null;
-const interval = (band) => (lastOf(band.low) === null ? html`<span class="muted">1 run has none</span>` : `${number(lastOf(band.low))} … ${number(lastOf(band.high))}`);
+const interval = (band) => (lastOf(band.low) === null ? html`<span class="muted">one run has none</span>` : `${number(lastOf(band.low))} … ${number(lastOf(band.high))}`);
 
 /** Return a band as a curve: its interval is drawn as least to greatest are. */
-const curveOf = (band) => ({ run: band.label, field: "mean", label: band.label, width: 1, stop: (band.x[band.x.length - 1] ?? 0) + 1,
-  x: band.x, mean: band.mean, line: band.mean, min: band.low, max: band.high });
+const curveOf = (band, step, width) => ({ run: band.label, field: "mean", label: band.label, width, stop: (step[step.length - 1] ?? 0) + width,
+  x: step, mean: band.mean, line: band.mean, min: band.low, max: band.high });

@@ -1,0 +1,48 @@
+// The settings of the repository; those that name code are shown, and changed elsewhere.
+import { html } from "../../vendor/preact.js";
+import { get, send, session, url } from "../../core/api.js";
+import { command, json, plain } from "../../core/format.js";
+import { useLoad } from "../../core/load.js";
+import { Store, useStore } from "../../core/store.js";
+import { attempt } from "../../parts/notice.js";
+
+const TEXTS = {
+  "oplog.keep": "operations that are kept at least", "oplog.days": "days for which operations are kept", "gc.grace": "days for which unreachable objects are kept",
+  "gc.reflog": "days for which reflogs are kept", "gc.keep": "retention rules of attachments, such as agent: last 5, every 100", "gc.auto": "small segments after which they are joined by themselves; 0 for never",
+  "gc.rewrite": "percent of a segment that must be unreachable for gc to rewrite it", "live.days": "days for which events of simulations are kept",
+};
+const CODE = "live.types.";
+const again = new Store(0);
+
+/** The settings as a form: what is typed is stored when it is left. */
+export function Settings() {
+  const time = useStore(again);
+  const mayWrite = useStore(session, (value) => Boolean(value?.can_write));
+  const found = useLoad((signal) => get("settings", "", {}, { signal }), [time]);
+  if (found.error) return html`<p class="error" role="alert">${plain(found.error.message)}</p>`;
+  if (!found.data) return html`<p class="empty" role="status">reading …</p>`;
+  const all = Object.entries(found.data);
+  const code = all.filter(([name]) => name.startsWith(CODE));
+  return html`<p class="muted">Settings of the repository are no part of operations: undo does not change them back.</p>
+    <div class="facts">${all.filter(([name]) => !name.startsWith(CODE)).map(([name, value]) => html`<${Setting} key=${`${name} ${time}`} name=${name} value=${value} mayWrite=${mayWrite} />`)}</div>
+    ${code.length > 0 && html`<h2>Types of simulations</h2><p class="muted">They name code, which is changed by <code>simgit config --repository</code> only.</p>
+      <dl class="facts">${code.map(([name, value]) => html`<div key=${name}><dt>${plain(name)}</dt><dd><code>${plain(value)}</code></dd></div>`)}</dl>`}`;
+}
+
+function Setting({ name, value, mayWrite }) {
+  const isNumber = typeof value === "number";
+  async function store(next) {
+    const line = next === null ? command("config", "--repository", "--unset", name) : command("config", "--repository", `${name}=${next}`);
+    await attempt(() => send("PATCH", url("settings"), { body: { [name]: next } }), next === null ? `${name} has its default again` : `${name} is ${json(next)}`, line);
+    again.set((count) => count + 1); // what is refused is shown as it was
+  }
+  const change = (event) => {
+    const text = event.target.value.trim();
+    if (isNumber && text === "") return void store(null);
+    store(isNumber ? Number(text) : text);
+  };
+  return html`<div><label><span class="mono">${plain(name)}</span>
+      <input type=${isNumber ? "number" : "text"} step="any" value=${value} disabled=${!mayWrite} onchange=${change} /></label>
+    <span class="muted">${TEXTS[name] ?? ""}</span>
+    ${mayWrite && html`<button type="button" class="quiet" aria-label=${`Default of ${name}`} onclick=${() => store(null)}>default</button>`}</div>`;
+}
