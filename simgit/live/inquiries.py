@@ -14,7 +14,7 @@ from simgit.live.channel import MOST_BYTES, encoded, user_of
 
 
 @dataclass
-class _Line:
+class _Contact:
     """A connection to a simulation, and the part of an answer that has come."""
 
     connection: socket.socket
@@ -30,7 +30,7 @@ class Inquiries:
     """
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, _Contact] = {}
 
     def ask(self, path: str, request: Mapping[str, Any]) -> None:
         """Send a request to the simulation that listens at a path, if it has answered the last."""
@@ -60,18 +60,18 @@ class Inquiries:
         """Close all connections."""
         self.keep(set())
 
-    def _connected(self, path: str) -> _Line | None:
+    def _connected(self, path: str) -> _Contact | None:
         made = socket.socket(socket.AF_UNIX)
         made.setblocking(False)
         with suppress(OSError):  # nothing listens there: it has not begun, or has ended
             made.connect(path)
             if user_of(made) in (os.getuid(), 0):
-                self._lines[path] = found = _Line(made)
+                self._lines[path] = found = _Contact(made)
                 return found
         made.close()
         return None
 
-    def _read(self, path: str, line: _Line) -> dict[str, Any] | None:
+    def _read(self, path: str, line: _Contact) -> dict[str, Any] | None:
         try:
             data = line.connection.recv(1 << 16)
         except BlockingIOError:

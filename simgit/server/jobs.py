@@ -334,7 +334,7 @@ def _progress(place: Path) -> dict[str, Any] | None:
 
 
 def _documents(text: str) -> list[Any]:
-    """Return the JSON documents among lines; one that was cut off is none."""
+    """Return the JSON documents among lines; a line that was cut off is left out."""
     found = []
     for line in text.splitlines():
         with suppress(ValueError, RecursionError):

@@ -34,7 +34,7 @@ _MOST_GONE: Final = 10_000
 _MOST_KINDS: Final = 4
 
 
-class _Block(NamedTuple):
+class _RowBlock(NamedTuple):
     rows: tuple[str, ...]
     text: bytes
     packed: bytes
@@ -49,13 +49,13 @@ class Packed(NamedTuple):
     tag: str
 
 
-class _Rows:
+class _ChosenRows:
     """The rows of one choice of members."""
 
     def __init__(self, members: Sequence[str]) -> None:
         self._members = members
         self._rows: dict[str, tuple[RunInfo, str]] = {}
-        self._blocks: list[_Block] = []
+        self._blocks: list[_RowBlock] = []
         self._packed: Packed | None = None
 
     def row(self, info: RunInfo) -> str:
@@ -85,9 +85,9 @@ class _Rows:
         return self._packed
 
 
-def _block(rows: tuple[str, ...], has_before: bool) -> _Block:
+def _block(rows: tuple[str, ...], has_before: bool) -> _RowBlock:
     text = ((", " if has_before else "") + ", ".join(rows)).encode()
-    return _Block(rows, text, _deflated(text), blake3(text).digest())
+    return _RowBlock(rows, text, _deflated(text), blake3(text).digest())
 
 
 def _deflated(text: bytes) -> bytes:
@@ -96,7 +96,7 @@ def _deflated(text: bytes) -> bytes:
     return packer.compress(text) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
-def _joined(blocks: Sequence[_Block]) -> Packed:
+def _joined(blocks: Sequence[_RowBlock]) -> Packed:
     body = b"".join([b"[", *(each.text for each in blocks), b"]"])
     tail = zlib.crc32(body).to_bytes(4, "little") + (len(body) % 2**32).to_bytes(4, "little")
     parts = [_GZIP, _deflated(b"["), *(each.packed for each in blocks), _deflated(b"]"), _LAST]
@@ -111,7 +111,7 @@ class RunRows:
         """Begin with nothing known."""
         self._runs = runs
         self._lock = threading.Lock()
-        self._kinds: dict[tuple[str, ...], _Rows] = {}
+        self._kinds: dict[tuple[str, ...], _ChosenRows] = {}
         self._begin()
         self._seen: dict[str, RunInfo] = {}
 
@@ -139,11 +139,11 @@ class RunRows:
             kind = self._kind(members)
             return [kind.row(info) for info in infos]
 
-    def _kind(self, members: tuple[str, ...]) -> _Rows:
+    def _kind(self, members: tuple[str, ...]) -> _ChosenRows:
         for each in members:
             if each not in MEMBERS:
                 raise InvalidInput(f"unknown member '{each}'; known: {', '.join(MEMBERS)}")
-        found = self._kinds.pop(members, None) or _Rows(members)
+        found = self._kinds.pop(members, None) or _ChosenRows(members)
         self._kinds[members] = found  # the newest is the last
         while len(self._kinds) > _MOST_KINDS:
             del self._kinds[next(iter(self._kinds))]

@@ -1,4 +1,4 @@
-"""How simulations stand, for viewers: their progress, their questions, the lines of their logs.
+"""Levels of simulations for viewers: their progress, their questions, the lines of their logs.
 
 It comes from the simulations themselves, each of which is asked only while somebody wants to know.
 """

@@ -43,7 +43,7 @@ async def turn(request: Request) -> AsyncIterator[None]:
     """Wait for a turn, without a thread.
 
     Raises:
-        Refused: 429, it has not come in time; or who asks has gone meanwhile.
+        Refused: 429, it has not come in time; 499, the client has disconnected meanwhile.
     """
     loop = asyncio.get_running_loop()
     turns = _turns.setdefault(loop, asyncio.Semaphore(MOST))
@@ -55,7 +55,7 @@ async def turn(request: Request) -> AsyncIterator[None]:
         raise Refused(429, why, {"Retry-After": "5"}, limit=MOST) from None
     try:
         if has_waited and await request.is_disconnected():
-            raise Refused(499, "who asked has gone")
+            raise Refused(499, "the client closed the request")
         yield
     finally:
         turns.release()

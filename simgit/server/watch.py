@@ -80,7 +80,7 @@ class Watch:
 
     @property
     def levels(self) -> dict[str, Level]:
-        """What there is to tell, by name."""
+        """Everything that viewers can be told, by name."""
         return {**self._stored, **self._working, **self._standing.levels}
 
     @property

@@ -68,6 +68,9 @@ def test_each_request_of_simulations_on_the_page_is_answered(repo: Repository) -
                 name.partition(" ")[0], path.removeprefix("/v1/"), headers=headers, **more
             )
             assert found.status_code < 300, (name, found.text)
+        for each in client.json("jobs"):
+            if each["process"] is not None:
+                os.kill(each["process"], signal.SIGKILL)
         client.close()
         tracker.close(stop=True, timeout=5)
 

@@ -27,7 +27,7 @@ _UPLOAD: dict[str, Any] = {
 Words = Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=10_000)]
 
 
-class Gc(BaseModel):
+class GcBody(BaseModel):
     """Options of a collection; times are such as "14d" or "now"."""
 
     model_config = ConfigDict(extra="forbid")
@@ -37,7 +37,7 @@ class Gc(BaseModel):
     keep: str | None = None
 
 
-class Fsck(BaseModel):
+class FsckBody(BaseModel):
     """Options of a check, which repairs only if that is said."""
 
     model_config = ConfigDict(extra="forbid")
@@ -46,7 +46,7 @@ class Fsck(BaseModel):
     max_seconds: float | None = None
 
 
-class Export(BaseModel):
+class ExportBody(BaseModel):
     """Options of a bundle; ``attachments`` are names, all if it is null."""
 
     model_config = ConfigDict(extra="forbid")
@@ -57,9 +57,9 @@ class Export(BaseModel):
 
 
 @router.post("/gc", status_code=202)
-def gc(request: Request, served: Served, given: Gc | None = None) -> Response:
+def gc(request: Request, served: Served, given: GcBody | None = None) -> Response:
     """Collect garbage in a job; with 'dry_run' only say what would be removed."""
-    given = given or Gc()
+    given = given or GcBody()
     options = {"grace": given.grace, "expire": given.expire, "keep": given.keep}
     words = [f"--{name}={value}" for name, value in options.items() if value is not None]
     return _started(
@@ -68,9 +68,9 @@ def gc(request: Request, served: Served, given: Gc | None = None) -> Response:
 
 
 @router.post("/fsck", status_code=202)
-def fsck(request: Request, served: Served, given: Fsck | None = None) -> Response:
+def fsck(request: Request, served: Served, given: FsckBody | None = None) -> Response:
     """Check the repository in a job; it changes nothing without 'repair'."""
-    given = given or Fsck()
+    given = given or FsckBody()
     options = {"sample": given.sample, "max-seconds": given.max_seconds}
     words = [f"--{name}={value}" for name, value in options.items() if value is not None]
     return _started(
@@ -113,7 +113,7 @@ async def imports(
 
 
 @router.post("/exports", status_code=202)
-def exports(request: Request, served: Served, given: Export) -> Response:
+def exports(request: Request, served: Served, given: ExportBody) -> Response:
     """Write runs and tags into a bundle in a job; then GET /v1/exports/N returns it."""
     if bool(given.refs) == given.all:
         raise InvalidInput("name the runs and tags in 'refs', or set 'all'")
