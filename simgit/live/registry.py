@@ -25,7 +25,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "env": "simgit.live.built_in:environment",
     "command": "simgit.live.built_in:command",
     "demo": "simgit.live.built_in:demo",
-    "sb3": "simgit.integrations.sb3.simulations:sb3",
+    "sb3": "simgit.integrations.sb3.simulation_type:sb3",
     "train": "simgit.training.simulations:train",
 }
 """The types that come with simgit, by name."""

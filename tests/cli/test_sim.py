@@ -92,6 +92,7 @@ def test_types_are_listed_shown_and_registered(here: Call) -> None:
         "command",
         "demo",
         "env",
+        "sb3",
         "train",
     ]
     here("config", "--repository", f"live.types.swing={SWING}")
