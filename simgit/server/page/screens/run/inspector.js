@@ -49,13 +49,14 @@ function Around({ name, calm: oid, follows, state, tags, nextOid, onStep }) {
   }, [oid]);
   const now = data?.oid === state.oid ? data : follows ? { attachments: [], files: {}, children: [], runs: [name] } : null; // that of another state is not shown
   const forks = useStore(runs, (all) => [...(all?.values() ?? [])].filter((run) => run.branch_point === state.oid).map((run) => run.name).join("\n")).split("\n").filter(Boolean);
+  const children = now && !now.children.length && nextOid ? [{ oid: nextOid }] : now?.children; // it came since
   const here = tags.filter((tag) => tag.oid === state.oid);
   return html`<div class="around" aria-busy=${!now}>
     ${error && html`<p class="error" role="alert">${plain(error.message)}</p>`}
     ${now && html`<${Attachments} oid=${state.oid} attachments=${now.attachments} files=${now.files} />`}
     <dl class="facts">
       <dt>parent</dt><dd>${state.parents.length ? state.parents.map((parent, index) => html`<${Step} key=${parent} oid=${parent} step=${index === 0 ? state.step - 1 : null} onStep=${onStep} />`) : html`<span class="muted">none: the first state</span>`}</dd>
-      <dt>children</dt><dd>${!now ? "…" : now.children.length ? now.children.map((child) => (child.oid === nextOid
+      <dt>children</dt><dd>${!now ? "…" : children.length ? children.map((child) => (child.oid === nextOid
         ? html`<${Step} key=${child.oid} oid=${child.oid} step=${state.step + 1} sign="↓" onStep=${onStep} />`
         : html`<code key=${child.oid} title=${child.oid}>${child.oid.slice(0, 8)}</code> `)) : html`<span class="muted">none yet</span>`}</dd>
       ${forks.length > 0 && html`<dt>forks here</dt><dd>${forks.slice(0, MOST).map((run) => html`<a key=${run} href=${address("run", run)}>${plain(run)}</a> `)}</dd>`}
