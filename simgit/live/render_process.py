@@ -37,7 +37,7 @@ Reply = tuple[dict[str, Any], bytes]
 
 
 class RenderRequests:
-    """What the process does: each method answers a kind of request."""
+    """The work of the process: each method answers a kind of request."""
 
     def __init__(self, directory: Path) -> None:
         """Open the repository, which is only read."""

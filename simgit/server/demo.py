@@ -36,7 +36,7 @@ def demo() -> Iterator[Repository]:
     ):
         tracker = Tracker(folder, workers=0)
         try:
-            tracker.start("demo", RUN, config={"steps": STEPS}, seed=1)
+            tracker.start("demo", RUN, config={"steps": STEPS}, seed=1, folder=folder)
             yield repo
         finally:
             tracker.close(stop=True, timeout=_STOP_SECONDS)

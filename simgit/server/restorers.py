@@ -39,7 +39,7 @@ _QUIET: Final = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "MPLBAC
 
 
 class Restored(NamedTuple):
-    """What a process answered: a record, warnings, and bytes."""
+    """The answer of a process: a record, warnings, and bytes."""
 
     record: dict[str, Any]
     warnings: list[str]

@@ -28,7 +28,7 @@ def test_a_pendulum_swings_and_nothing_is_left(
             while not client.get(f"runs/{RUN}").json()["step"]:
                 assert time.monotonic() < deadline, client.get(f"simulations/{RUN}").text
                 time.sleep(0.05)
-            process = client.get(f"simulations/{RUN}").json()["process"]["pid"]
+            process = client.get(f"simulations/{RUN}").json()["process"]
         (folder,) = scratch.glob("simgit-demo-*")
         assert (folder / ".simgit").is_dir()
         assert server.end()[0] == 0

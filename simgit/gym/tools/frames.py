@@ -50,7 +50,7 @@ class _Kept:
 
 @dataclass(frozen=True)
 class _Notes:
-    """What is known of the runs that recorded a line of states; with many runs it takes long."""
+    """Notes of the runs that recorded a line of states; with many runs they take long to read."""
 
     until: float
     step: int

@@ -1,4 +1,4 @@
-"""How a state is reached, as a record: from where, how many steps, how long, whether exactly."""
+"""The way to a state, as a record: from where, how many steps, how long, whether exactly."""
 
 from __future__ import annotations
 
