@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import posixpath
+import re
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,9 +24,9 @@ _TYPES: Final = {
     ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
 }  # fmt: skip
-_FIRST: Final = ("app.js", "main.js", "core/", "parts/", "vendor/", "screens/runs.js")
-"""What the first screen needs: it is asked for at once, not one import after another."""
-_LATER: Final = ("core/worker.js",)
+_FIRST: Final = ("main.js", "screens/runs.js")
+"""Modules of the first screen: with what they import they are asked for at once."""
+_IMPORT: Final = re.compile(rb'^import [^;]*?"(\.[^"]+)";$', re.MULTILINE)
 
 
 class File(NamedTuple):
@@ -48,11 +50,7 @@ def files() -> tuple[str, dict[str, File]]:
         hasher.update(name.encode() + b"\0" + blake3(data).digest())
     version = hasher.hexdigest(8)
     base = f"/page/{version}"
-    first = [
-        name
-        for name in found
-        if name.endswith(".js") and name.startswith(_FIRST) and name not in _LATER
-    ]
+    first = sorted(_needed(found))
     links = "\n".join(f'<link rel="modulepreload" href="{base}/{name}">' for name in first)
     text = found["index.html"].decode().replace("{base}", base).replace("{preload}", links)
     found["index.html"] = text.encode()
@@ -60,6 +58,22 @@ def files() -> tuple[str, dict[str, File]]:
         name: File(data, gzip.compress(data, 9, mtime=0), _TYPES[Path(name).suffix])
         for name, data in found.items()
     }
+
+
+def _needed(found: dict[str, bytes]) -> set[str]:
+    """Return the modules of the first screen, and those that they import."""
+    needed: set[str] = set()
+    waiting = list(_FIRST)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            near = posixpath.dirname(name)
+            waiting += [
+                posixpath.normpath(posixpath.join(near, each.decode()))
+                for each in _IMPORT.findall(found[name])
+            ]
+    return needed
 
 
 @router.get("/page/{version}/{path:path}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simgit.server.static import FOLDER
+from simgit.server.static import FOLDER, files
 
 VENDOR = FOLDER / "vendor"
 OWN = sorted(
@@ -65,3 +65,11 @@ def test_texts_are_finished(path: Path) -> None:
 def test_folders_are_small() -> None:
     for folder in [FOLDER, *(path for path in FOLDER.rglob("*") if path.is_dir())]:
         assert len(list(folder.iterdir())) <= MOST_NAMES, folder
+
+
+def test_what_the_first_screen_imports_is_asked_for_at_once() -> None:
+    index = files()[1]["index.html"].data.decode()
+    asked = set(re.findall(r'modulepreload" href="/page/\w+/([^"]+)"', index))
+    assert {"main.js", "app.js", "screens/runs.js", "parts/chart.js", "vendor/uplot.js"} <= asked
+    assert not asked & {"screens/best.js", "screens/repository.js", "screens/reference.js"}
+    assert len(asked) <= 42, "a visit has at most 45 requests"

@@ -22,7 +22,7 @@ export function Bands({ where, known }) {
   const field = FIELDS.includes(query.of) ? query.of : FIELDS[0];
   const found = useLoad((signal) => (by ? get("bands", "", { by, field, where, points: 300 }, { signal }) : Promise.resolve(null)), [by, field, where]);
   const { step = [], width = 1, groups = [], confidence = 0.95 } = found.data ?? {};
-  const bands = groups.map((band) => ({ ...band, label: `${by} = ${json(band.value ?? null, 40)}` }));
+  const bands = groups.map((band) => ({ ...band, label: band.value === null ? `without ${by}` : `${by} = ${json(band.value, 40)}` }));
   return html`<section class="panel" aria-labelledby="bands">
     <header class="tools"><h2 id="bands">Groups of runs</h2>
       <label>by <select value=${by} onchange=${(event) => setQuery({ group: event.target.value || null })}>
@@ -37,17 +37,21 @@ export function Bands({ where, known }) {
     ${by && !found.error && found.data && html`
       ${bands.length > 0 && html`<${Chart} label=${`Mean ${field} of groups`} curves=${bands.map((band) => curveOf(band, step, width))} xLabel="step" />`}
       <${Table} label="Groups" rows=${bands} rowKey=${(band) => band.label} empty="No run has an episode that has ended." columns=${[
-        { key: "group", title: plain(by), width: "minmax(8rem, 2fr)", draw: (band) => json(band.value ?? null) },
+        { key: "group", title: plain(by), width: "minmax(8rem, 2fr)", draw: (band) => (band.value === null ? html`<span class="muted">not set</span>` : json(band.value)) },
         { key: "runs", title: "runs", isNumber: true, width: "5rem", draw: (band) => number(band.runs.length) },
-        { key: "mean", title: `mean ${field}, newest`, isNumber: true, width: "9rem", draw: (band) => number(lastOf(band.mean)) },
+        { key: "mean", title: `mean ${field}, newest`, isNumber: true, width: "9rem", draw: (band) => number(newest(band, "mean")) },
         { key: "interval", title: `${Math.round(100 * confidence)} % interval`, isNumber: true, width: "11rem", draw: interval },
       ]} />`}
   </section>`;
 }
 
-const lastOf = (values) => values?.findLast((value) => value !== null) ?? null;
-const interval = (band) => (lastOf(band.low) === null ? html`<span class="muted">one run has none</span>` : `${number(lastOf(band.low))} … ${number(lastOf(band.high))}`);
+/** Return a part of a band where its newest mean is: mean and interval are of the same step. */
+const newest = (band, part) => band[part][band.mean.findLastIndex((value) => value !== null)] ?? null;
+const interval = (band) => (newest(band, "low") === null ? html`<span class="muted">of one run there is none</span>` : `${number(newest(band, "low"))} … ${number(newest(band, "high"))}`);
 
-/** Return a band as a curve: its interval is drawn as least to greatest are. */
-const curveOf = (band, step, width) => ({ run: band.label, field: "mean", label: band.label, width, stop: (step[step.length - 1] ?? 0) + width,
-  x: step, mean: band.mean, line: band.mean, min: band.low, max: band.high });
+/** Return a band as a curve: its interval is drawn as least to greatest are; buckets without a value are left out. */
+function curveOf(band, step, width) {
+  const has = (_, index) => band.mean[index] !== null;
+  const [x, mean, min, max] = [step, band.mean, band.low, band.high].map((values) => values.filter(has));
+  return { run: band.label, field: "mean", label: band.label, width, stop: (x[x.length - 1] ?? 0) + width, x, mean, line: mean, min, max };
+}

@@ -24,4 +24,4 @@ export function Machine() {
   return html`<dl class="facts">${flat(found.data).map(([name, value]) => html`<div key=${name}><dt>${plain(name.replaceAll(".", " ").replaceAll("_", " "))}</dt><dd>${shown(name, value)}</dd></div>`)}</dl>`;
 }
 
-const shown = (name, value) => (value === null ? "–" : typeof value === "number" ? (BYTES.test(name) && value > 4096 ? bytes(value) : number(value)) : Array.isArray(value) && !value.length ? "none" : json(value));
+const shown = (name, value) => (value === null ? "–" : typeof value === "number" ? (BYTES.test(name) && value > 4096 ? bytes(value) : number(value)) : Array.isArray(value) && value.every((each) => typeof each === "number") && value.length ? value.map((each) => number(each, 3)).join(", ") : Array.isArray(value) && !value.length ? "none" : json(value));
