@@ -678,12 +678,23 @@ class Control:
         write_line(str(text), level, self.position - 1)
 
     def watch_folder(
-        self, folder: str | PathLike[str], pattern: str = "*", *, seconds: float = 1.0
+        self,
+        folder: str | PathLike[str],
+        pattern: str = "*",
+        *,
+        step: Callable[[str], int] | None = None,
+        seconds: float = 1.0,
     ) -> None:
         """Attach the files of a folder to the state that is the newest when they are complete.
 
         A file is complete when its size stays the same for ``seconds``; its name is that of the
         attachment. Files that are there already count as known.
+
+        Args:
+            folder: the folder.
+            pattern: which of its files.
+            step: returns the step that a file belongs to by its name; its state is taken instead.
+            seconds: between two looks.
         """
         place = Path(folder)
         known = {each.name for each in place.glob(pattern)} if place.is_dir() else set()
@@ -697,16 +708,22 @@ class Control:
                     size = each.stat().st_size
                     if sizes.get(each.name) == size or is_last:
                         known.add(each.name)
-                        self._listener.put({"do": _ATTACH, "path": str(each.resolve())})
+                        self._listener.put(
+                            {"do": _ATTACH, "path": str(each.resolve()), "step": step}
+                        )
                     sizes[each.name] = size
 
         self._in_background(look, seconds, "simgit-folder")
 
     def _attach_file(self, request: Mapping[str, Any]) -> None:
-        path = Path(str(request["path"]))
+        path, step = Path(str(request["path"])), request.get("step")
         try:
-            self.attach(path.name, path=path)
-        except (OSError, SimgitError) as error:
+            if callable(step):  # over the socket none can come
+                self.flush()
+                self.repo.attach(f"{self.run}@{step(path.name)}", path.name, path=path)
+            else:
+                self.attach(path.name, path=path)
+        except Exception as error:  # also what a user's function raises
             self.log(f"'{path}' is not attached: {error}", "warning")
 
     # --- for the process that executes it ---
