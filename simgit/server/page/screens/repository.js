@@ -21,7 +21,7 @@ export function Screen() {
   const show = (name) => setQuery({ tab: name === "operations" ? null : name, at: null }, false);
   return html`<div class="repository">
     <h1 class="unseen">Repository</h1>
-    <div class="parts" role="group" aria-label="Parts of the repository">${Object.entries(PARTS).map(([name, [text]]) =>
+    <div class="sections" role="group" aria-label="Parts of the repository">${Object.entries(PARTS).map(([name, [text]]) =>
       html`<button type="button" key=${name} class="quiet" aria-pressed=${name === tab} onclick=${() => show(name)}>${text}</button>`)}</div>
     <section aria-label=${title}><${Part} key=${tab} /></section>
   </div>`;
