@@ -73,3 +73,11 @@ def test_what_the_first_screen_imports_is_asked_for_at_once() -> None:
     assert {"main.js", "app.js", "screens/runs.js", "parts/chart.js", "vendor/uplot.js"} <= asked
     assert not asked & {"screens/best.js", "screens/repository.js", "screens/reference.js"}
     assert len(asked) <= 42, "a visit has at most 45 requests"
+
+
+def test_a_style_is_given_in_one_place() -> None:
+    """Screens that name a class alike would spoil each other."""
+    text = re.sub(r"/\*.*?\*/", "", (FOLDER / "style.css").read_text(encoding="utf-8"), flags=re.S)
+    text = re.sub(r"@media[^{]*{((?:[^{}]*{[^{}]*})*)[^{}]*}", "", text)
+    selectors = [found[1].strip() for found in re.finditer(r"(?:^|})\s*(\.[^{}@]+){", text)]
+    assert sorted({each for each in selectors if selectors.count(each) > 1}) == []

@@ -43,7 +43,7 @@ function Result({ job }) {
   const told = result && typeof result === "object" && !Array.isArray(result) ? Object.entries(result) : [];
   return html`<section class="panel" aria-label=${`Result of job ${job}`}><h2>Job ${job}: ${kind}</h2>
     ${error && html`<p class="error">${plain(error.detail)}</p>`}
-    ${told.length > 0 && html`<dl class="facts">${told.map(([name, value]) => html`<div key=${name}><dt>${plain(name.replaceAll("_", " "))}</dt><dd>${shown(value)}</dd></div>`)}</dl>`}
+    ${told.length > 0 && html`<dl class="entries">${told.map(([name, value]) => html`<div key=${name}><dt>${plain(name.replaceAll("_", " "))}</dt><dd>${shown(value)}</dd></div>`)}</dl>`}
     ${!told.length && result !== null && html`<pre>${plain(JSON.stringify(result, null, 1))}</pre>`}
     ${lines?.length > 0 && html`<pre>${plain(lines.join("\n"))}</pre>`}</section>`;
 }

@@ -21,7 +21,7 @@ export function Machine() {
   if (isOver) return html`<p class="muted">The machine is not available here.</p>`;
   if (found.error) return html`<p class="error" role="alert">${plain(found.error.message)}</p>`;
   if (!found.data) return html`<p class="empty" role="status">reading …</p>`;
-  return html`<dl class="facts">${flat(found.data).map(([name, value]) => html`<div key=${name}><dt>${plain(name.replaceAll(".", " ").replaceAll("_", " "))}</dt><dd>${shown(name, value)}</dd></div>`)}</dl>`;
+  return html`<dl class="entries">${flat(found.data).map(([name, value]) => html`<div key=${name}><dt>${plain(name.replaceAll(".", " ").replaceAll("_", " "))}</dt><dd>${shown(name, value)}</dd></div>`)}</dl>`;
 }
 
 const shown = (name, value) => (value === null ? "–" : typeof value === "number" ? (BYTES.test(name) && value > 4096 ? bytes(value) : number(value)) : Array.isArray(value) && value.every((each) => typeof each === "number") && value.length ? value.map((each) => number(each, 3)).join(", ") : Array.isArray(value) && !value.length ? "none" : json(value));

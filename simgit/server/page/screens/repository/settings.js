@@ -24,9 +24,9 @@ export function Settings() {
   const all = Object.entries(found.data);
   const code = all.filter(([name]) => name.startsWith(CODE));
   return html`<p class="muted">Settings of the repository are no part of operations: undo does not change them back.</p>
-    <div class="facts">${all.filter(([name]) => !name.startsWith(CODE)).map(([name, value]) => html`<${Setting} key=${`${name} ${time}`} name=${name} value=${value} mayWrite=${mayWrite} />`)}</div>
+    <div class="entries">${all.filter(([name]) => !name.startsWith(CODE)).map(([name, value]) => html`<${Setting} key=${`${name} ${time}`} name=${name} value=${value} mayWrite=${mayWrite} />`)}</div>
     ${code.length > 0 && html`<h2>Types of simulations</h2><p class="muted">They name code, which is changed by <code>simgit config --repository</code> only.</p>
-      <dl class="facts">${code.map(([name, value]) => html`<div key=${name}><dt>${plain(name)}</dt><dd><code>${plain(value)}</code></dd></div>`)}</dl>`}`;
+      <dl class="entries">${code.map(([name, value]) => html`<div key=${name}><dt>${plain(name)}</dt><dd><code>${plain(value)}</code></dd></div>`)}</dl>`}`;
 }
 
 function Setting({ name, value, mayWrite }) {

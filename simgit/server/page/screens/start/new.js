@@ -75,7 +75,7 @@ function StartForm({ type, preset, known, isAllowed }) {
       <${Name} value=${name} error=${nameError || (refusedName ? sending.error.message : undefined)} onValue=${setName} />
       <${Seed} text=${seed} error=${seedRead.error} hint="empty for none" onText=${setSeed} />
     </div>
-    ${fields.length > 0 && html`<fieldset class="settings"><legend>Settings</legend><${Fields} form=${form} prefix="setting" isMarked /></fieldset>`}
+    ${fields.length > 0 && html`<fieldset class="setting-group"><legend>Settings</legend><${Fields} form=${form} prefix="setting" isMarked /></fieldset>`}
     <${Settings} legend="Further settings" none="none but those above" known=${new Map()} settings=${further} refused=${sending.error} />
     <${Sweep} paths=${[...fields.map((field) => field.path), ...Object.keys(further.texts)]} path=${swept.path} text=${swept.text} error=${swept.text ? list?.error : undefined}
       names=${sweep ? names : []} onPath=${(path) => setSwept((before) => ({ ...before, path }))} onText=${(text) => setSwept((before) => ({ ...before, text }))} />

@@ -39,7 +39,7 @@ export function When({ isQueued, mustQueue, waiting, onQueued }) {
 }
 
 /** The command that does the same. @param {{text: string}} props */
-export const Same = ({ text }) => html`<pre class="command" role="group" aria-label="The command that does the same" tabindex="0">${plain(text)}</pre>`;
+export const Same = ({ text }) => html`<pre class="same" role="group" aria-label="The command that does the same" tabindex="0">${plain(text)}</pre>`;
 
 /** How a state is reached before the simulation goes on from it. @param {{at: string | null}} props */
 export function How({ at }) {

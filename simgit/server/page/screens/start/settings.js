@@ -56,7 +56,7 @@ export function Settings({ run, legend = "Settings that differ", none = `none: a
     requestAnimationFrame(() => document.getElementById(`setting-${path}`)?.focus());
   };
   const rows = Object.entries(settings.texts);
-  return html`<fieldset class="settings"><legend>${legend}</legend>
+  return html`<fieldset class="setting-group"><legend>${legend}</legend>
     ${!rows.length && html`<p class="muted">${plain(none)}</p>`}
     ${rows.map(([path, text]) => {
       const field = settingField(known, path);
