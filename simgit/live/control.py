@@ -20,7 +20,6 @@ from simgit.errors import (
     Conflict,
     InvalidInput,
     NotFound,
-    SimgitError,
     TimedOut,
     shown,
     visible,

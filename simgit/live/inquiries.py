@@ -61,7 +61,10 @@ class Inquiries:
         self.keep(set())
 
     def _connected(self, path: str) -> _Contact | None:
-        made = socket.socket(socket.AF_UNIX)
+        try:
+            made = socket.socket(socket.AF_UNIX)
+        except OSError:  # there are too many open files: it is tried again
+            return None
         made.setblocking(False)
         with suppress(OSError):  # nothing listens there: it has not begun, or has ended
             made.connect(path)

@@ -107,6 +107,12 @@ def end(process: dict[str, Any], *, politely: bool) -> bool:
     return not is_alive(process)
 
 
+def interrupt(process: dict[str, Any]) -> None:
+    """Send SIGINT to a process, as Ctrl-C does; one that took its number since is left alone."""
+    if _is_here(process):
+        _signal([int(process["pid"])], signal.SIGINT)
+
+
 def suspend(process: dict[str, Any], on: bool) -> None:
     """Stop a process and its descendants where they are (SIGSTOP), or let them go on."""
     if _is_here(process):

@@ -41,7 +41,12 @@ class Films:
                 self._folder = tempfile.TemporaryDirectory(prefix="simgit-films-")
             self._next += 1
             path = Path(self._folder.name) / f"{self._next}{suffix}"
-        make(path)
+        try:
+            make(path)
+        except BaseException:
+            for each in (path, *path.parent.glob(f".*.{path.name}")):  # and what was half written
+                each.unlink(missing_ok=True)
+            raise
         with self._lock:
             size = path.stat().st_size
             self._found[tag] = path, size

@@ -2,7 +2,8 @@
 
 All that is known of a job is in a directory, so that it needs no server: one that ends or dies
 leaves its jobs running, and the next one finds them. A job that is killed leaves the repository as
-whole as its command does. Nothing of it is part of the history.
+whole as its command does. Nothing of it is part of the history. What came with a copy of a
+repository is not believed: it may be a stranger's.
 
 .simgit/live/jobs/N/job.json: what it is, its process, how it ended; out, err: what it prints;
 progress: how far it is; bundle: what it imports, or has exported.
@@ -15,7 +16,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -23,15 +23,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from simgit import errors
 from simgit.errors import InvalidInput, NotFound, StorageError, StorageFullError, reason
 from simgit.live.channel import make_private
-from simgit.live.processes import Child, end, signal_name
+from simgit.live.processes import Child, end, interrupt, signal_name
 from simgit.process import is_alive, now, writer_of
+from simgit.refs.simulations import home_of
 from simgit.repository.jsonable import stamp
 from simgit.server.problems import STATUS, Refused
+from simgit.storage import regular
 
 MOST: Final = 8
 """The most jobs that run at once."""
@@ -40,7 +42,13 @@ KEPT: Final = 32
 KEPT_SECONDS: Final = 24 * 3600
 """Seconds for which one is known after its end, with what it exported."""
 BUNDLE: Final = "bundle"
-FILE: Final = "{bundle}"
+
+
+class _File(str):
+    """The job's file among its arguments: no text that is sent is one."""
+
+
+FILE: Final = _File("{bundle}")
 """What stands for the job's file among its arguments."""
 _START_SECONDS: Final = 60
 _USAGE: Final = 2
@@ -57,6 +65,7 @@ class Jobs:
     def __init__(self, directory: Path | None) -> None:
         """Take those of a repository's directory; there are none in memory."""
         self._directory = directory
+        self._home = home_of(directory)
         self._lock = threading.Lock()
         self._over: dict[int, dict[str, Any]] = {}
         self._own: set[int] = set()
@@ -75,8 +84,12 @@ class Jobs:
 
         Raises:
             Refused: 429, there are too many.
+            InvalidInput: an argument has a NUL, which no command can be given.
             StorageError: it cannot be started.
         """
+        for each in arguments:
+            if "\0" in each:
+                raise InvalidInput(f"'{each}' contains '\\x00'")
         with self._lock:
             self.check()
             self._sweep()
@@ -86,16 +99,21 @@ class Jobs:
                 place.mkdir(mode=0o700)
                 if bundle is not None:
                     bundle.replace(place / BUNDLE)
-                words = [str(place / BUNDLE) if each == FILE else each for each in arguments]
+                words = [
+                    str(place / BUNDLE) if isinstance(each, _File) else each for each in arguments
+                ]
                 record: dict[str, Any] = {
-                    "job": number, "kind": kind, "arguments": list(arguments), "created": now(),
+                    "home": self._home, "job": number, "kind": kind,
+                    "arguments": list(arguments), "created": now(),
                     "process": None, "by": None, "ended": None, "code": None,
                 }  # fmt: skip
                 self._put(record)
                 child = self._spawn(place, words)
-            except OSError as error:
+            except BaseException as error:
                 shutil.rmtree(place, ignore_errors=True)
-                raise failure("cannot start a job", error) from None
+                if isinstance(error, OSError):
+                    raise failure("cannot start a job", error) from None
+                raise
             record["process"] = writer_of(child.pid)
             self._put(record)
             self._own.add(number)
@@ -106,7 +124,7 @@ class Jobs:
         assert self._directory is not None
         command = [sys.executable, "-P", "-m", "simgit", "-C", str(self._directory), *words]
         environment = {**os.environ, "SIMGIT_PROGRESS": str(place / "progress")}
-        with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
+        with _new(place / "out") as out, _new(place / "err") as err:
             return Child(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment,
                 cwd=self._directory.parent, start_new_session=True,
@@ -130,8 +148,8 @@ class Jobs:
                 return self._told(record)
             self._put(record | {"by": "cancel"})
         process = record["process"]
-        with suppress(OSError, TypeError):
-            os.kill(process["pid"], signal.SIGINT)
+        if process is not None:
+            interrupt(process)
 
         def last() -> None:
             deadline = time.monotonic() + timeout
@@ -172,21 +190,25 @@ class Jobs:
         """Return what is known of all jobs but their lines and results, the newest first."""
         found = []
         for number in sorted(self._numbers(), reverse=True):
-            with suppress(NotFound):
+            with suppress(NotFound, OSError):
                 found.append(self._told(self._over.get(number) or self._read(number)))
         return found
 
-    def exported(self, number: int) -> Path:
-        """Return the bundle that a job has exported.
+    def exported(self, number: int) -> BinaryIO:
+        """Return the bundle that a job has exported, open.
 
         Raises:
             NotFound: there is no such job, or it has exported nothing, or not yet.
+            StorageError: it cannot be opened.
         """
         found = self.get(number)
         if found["kind"] != "exports" or found["outcome"] != "completed":
             what = found["outcome"] or found["phase"]
             raise NotFound(f"job {number} ({found['kind']}, {what}) has no bundle", job=number)
-        return self._place(number) / BUNDLE
+        try:
+            return regular.reader(self._place(number) / BUNDLE)
+        except OSError as error:
+            raise failure("cannot open the bundle", error) from None
 
     def check(self) -> None:
         """Refuse one more job if there are too many.
@@ -231,7 +253,7 @@ class Jobs:
         """Return a number that no job has had, also none that is forgotten."""
         path = self._folder / "last"
         with suppress(OSError, ValueError):
-            number = max(int(path.read_text()), *self._numbers(), 0) + 1
+            number = max(int(_text(path)), *self._numbers(), 0) + 1
             _replace(path, str(number))
             return number
         number = max(self._numbers(), default=0) + 1
@@ -239,18 +261,24 @@ class Jobs:
         return number
 
     def _read(self, number: int) -> dict[str, Any]:
+        """Return the record of a job of this directory."""
         if number in self._numbers():
-            with suppress(OSError, ValueError):
-                found = json.loads((self._place(number) / "job.json").read_text())
-                if isinstance(found, dict):
-                    return found
+            place = self._place(number)
+            with suppress(OSError, ValueError, RecursionError, errors.SimgitError):
+                make_private(place)
+                found = json.loads(_text(place / "job.json"))
+                if _is_record(found) and (found["home"], found["job"]) == (self._home, number):
+                    return dict(found)
         raise NotFound(f"there is no job {number}", job=number)
 
     def _put(self, record: Mapping[str, Any]) -> None:
         _replace(self._place(record["job"]) / "job.json", json.dumps(record))
 
     def _is_over(self, record: dict[str, Any]) -> bool:
-        """Return True if a job has ended; of a server that has died, it is noted now."""
+        """Return True if a job has ended; one of a server that has died ends in the record.
+
+        It is not stored here: a request that reads writes nothing.
+        """
         if record["ended"] is not None:
             return True
         process, number = record["process"], record["job"]
@@ -259,7 +287,7 @@ class Jobs:
         else:
             is_over = number not in self._own and not is_alive(process)
         if is_over:
-            self._end(record, None)
+            record |= {"ended": now(), "code": None}
         return bool(is_over)
 
     def _end(self, record: dict[str, Any], code: int | None) -> None:
@@ -292,11 +320,14 @@ class Jobs:
         over = []
         for number in self._numbers():
             try:
-                record = self._over.get(number) or self._read(number)
-            except NotFound:  # its server died before it was written
+                record = self._read(number)
+            except NotFound:  # its server died before it was written, or it is a stranger's
                 self._drop(number)
                 continue
+            is_noted = record["ended"] is not None
             if self._is_over(record):
+                if not is_noted:
+                    self._end(record, None)
                 over.append((record["ended"], number))
         for index, (ended, number) in enumerate(sorted(over, reverse=True)):
             if index >= KEPT or now() - ended > KEPT_SECONDS * 10**9:
@@ -315,20 +346,57 @@ def failure(what: str, error: OSError) -> StorageError:
 
 def _replace(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    new.write_text(text)
+    with _new(new) as file:
+        file.write(text.encode())
     new.replace(path)
 
 
+def _new(path: Path) -> BinaryIO:
+    """Return a new file that only this user may read, open."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _text(path: Path) -> str:
+    """Return the text of a regular file, of at most ``_END`` bytes.
+
+    Raises:
+        OSError: there is none.
+        StorageError: it is a link or a special file.
+    """
+    with regular.reader(path) as file:
+        return file.read(_END).decode(errors="replace")
+
+
 def _tail(path: Path) -> str:
-    with suppress(OSError), path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _END))
+    with suppress(OSError, StorageError), regular.reader(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
         return file.read(_END).decode(errors="replace")
     return ""
 
 
+def _is_record(found: Any) -> bool:
+    """Return True if a record has what one has, whoever wrote it."""
+    if not isinstance(found, dict) or not isinstance(found.get("arguments"), list):
+        return False
+    process = found.get("process")
+    kinds = {"machine": str, "pid": int, "start": str}
+    is_process = process is None or (
+        isinstance(process, dict) and all(type(process.get(k)) is kinds[k] for k in kinds)
+    )
+    numbers = [found.get(name) for name in ("job", "created", "ended", "code")]
+    texts = [found.get(name) for name in ("home", "kind", "by")]
+    return (
+        is_process
+        and all(type(each) is int for each in numbers[:2])
+        and all(each is None or type(each) is int for each in numbers[2:])
+        and all(isinstance(each, str) for each in texts[:2])
+        and (texts[2] is None or isinstance(texts[2], str))
+    )
+
+
 def _progress(place: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        done, total, stage = (place / "progress").read_text().split()
+    with suppress(OSError, ValueError, StorageError):
+        done, total, stage = _text(place / "progress").split()
         return {"done": int(done), "total": int(total) if total != "-" else None, "stage": stage}
     return None
 

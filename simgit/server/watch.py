@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import traceback
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -67,6 +68,7 @@ class Watch:
         self._home = home_of(repo.directory)
         self._lock = threading.Lock()
         self._looking = threading.Lock()
+        self._has_failed = False
         self._listeners: weakref.WeakSet[Viewer] = weakref.WeakSet()  # not all are begun
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -94,8 +96,9 @@ class Watch:
             if len(self._listeners) >= STREAMS:
                 return False
             self._listeners.add(listener)
-        self.look()
-        self._look_at_jobs()
+        is_new = self.look()
+        if self._look_at_jobs() or is_new:
+            self._wake()  # the thread will not see it again
         with self._lock:
             if self._thread is None and not self.is_ended:
                 self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
@@ -132,6 +135,11 @@ class Watch:
                 if self._standing.look(self._living, partial(_want, listeners)) or is_new:
                     self._wake()
             except SimgitError:  # such as a store that is being replaced
+                self._ended.wait(1.0)
+            except Exception:  # a defect of one part must not end all events
+                if not self._has_failed:
+                    self._has_failed = True
+                    traceback.print_exc()
                 self._ended.wait(1.0)
         self._standing.close()
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pathlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from simgit.errors import InvalidInput
 from simgit.server.answers import Route, reply
 from simgit.server.jobs import FILE, failure
-from simgit.server.media import BYTES
+from simgit.server.media import BYTES, send_file
 from simgit.server.problems import Refused
 from simgit.server.service import Served, Service
 
@@ -125,12 +126,17 @@ def exports(request: Request, served: Served, given: ExportBody) -> Response:
     return _started(request, served, "exports", command)
 
 
-@router.get("/exports/{number}", response_class=FileResponse)
+@router.get("/exports/{number}")
 def exported(request: Request, served: Served, number: Number) -> Response:
     """Return the bundle that a job has exported; it is kept for a day."""
-    path = served.jobs.exported(number)
-    name = f"export-{number}.bundle"
-    return FileResponse(path, 200, {"Cache-Control": "private, no-cache"}, BYTES, filename=name)
+    file = served.jobs.exported(number)
+    found = os.fstat(file.fileno())
+    shown = {
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="export-{number}.bundle"',
+    }
+    tag = f"{number}-{found.st_mtime_ns}"
+    return send_file(request, tag, file, found.st_size, BYTES, shown)
 
 
 @router.get("/jobs")

@@ -77,7 +77,7 @@ def film(
     revisions: str,
     format: Literal["mp4", "gif"] = "mp4",
     fps: Annotated[
-        float | None, Query(gt=0, le=240, description="Default: the environment's.")
+        float | None, Query(ge=0.1, le=240, description="Default: the environment's.")
     ] = None,
     width: Width = None,
     every: Annotated[int, Query(ge=1, le=1_000_000, description="States per frame.")] = 1,

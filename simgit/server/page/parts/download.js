@@ -13,7 +13,11 @@ export function save(name, data) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-const cell = (text) => (/^[=+@-]/.test(text) || /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+/** A text that a spreadsheet would take for a formula begins with an apostrophe. */
+function cell(text) {
+  const safe = /^[=+@\t\r-]/.test(text) ? `'${text}` : text;
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
 
 /** Return the buckets as lines of CSV. @param {import("./chart.js").Curve[]} curves @param {string} x */
 export function toCsv(curves, x) {

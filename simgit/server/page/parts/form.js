@@ -77,10 +77,10 @@ export function readField(field, text) {
 
 /** Return values as nested objects. @param {[string[], unknown][]} pairs keys and values */
 export function nest(pairs) {
-  const made = {};
+  const made = Object.create(null); // a key may be "__proto__": the names are a stranger's
   for (const [keys, value] of pairs) {
     let at = made;
-    for (const key of keys.slice(0, -1)) at = at[key] ??= {};
+    for (const key of keys.slice(0, -1)) at = at[key] ??= Object.create(null);
     at[keys[keys.length - 1]] = value;
   }
   return made;
