@@ -11,7 +11,7 @@ import gymnasium
 import pytest
 
 from simgit import Repository
-from simgit.errors import TimedOut
+from simgit.errors import SimgitWarning, TimedOut
 from simgit.gym import Recorder
 from simgit.live import Stopped, Tracker, attach, find
 from simgit.live.attached import controlled
@@ -171,7 +171,11 @@ def test_without_a_place_for_its_socket_a_recording_is_not_shown_as_failed(
     with Repository.init(tmp_path / ("x" * 90) / "r") as repo:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(blocked))
         monkeypatch.setattr("tempfile.tempdir", str(blocked))
-        with repo.recorder("main") as recorder, controlled(repo, "main", recorder) as control:
+        with (
+            repo.recorder("main") as recorder,
+            pytest.warns(SimgitWarning, match="nobody can watch or stop this"),
+            controlled(repo, "main", recorder) as control,
+        ):
             assert control is None
             recorder.append(1)
         assert Records(repo).find("main") is None
