@@ -31,7 +31,7 @@ from simgit.live.channel import call, socket_folder
 from simgit.live.inputs import SCRIPT, type_metadata, type_of
 from simgit.live.kept_usage import usage_of
 from simgit.live.records import Records
-from simgit.live.registry import check_remote, load, type_name
+from simgit.live.registry import BUILT_IN, check_remote, load, type_name
 from simgit.objects.coerce import check_number
 from simgit.objects.oid import Oid
 from simgit.process import is_alive, machine, now, this_writer, writer_of
@@ -647,6 +647,8 @@ class Tracker:
             how = "start it again; what it attaches to continues where the run ends"
         elif begun and "again" in begun[-1]:
             how = str(begun[-1]["again"])
+        elif record.type in BUILT_IN and kind is None:
+            how = f"resume it with: simgit train --resume --run {run}"
         else:
             script = begun[-1]["script"] if begun else "it"
             how = f"start {script} again in '{record.folder}'; it continues where the run ends"
