@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simgit.cli.app import App, command, one_of
+from simgit.cli.app import App, answer_no, command, one_of
 from simgit.cli.environment_options import environment_arguments
 from simgit.cli.output import Output, progress, say
 from simgit.cli.params import RUN, note_new_run, settings
@@ -72,6 +72,7 @@ def record(
     ENV is an id, after the module that registers it if it needs one: 'my_envs:Maze-v0'. The same
     seed gives the same states with the same oids.
     """
+    from simgit.cli.watched import Watched
     from simgit.gym.tools.collect import (
         CollectionSpec,
         collect,
@@ -79,6 +80,7 @@ def record(
         make_environment,
         make_policy,
     )
+    from simgit.live.control import Stopped
 
     if once:
         one_of(once=once, run=run is not None)
@@ -87,14 +89,21 @@ def record(
     if steps is None and episodes is None:
         steps = 1000
     with app.repository() as repo, app.output() as out, progress("record", not as_json) as tell:
-        options = {"snapshots": snapshots, "provenance": not no_provenance}
+        unit = "seeds" if once else "steps" if steps else "episodes"
+        watched = Watched(app, repo, "record", unit, tell)
+        options: dict[str, Any] = {
+            "snapshots": snapshots, "provenance": not no_provenance,
+            "progress": watched.tell, "around": watched.recording,
+        }  # fmt: skip
         if once:
             spec = CollectionSpec(
                 environment, settings(pairs), policy, (seed or 0,), episodes, steps
             )
-            _tell(
-                out, repo, collect_once(repo, spec, force=force, progress=tell, **options), as_json
-            )
+            try:
+                _tell(out, repo, collect_once(repo, spec, force=force, **options), as_json)
+            except Stopped:
+                say(f"stopped; the same command goes on with run '{spec.run}'")
+                answer_no()
             return
         env, name = make_environment(environment, **settings(pairs)), run or _head(repo)
         note_new_run(repo, run)
@@ -102,15 +111,19 @@ def record(
         try:
             found = collect(
                 repo, env, make_policy(policy, env, seed), run=name, steps=steps,
-                episodes=episodes, seed=seed, progress=tell, **options,
+                episodes=episodes, seed=seed, **options,
             )  # fmt: skip
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped) as error:
             stored = plural(_states(repo, name) - before, "state")
             again = shlex.join([environment, *(f"--env-set={pair}" for pair in pairs)])
+            how = "stopped" if isinstance(error, Stopped) else "interrupted"
             say(
-                f"interrupted: {stored} stored on run '{name}'; "
+                f"{how}: {stored} stored on run '{name}'; "
                 f"continue with: simgit record {again} --run {shlex.quote(name)}"
             )
+            if isinstance(error, Stopped):
+                answer_no()
+                return
             raise
         _tell(out, repo, found, as_json)
 

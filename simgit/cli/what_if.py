@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simgit.cli.app import App, command
-from simgit.cli.output import Output, number, progress
+from simgit.cli.app import App, answer_no, command
+from simgit.cli.output import Output, number, progress, say
 from simgit.cli.params import REVISION
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
@@ -55,7 +55,9 @@ def what_if(
     random numbers. Every rollout is a run under what-if/; the table has the mean returns and
     lengths with 95 % intervals.
     """
+    from simgit.cli.watched import Watched
     from simgit.gym.tools import whatif
+    from simgit.live.control import Stopped
 
     actions = [action for text in texts for action in _actions(text)]
     with app.repository() as repo, app.output() as out:
@@ -63,10 +65,16 @@ def what_if(
         if not as_json:
             announce(repo, state, trust=trust)
         with progress("what-if", not as_json) as tell:
-            found = whatif.what_if(
-                repo, state, actions, horizon=horizon, rollouts=rollouts, seed=seed,
-                workers=workers, trust=trust, progress=tell,
-            )  # fmt: skip
+            watched = Watched(app, repo, "what-if", "rollouts", tell)
+            try:
+                found = whatif.what_if(
+                    repo, state, actions, horizon=horizon, rollouts=rollouts, seed=seed,
+                    workers=workers, trust=trust, progress=watched.tell, around=watched.of_run,
+                )  # fmt: skip
+            except Stopped:
+                say("stopped; the rollouts so far are runs under what-if/")
+                answer_no()
+                return
         if as_json:
             for action, each in zip(actions, found, strict=True):
                 runs = [continuation.to_json() for continuation in each]

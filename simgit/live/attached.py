@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from simgit.errors import Conflict, SimgitError
+from simgit.errors import Conflict, SimgitError, StorageError, warn
 from simgit.live.child import Execution
 from simgit.live.control import Control, Stopped, current
 from simgit.live.inputs import SCRIPT, type_metadata, type_of
@@ -64,7 +64,13 @@ def attach(
 
 @contextmanager
 def controlled(
-    repo: Repository, run: str, recorder: Any, kind: str = SCRIPT
+    repo: Repository,
+    run: str,
+    recorder: Any,
+    kind: str = SCRIPT,
+    *,
+    again: str | None = None,
+    looks: bool = False,
 ) -> Iterator[Control | None]:
     """Let people watch, pause and stop what a process records anyway, for the time of a block.
 
@@ -73,8 +79,11 @@ def controlled(
     Args:
         repo: the repository.
         run: the run.
-        recorder: what records it.
+        recorder: what records it; None if other processes do.
         kind: the name that is shown as its type.
+        again: how it goes on after its end, for who asks a tracker for that.
+        looks: True to look before each step of a ``simgit.gym.Recorder``, whose ``step`` then
+            raises ``Stopped``; otherwise the caller looks.
 
     Yields:
         The control, whose ``check`` looks; None where people cannot reach this process: another
@@ -82,23 +91,31 @@ def controlled(
     """
     mine = current()
     if mine is not None and mine.run == run:
-        mine.follow(recorder)
+        if recorder is not None:
+            mine.follow(recorder, looks=looks)
         yield mine
         return
     work = None
     if repo.directory is not None and mine is None:
-        with suppress(SimgitError, OSError):  # it is recorded all the same
-            work = _execution(repo, run, kind, is_own=False)
+        try:
+            work = _execution(repo, run, kind, is_own=False, again=again)
+        except StorageError as error:  # it is recorded all the same
+            warn(f"nobody can watch or stop this: {error}")
+        except (SimgitError, OSError):
+            pass
     if work is None:
         yield None
         return
     with work.ending():
         control = work.begin(SimulationType(kind, _none, is_fixed=True))
-        control.follow(recorder)
+        if recorder is not None:
+            control.follow(recorder, looks=looks)
         yield control
 
 
-def _execution(repo: Repository, run: str, kind: str, *, is_own: bool) -> Execution:
+def _execution(
+    repo: Repository, run: str, kind: str, *, is_own: bool, again: str | None = None
+) -> Execution:
     records = Records(repo)
     before = records.find(run)
     if before is not None and not before.is_over:
@@ -107,7 +124,8 @@ def _execution(repo: Repository, run: str, kind: str, *, is_own: bool) -> Execut
     made = SimulationRecord(
         kind, "starting", "", "", folder=str(Path.cwd()), tracker=me, process=me
     )
-    record = records.put(run, made, before, script=sys.argv[0])
+    more = {} if again is None else {"again": again}
+    record = records.put(run, made, before, script=sys.argv[0], **more)
     try:
         return Execution(repo, run, record.execution, is_own=is_own, logs=False)
     except BaseException as error:

@@ -32,7 +32,8 @@ from simgit.refs.simulations import home_of
 MOST_BYTES: Final = 1 << 20
 """The longest line of a request or an answer, in bytes."""
 _LONGEST_PATH: Final = 100
-"""The longest path of a socket in bytes: the kernel takes 107."""
+"""The longest path of a socket in the repository, in bytes."""
+_KERNELS_LONGEST: Final = 107
 _MOST_CONNECTIONS: Final = 64
 _SEND_SECONDS: Final = 1.0
 _UCRED: Final = struct.Struct("3i")
@@ -275,9 +276,16 @@ def socket_path(directory: Path, execution: str) -> Path:
     """Return where the simulation of an execution listens; its directory is made.
 
     Raises:
-        StorageError: the directory cannot be made, or is another user's.
+        StorageError: the directory cannot be made, or is another user's; or the path is too long.
     """
     folder = socket_folder(directory)
+    length = len(os.fsencode(folder / f"{execution}.sock"))
+    if length > _KERNELS_LONGEST:
+        raise StorageError(
+            f"simulations cannot be reached in '{folder}': a socket's path has {_KERNELS_LONGEST} "
+            f"bytes at most, this one {length}; let XDG_RUNTIME_DIR or TMPDIR name a directory "
+            "with a shorter path"
+        )
     for each in [folder] if folder.parent == directory else [*list(folder.parents)[1::-1], folder]:
         # everybody can write to a temporary directory: no other user may own what is in it
         if not _is_there(str(each)) or str(each) != os.environ.get("XDG_RUNTIME_DIR"):

@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from simgit.errors import Conflict, SimgitError, Untrusted
 from simgit.live.channel import Listener, socket_path
 from simgit.live.control import Control, Stopped, enter, leave, write_line
 from simgit.live.inputs import begin_of
+from simgit.live.kept_usage import keep_usage
 from simgit.live.processes import log_path
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType, check_remote, load
@@ -67,7 +69,7 @@ class Execution:
         self.record = self._claimed(execution, path)
         fail_point("live.claimed")
         self.control: Control | None = None
-        self.usage = Sampler()
+        self.usage = Sampler(partial(keep_usage, repo, run))
         self.listener = Listener(path, self._at_once)
 
     def _claimed(self, execution: str, path: Path) -> SimulationRecord:
@@ -135,10 +137,16 @@ class Execution:
             except Exception as error:
                 outcome, reason = "failed", _line(error)
                 traceback.print_exc()
-        self.usage.stop()
+            if not self._is_own and outcome in ("completed", "stopped"):
+                with suppress(Exception):  # its own error, which whoever closes it is told
+                    self.control.flush()  # the usage belongs to a state that is stored
+        is_ours = False
+        with suppress(SimgitError):  # the run was deleted
+            is_ours = not is_recorded_elsewhere(self.repo, self.run)
+        self.usage.stop(keeps=is_ours)
         if self._is_own:
-            with suppress(SimgitError):  # the run was deleted
-                if not is_recorded_elsewhere(self.repo, self.run):
+            with suppress(SimgitError):
+                if is_ours:
                     self._attach_log()
                     self.repo.set_status(self.run, STATUSES[outcome])
         fail_point("live.ended")
@@ -190,6 +198,21 @@ class Execution:
         return {**found, "usage": self.usage.newest()}
 
 
+def note_failure(repo: Repository, run: str, execution: str, reason: str) -> None:
+    """Note that this process, which has an execution, could not begin it."""
+    records = Records(repo)
+    found = records.find(run)
+    is_mine = found is not None and found.process in (None, this_writer())
+    if found is None or found.execution != execution or not is_mine or found.phase == "ended":
+        return
+    with suppress(SimgitError):  # the tracker has noted its end
+        repo.set_status(run, "failed")
+        records.change(
+            run, found, "ended", {"outcome": "failed", "reason": reason}, phase="ended",
+            ended=now(), outcome="failed", reason=reason, socket=None,
+        )  # fmt: skip
+
+
 def is_recorded_elsewhere(repo: Repository, run: str) -> bool:
     """Return True if a living process other than this one records a run."""
     info = repo.runs[run]
@@ -239,9 +262,15 @@ def main(directory: str, run: str, execution: str) -> int:
     """Execute the simulation of a run; return the exit code."""
     try:
         repo = Repository.open(directory)
+    except SimgitError as error:
+        write_line(str(error), "error", -1)
+        return LOST
+    try:
         work = Execution(repo, run, execution)
     except SimgitError as error:
         write_line(str(error), "error", -1)
+        if not isinstance(error, Conflict):
+            note_failure(repo, run, execution, _line(error))
         return LOST
 
     def stop(which: int, _: Any) -> None:

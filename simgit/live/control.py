@@ -530,10 +530,14 @@ class Control:
         """Take a recorder of the run that was opened elsewhere, and is closed there.
 
         Args:
-            recorder: it has ``step_count``, ``attach`` and ``flush``.
+            recorder: it has ``step_count``, ``attach`` and ``flush``; or it is a recorder of a run.
             looks: True to look before each step of a ``simgit.gym.Recorder``.
         """
-        self._recorder, self._place = recorder, _FollowedPlace(recorder)
+        self._recorder = recorder
+        if isinstance(recorder, RunRecorder):
+            self._place = _AppendedPlace(self._begin.until, recorder)
+        else:
+            self._place = _FollowedPlace(recorder)
         if looks:
             self._place = recorder
             recorder.look_before_steps(self._step, self._waiting, self._due)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import Conflict, StorageError, reason
-from simgit.live.channel import socket_folder
+from simgit.live.channel import socket_folder, socket_path
 from simgit.process import is_alive, machine
 from simgit.refs.simulations import SimulationRecord
 
@@ -32,8 +32,9 @@ def spawn(directory: Path, run: str, execution: str, folder: str) -> Child:
     """Begin the process of a simulation, whose output is its log.
 
     Raises:
-        StorageError: it cannot be begun.
+        StorageError: it cannot be begun, or nobody could reach it.
     """
+    socket_path(directory, execution)  # what is wrong with it is said here, not in a log
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-P", "-m", "simgit.live.child", str(directory), run, execution]
     try:

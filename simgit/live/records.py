@@ -83,20 +83,21 @@ class Records:
     def put(
         self, run: str, record: SimulationRecord, expected: SimulationRecord | None, **data: Any
     ) -> SimulationRecord:
-        """Store the record of a new execution; return it with its place in the queue.
+        """Store the record of a new execution; return it with its place in the queue, if queued.
 
         One that has a place keeps it.
-
 
         Raises:
             Conflict: there is another one than the expected.
         """
         make_private(self.directory / "live")
         with self._storage.write() as txn:
+            number = record.number
+            if not number and record.phase == "queued":
+                number = next_number(txn, self._home)
             made = record._replace(
-                execution=secrets.token_hex(8), home=self._home, created=now(),
-                number=record.number or next_number(txn, self._home),
-            )  # fmt: skip
+                execution=secrets.token_hex(8), home=self._home, created=now(), number=number
+            )
             put_simulation(txn, run, made, expected, self._home)
             note_event(txn, run, made.phase, data)
         return made

@@ -9,10 +9,11 @@ import contextlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from simgit.errors import (
     Conflict,
@@ -28,6 +29,7 @@ from simgit.errors import (
 from simgit.live import processes
 from simgit.live.channel import call, socket_folder
 from simgit.live.inputs import SCRIPT, type_metadata, type_of
+from simgit.live.kept_usage import usage_of
 from simgit.live.records import Records
 from simgit.live.registry import BUILT_IN, check_remote, load, type_name
 from simgit.objects.coerce import check_number
@@ -36,6 +38,10 @@ from simgit.process import is_alive, machine, now, this_writer, writer_of
 from simgit.refs.simulations import MOST_PRIORITY, SimulationRecord
 from simgit.repository import Repository
 from simgit.storage.failpoints import fail_point
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LOOK_SECONDS: Final = 0.05
 """Seconds between two looks of a tracker at what has changed."""
@@ -125,6 +131,11 @@ class Simulation:
         """Its progress; see ``status``."""
         found: dict[str, Any] = self.status["progress"]
         return found
+
+    @property
+    def usage(self) -> NDArray[np.float64]:
+        """The usage of its processes that is kept with the run; see ``usage_of``."""
+        return usage_of(self._repo, self.run)
 
     @property
     def questions(self) -> list[dict[str, Any]]:
@@ -470,7 +481,8 @@ class Tracker:
 
         Args:
             repo: the repository, or its path.
-            workers: how many simulations of the queue this tracker lets run at once; 0 for none.
+            workers: how many simulations of the queue this tracker lets run at once, those that it
+                adopts included; 0 for none.
 
         Raises:
             InvalidInput: the repository is in memory, or the number of workers is negative.
@@ -489,6 +501,7 @@ class Tracker:
         self._gone: dict[str, float] = {}
         self._children: dict[str, tuple[str, processes.Child]] = {}
         self._claimed: set[str] = set()
+        self._adopted: set[str] = set()
         self._callbacks: list[Callback] = []
         self._lock = threading.RLock()
         self._stopped = threading.Event()
@@ -497,6 +510,7 @@ class Tracker:
         self._alive: dict[str, SimulationRecord] = {}
         self._thread = threading.Thread(target=self._watch, name="simgit-tracker", daemon=True)
         self._thread.start()
+        _trackers.add(self)
 
     # --- starting ---
 
@@ -625,15 +639,18 @@ class Tracker:
         kind = type_of(self.repo.runs[run])
         if kind is not None and kind != SCRIPT:
             return
+        begun = [each.data for each in self._records.events() if each.run == run]
+        begun = [data for data in begun if "script" in data]
         if record is None:
             if kind is None:
                 return
             how = "start it again; what it attaches to continues where the run ends"
+        elif begun and "again" in begun[-1]:
+            how = str(begun[-1]["again"])
         elif record.type in BUILT_IN and kind is None:
             how = f"resume it with: simgit train --resume --run {run}"
         else:
-            begun = [each for each in self._records.events() if each.run == run]
-            script = next((e.data["script"] for e in begun[::-1] if "script" in e.data), "it")
+            script = begun[-1]["script"] if begun else "it"
             how = f"start {script} again in '{record.folder}'; it continues where the run ends"
         raise InvalidInput(
             f"run '{run}' was recorded by a program started by hand: {how}", name=run
@@ -752,6 +769,8 @@ class Tracker:
         try:
             child = processes.spawn(self._records.directory, run, record.execution, record.folder)
         except SimgitError as error:
+            with contextlib.suppress(SimgitError):  # it was deleted
+                self.repo.set_status(run, "failed")
             self._records.change(
                 run, record, "ended", {"outcome": "failed", "reason": str(error)}, phase="ended",
                 ended=now(), outcome="failed", reason=str(error),
@@ -885,6 +904,7 @@ class Tracker:
             for each in threads:
                 each.join()
         self._stopped.set()
+        _trackers.discard(self)  # another one of this process may adopt what runs
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._look()
@@ -932,11 +952,14 @@ class Tracker:
                 if record.is_orphan:
                     self._requeue(run, record)
                 elif record.is_gone and record.execution not in self._children:
-                    if _may_settle(record, self._gone.setdefault(run, time.monotonic())):
+                    since = self._gone.setdefault(run, time.monotonic())
+                    if record.execution in self._adopted or _may_settle(record, since):
                         settle(self.repo, run, record, None)
                 else:
                     self._gone.pop(run, None)
-            self._claim()
+            if self.workers and not self._stopped.is_set():
+                self._adopt()
+                self._claim()
             calls: list[tuple[Callback, Any]] = []
             if number != self._seen:
                 self._seen = number
@@ -951,9 +974,35 @@ class Tracker:
                 run, record._replace(phase="queued", tracker=None), record, again=True
             )
 
+    def _adopt(self) -> None:
+        """Take over what a tracker that has died took from the queue: it is a worker of this one.
+
+        One of several trackers gets it. What was started at once, or by hand, is nobody's worker.
+        """
+        running = {
+            each.execution: (run, each)
+            for run, each in self._alive.items()
+            if each.number and each.phase != "queued" and each.process is not None
+        }
+        self._adopted &= running.keys()
+        for execution, (run, record) in running.items():
+            if not self._is_lost(record) or record.is_gone:
+                continue
+            with contextlib.suppress(Conflict):  # it has changed, or another tracker has it
+                self._records.change(run, record, tracker=this_writer())
+                self._adopted.add(execution)
+
+    @staticmethod
+    def _is_lost(record: SimulationRecord) -> bool:
+        """Return whether the tracker of a simulation has ended."""
+        if record.tracker == this_writer():  # a process may have had several
+            return not any(each._holds(record.execution) for each in list(_trackers))
+        return record.tracker is None or not is_alive(record.tracker)
+
+    def _holds(self, execution: str) -> bool:
+        return execution in self._children or execution in self._adopted
+
     def _claim(self) -> None:
-        if self._stopped.is_set() or not self.workers:
-            return
         queued = sorted(
             (-each.priority, each.number, run, each)
             for run, each in self._alive.items()
@@ -973,8 +1022,11 @@ class Tracker:
                 self._spawn(run, made)
 
     def _busy(self) -> int:
-        """Return how many of the simulations that this tracker took from the queue run."""
-        return sum(
+        """Return how many run of the simulations that this tracker took from the queue, or adopted.
+
+        What its records say is as old as its last look; of its own it knows.
+        """
+        return len(self._adopted) + sum(
             execution in self._claimed and child.poll() is None
             for execution, (_, child) in self._children.items()
         )
@@ -1015,6 +1067,10 @@ class Tracker:
         except Exception as error:
             name = getattr(callback.function, "__name__", "a callback")
             warn(f"callback '{name}' failed: {type(error).__name__}: {error}")
+
+
+_trackers: weakref.WeakSet[Tracker] = weakref.WeakSet()
+"""Those of this process that are not closed."""
 
 
 def _chosen(runs: Sequence[str], records: Mapping[str, SimulationRecord]) -> list[str]:

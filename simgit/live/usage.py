@@ -9,10 +9,13 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
+
+from simgit.errors import SimgitError
 
 psutil: Any = None
 with suppress(ImportError):  # of the extra 'web'
@@ -24,61 +27,84 @@ with suppress(ImportError):  # of the extra 'gpu'
 
 SECONDS: Final = 2.0
 """Seconds between two samples."""
+KEEP_SECONDS: Final = 60.0
+"""Seconds after which samples are kept with the run."""
 COLUMNS: Final = ("time", "step", "cpu", "memory", "threads", "read", "written")
 """The columns of a sample: seconds since 1970, the newest step, percent of a processor, bytes,
 a number, bytes since the process began."""
 _MOST: Final = 1800
+_PATIENCE: Final = 10.0
+"""Seconds that the end waits for samples that are just being kept."""
 _LEAST: Final = 0.05
 """Seconds of processors that a percentage is of, at least."""
+
+
+Row = tuple[float, ...]
+"""The values of ``COLUMNS``."""
 
 
 class Sampler:
     """Samples this process and those below it, in a thread; only its step without psutil."""
 
-    def __init__(self) -> None:
-        self._samples: list[tuple[float, ...]] = []
-        self._taken = 0
+    def __init__(self, keep: Callable[[list[Row]], bool]) -> None:
+        """Take what keeps samples, in the thread; False if it cannot yet."""
+        self._keep = keep
+        self._samples: list[Row] = []
+        self._newest: Row | None = None
+        self._kept = time.monotonic()
         self._stopped = threading.Event()
-        self._step: Any = None
+        self._step: Callable[[], int] = lambda: -1
         self._known: dict[int, Any] = {}
         self._thread: threading.Thread | None = None
 
-    def start(self, step: Any) -> None:
+    def start(self, step: Callable[[], int]) -> None:
         """Begin to sample; ``step`` returns the newest step."""
         self._step = step
+        self._kept = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="simgit-usage", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread."""
+    def stop(self, *, keeps: bool) -> None:
+        """End the thread, and keep what was not kept yet, with a last sample."""
         self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(1.0)
+        if self._thread is None:
+            return
+        self._thread.join(_PATIENCE)
+        if keeps and not self._thread.is_alive():
+            self._note()
+            self._hand_over()
 
     def newest(self) -> dict[str, float] | None:
         """Return the newest sample by column, None without one."""
-        return dict(zip(COLUMNS, self._samples[-1], strict=True)) if self._samples else None
-
-    def take(self) -> list[tuple[float, ...]]:
-        """Return the samples that were not taken yet."""
-        found = self._samples[self._taken :]
-        self._taken = len(self._samples)
-        return found
+        found = self._newest
+        return None if found is None else dict(zip(COLUMNS, found, strict=True))
 
     def _run(self) -> None:
         while True:
-            step = self._step()
-            if psutil is not None:
-                with suppress(psutil.Error, OSError):
-                    self._samples.append(self._sample(step))
-            if len(self._samples) > _MOST:
-                gone = len(self._samples) // 2
-                del self._samples[:gone]
-                self._taken = max(0, self._taken - gone)
+            self._note()
+            if time.monotonic() - self._kept >= KEEP_SECONDS:
+                self._hand_over()
             if self._stopped.wait(SECONDS):
                 return
 
-    def _sample(self, step: int) -> tuple[float, ...]:
+    def _note(self) -> None:
+        step = self._step()
+        if psutil is None:
+            return
+        with suppress(psutil.Error, OSError):
+            self._newest = self._sample(step)
+            self._samples.append(self._newest)
+        if len(self._samples) > _MOST:  # there is no state that they could be kept with
+            del self._samples[: len(self._samples) // 2]
+
+    def _hand_over(self) -> None:
+        """Let the samples be kept; what cannot be is tried again a minute later."""
+        self._kept = time.monotonic()
+        with suppress(SimgitError, OSError):
+            if self._samples and self._keep(self._samples):
+                self._samples.clear()
+
+    def _sample(self, step: int) -> Row:
         me = self._known.setdefault(os.getpid(), psutil.Process())
         family = [me]
         for each in me.children(recursive=True):

@@ -50,7 +50,7 @@ class SimulationRecord(NamedTuple):
         phase: one of ``PHASES``.
         execution: which execution of the run this is; a process of another one has lost its claim.
         home: the identity of the repository's directory; see ``home_of``.
-        number: its place in the queue among those of its priority.
+        number: its place in the queue among those of its priority; 0 if it was never queued.
         priority: those of a greater one are started first; at least 0.
         begin: how many states lie before the first that it executes, 0 for a new simulator; None
             if it is to find the newest state from which it can go on.

@@ -151,6 +151,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/simulations": ("/v1/simulations?phase=running", ""),
     "GET /v1/simulations/{run}": ("/v1/simulations/web/1", ""),
     "GET /v1/lines/{run}": ("/v1/lines/web/1?after=0", ""),
+    "GET /v1/usage/{run}": ("/v1/usage/web/1?most=100", ""),
     "GET /v1/inputs/{run}": ("/v1/inputs/web/1", ""),
     "POST /v1/simulations": ("/v1/simulations", '{"type": "env", "run": "web/2", "overrides": {"id": "CartPole-v1", "steps": 50}, "seed": 1, "queue": true}'),
     "POST /v1/simulations/{what}/{run}": ("/v1/simulations/pause/web/1", '{"timeout": 30}'),

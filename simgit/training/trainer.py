@@ -143,7 +143,8 @@ class Training:
         Raises:
             Stopped: somebody stopped it; the run is paused, with everything stored.
         """
-        with controlled(self._repo, self.run, self.env, "train") as control:
+        again = f"resume it with: simgit train --resume --run {self.run}"
+        with controlled(self._repo, self.run, self.env, "train", again=again) as control:
             try:
                 self._finish(tell, watch, control)
             except Stopped:

@@ -120,6 +120,20 @@ def count(control: Any) -> None:
 count.defaults = {"steps": 40, "by": 1.0, "pace": 0.0}  # type: ignore[attr-defined]
 
 
+def asking(control: Any) -> None:
+    """Counts, and asks one question in between."""
+    recorder = control.recorder()
+    if not control.position:
+        recorder.append(observation=0.0)
+    by = 1.0
+    for step in control.range(12):
+        if step == 6:
+            by = control.ask("by what?", {"by": 2.0})["by"]
+        recorder.append(observation=step * by, action=step)
+        control.flush()
+        time.sleep(0.01)
+
+
 def asks(control: Any) -> None:
     """Asks three questions."""
     for number in range(3):

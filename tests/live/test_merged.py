@@ -11,10 +11,11 @@ import gymnasium
 import pytest
 
 from simgit import Repository
-from simgit.errors import TimedOut
+from simgit.errors import SimgitWarning, StorageError, TimedOut
 from simgit.gym import Recorder
 from simgit.live import Stopped, Tracker, attach, find
 from simgit.live.attached import controlled
+from simgit.live.child import LOST, main
 from simgit.live.records import Records
 from simgit.live.tracker import settle
 from simgit.process import writer_of
@@ -171,8 +172,34 @@ def test_without_a_place_for_its_socket_a_recording_is_not_shown_as_failed(
     with Repository.init(tmp_path / ("x" * 90) / "r") as repo:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(blocked))
         monkeypatch.setattr("tempfile.tempdir", str(blocked))
-        with repo.recorder("main") as recorder, controlled(repo, "main", recorder) as control:
+        with (
+            repo.recorder("main") as recorder,
+            pytest.warns(SimgitWarning, match="nobody can watch or stop this"),
+            controlled(repo, "main", recorder) as control,
+        ):
             assert control is None
             recorder.append(1)
         assert Records(repo).find("main") is None
         time.sleep(0)
+
+
+def test_without_a_place_for_its_socket_one_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("y" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    why = r"a socket's path has 107 bytes at most.*let XDG_RUNTIME_DIR or TMPDIR name"
+    with Repository.init(tmp_path / ("x" * 90) / "r") as repo, Tracker(repo, workers=1) as tracker:
+        with pytest.raises(StorageError, match=why):
+            tracker.start(TYPES + "count", "a", folder=ROOT)
+        queued = tracker.queue(TYPES + "count", "b", folder=ROOT)
+        assert queued.wait(PATIENCE) == "failed"
+        assert "let XDG_RUNTIME_DIR or TMPDIR name" in str(queued.reason)
+        assert [repo.runs[run].status for run in ("a", "b")] == ["failed"] * 2
+        claimed = Records(repo).put(
+            "b", queued.record._replace(phase="starting", process=None, socket=None), queued.record
+        )
+        assert main(str(Records(repo).directory), "b", claimed.execution) == LOST  # the process's
+        assert "let XDG_RUNTIME_DIR or TMPDIR name" in str(queued.reason)
+        assert queued.outcome == "failed"

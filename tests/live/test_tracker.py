@@ -92,7 +92,7 @@ def test_a_type_with_state_of_its_own_goes_on_from_its_checkpoint(
     repo.configure("slow", {"pace": 0.0})
     again = tracker.restart("slow")
     assert again.wait(PATIENCE) == "completed", again.lines()[0]
-    assert 0 < (again.record.begin or 0) <= (tip or 0)
+    assert 0 < (again.record.begin or 0) <= (tip or 0) + 1  # a number of states
     assert oids(repo, "slow") == oids(repo, "whole")
 
 
@@ -269,3 +269,29 @@ def test_what_cannot_be_started_is_refused_at_once(tracker: Tracker, repo: Repos
         tracker.start("os:sep")
     assert list(repo.runs) == []
     assert tracker.simulations == []
+
+
+def test_what_a_tracker_adopts_counts_as_its_workers(repo: Repository) -> None:
+    config = {"steps": 10**6, "pace": 0.005}
+    first = Tracker(repo, workers=2)
+    taken = [first.queue(TYPES + "count", f"t/{n}", config=config, folder=ROOT) for n in range(2)]
+    beside = start(first, "count", "beside", config=config)  # at once: nobody's worker
+    for each in [*taken, beside]:
+        reach(each, "running")
+    first.close()
+    with Tracker(repo, workers=2) as second:
+        until(lambda: len(second._adopted) == 2, "both are adopted")
+        late = second.queue(TYPES + "count", "late", config={"steps": 5}, folder=ROOT)
+        second._look()
+        assert late.phase == "queued"
+        with Tracker(repo, workers=1) as third:  # they are another's
+            assert late.wait(PATIENCE) == "completed"
+            assert not third._adopted
+        last = second.queue(TYPES + "count", "last", config={"steps": 5}, folder=ROOT)
+        second._look()
+        assert last.phase == "queued"
+        taken[0].stop()
+        assert last.wait(PATIENCE) == "completed"
+        assert [each.phase for each in (taken[1], beside)] == ["running"] * 2
+        second.close(stop=True)
+    assert [each.outcome for each in (taken[1], beside)] == ["stopped"] * 2

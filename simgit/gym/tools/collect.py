@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, count
@@ -30,6 +30,7 @@ from simgit.repository.derivations import MADE_FROM
 Policy = Callable[[Any], Any]
 """Returns the action for an observation."""
 Progress = Callable[[int, int | None], None]
+Around = Callable[[Recorder], AbstractContextManager[object]]
 _PACKAGES: Final = {"ALE": "ale_py", "MiniGrid": "minigrid", "BabyAI": "minigrid"}
 """Packages whose ids are registered only when they are imported."""
 
@@ -188,6 +189,7 @@ def collect(
     episodes: int | None = None,
     seed: int | None = None,
     progress: Progress = lambda done, total: None,
+    around: Around = nullcontext,
     **options: Any,
 ) -> Collected:
     """Record an environment for a number of steps or episodes, whichever is reached first.
@@ -201,6 +203,7 @@ def collect(
         episodes: the greatest number of episodes.
         seed: the random seed of the first reset; the others get none.
         progress: called now and then with the number done, and of all.
+        around: called with the recorder; what it returns is entered while that records.
         options: further arguments of ``Recorder``.
 
     Raises:
@@ -209,7 +212,8 @@ def collect(
     recorder = Recorder(env, repo, run, **options)
     start = perf_counter()
     try:
-        done, returns = _play(recorder, policy, steps, episodes, seed, progress)
+        with around(recorder):
+            done, returns = _play(recorder, policy, steps, episodes, seed, progress)
         tip = recorder.tip
     finally:
         recorder.close()
@@ -256,6 +260,7 @@ def collect_once(
     act: Callable[[Any], Any] | None = None,
     force: bool = False,
     progress: Progress = lambda done, total: None,
+    around: Around = nullcontext,
     **options: Any,
 ) -> Collected:
     """Record what a spec declares, unless it is there already; the run is completed then.
@@ -271,6 +276,7 @@ def collect_once(
         force: record again to a run of its own, ``RUN.2``. It has the same oids if the environment
             and the policy repeat themselves. Where they do not, this ends what was interrupted.
         progress: called with the number of seeds done, and of all.
+        around: see ``collect``.
         options: further arguments of ``Recorder``.
 
     Raises:
@@ -303,7 +309,7 @@ def collect_once(
     except BaseException:
         env.close()
         raise
-    with closing(recorder):
+    with closing(recorder), around(recorder):
         for number, seed in enumerate(spec.data["seeds"]):
             policy = make_policy(spec.policy, recorder, seed) if act is None else act
             _play(recorder, policy, spec.steps, spec.episodes, seed, lambda done, total: None)

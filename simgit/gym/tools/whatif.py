@@ -6,9 +6,10 @@ import itertools
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,10 @@ from simgit.repository import Repository
 PREFIX: Final = "what-if"
 _CHUNKS: Final = 4
 """Chunks of work for each worker: progress shows, and no worker is idle at the end."""
+LOOK_SECONDS: Final = 0.2
+"""Seconds between two looks while workers are busy."""
+Look = Callable[[], None]
+AroundRun = Callable[[str], AbstractContextManager[Look]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Rollout:
         horizon: the greatest number of actions; an episode's end ends the rollout.
         seed: the random seed for the environment and for random actions; None continues with the
             random numbers of the recorded run.
+        is_branched: the run is there already.
     """
 
     state: Oid
@@ -53,6 +59,12 @@ class Rollout:
     actions: tuple[Any, ...]
     horizon: int
     seed: int | None = None
+    is_branched: bool = False
+
+    def branch(self, repo: Repository) -> None:
+        """Make the run; by the state's oid: the path to it is compared."""
+        facts = {"from": self.state.hex(), "seed": self.seed, "horizon": self.horizon}
+        repo.branch(self.run, self.state, metadata={WHAT_IF: facts})
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,7 @@ def what_if(
     workers: int | None = None,
     trust: Trust = None,
     progress: Progress | None = None,
+    around: AroundRun | None = None,
 ) -> list[list[Continuation]]:
     """Try actions from a state, each several times and followed by random actions.
 
@@ -150,6 +163,8 @@ def what_if(
         rollouts: the number of rollouts for each action.
         seed: the random seed.
         prefix, workers, trust, progress: see ``step_batch``.
+        around: called with the name of the first run; what it returns is entered meanwhile, and
+            gives a function that is called between rollouts, which ends them by raising.
 
     Returns:
         The results for each action.
@@ -164,7 +179,7 @@ def what_if(
     jobs = [
         Rollout(oid, next(names), (action,), horizon, seed) for action in actions for seed in seeds
     ]
-    found = execute(repo, jobs, workers=workers, trust=trust, progress=progress)
+    found = execute(repo, jobs, workers=workers, trust=trust, progress=progress, around=around)
     return [found[i * rollouts : (i + 1) * rollouts] for i in range(len(actions))]
 
 
@@ -192,6 +207,7 @@ def execute(
     workers: int | None = None,
     trust: Trust = None,
     progress: Progress | None = None,
+    around: AroundRun | None = None,
 ) -> list[Continuation]:
     """Execute rollouts, in worker processes if there are several; return the results in order."""
     tell = progress or (lambda done, total: None)
@@ -202,28 +218,46 @@ def execute(
     tell(0, len(jobs))
     for path in paths:
         warn_of_changes(repo, path)  # once, not in each worker
+    if around is None or not jobs:
+        return _executed(repo, jobs, workers, trusted, tell, lambda: None)
+    jobs[0].branch(repo)
+    with around(jobs[0].run) as look:
+        first = replace(jobs[0], is_branched=True)
+        return _executed(repo, [first, *jobs[1:]], workers, trusted, tell, look)
+
+
+def _executed(
+    repo: Repository,
+    jobs: Sequence[Rollout],
+    workers: int | None,
+    trusted: Trust,
+    tell: Progress,
+    look: Look,
+) -> list[Continuation]:
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if repo.directory is None or count <= 1:
-        return list(_told(_in_turn(repo, jobs, trusted), len(jobs), tell))
+        done: list[Continuation] = []
+        with closing(_in_turn(repo, jobs, trusted)) as rollouts:
+            for each in rollouts:
+                done.append(each)
+                tell(len(done), len(jobs))
+                look()
+        return done
     size = -(-len(jobs) // (count * _CHUNKS))
     parts = [jobs[i : i + size] for i in range(0, len(jobs), size)]
     found: dict[int, list[Continuation]] = {}
+    left = iter(enumerate(parts))
+    waiting: dict[Future[list[Continuation]], int] = {}
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=spawn) as pool:
-        waiting = {
-            pool.submit(_in_worker, repo.directory, part, trusted): i
-            for i, part in enumerate(parts)
-        }
-        for done in as_completed(waiting):
-            found[waiting[done]] = done.result()
-            tell(sum(map(len, found.values())), len(jobs))
+        while len(found) < len(parts):
+            for i, part in itertools.islice(left, count - len(waiting)):  # no more: it may pause
+                waiting[pool.submit(_in_worker, repo.directory, part, trusted)] = i
+            for over in wait(waiting, LOOK_SECONDS, FIRST_COMPLETED).done:
+                found[waiting.pop(over)] = over.result()
+                tell(sum(map(len, found.values())), len(jobs))
+            look()
     return [each for i in range(len(parts)) for each in found[i]]
-
-
-def _told(found: Iterable[Continuation], total: int, tell: Progress) -> Iterator[Continuation]:
-    for done, each in enumerate(found, 1):
-        tell(done, total)
-        yield each
 
 
 def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: Trust) -> list[Continuation]:
@@ -232,31 +266,35 @@ def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: Trust) -> list
         return list(_in_turn(repo, jobs, trusted))
 
 
-def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: Trust) -> Iterator[Continuation]:
+def _in_turn(
+    repo: Repository, jobs: Sequence[Rollout], trusted: Trust
+) -> Generator[Continuation, None, None]:
     """Execute rollouts one after another; the same state is not restored twice in a row."""
     env: Any = None
     start: tuple[Oid, Any] | None = None
-    for job in jobs:
-        if start is None or start[0] != job.state:
-            if env is not None:
-                env.close()
-            env = restore(repo, job.state, trust=trusted)
-            driver = drivers.select(env)
-            # without snapshots the state is restored each time
-            serves = driver.where == "any" and not snapshots_fail(runs_of(repo, job.state))
-            start = (job.state, driver.snapshot(env)) if serves else None
-        else:
-            driver.restore(env, start[1])
-        if job.seed is not None:
-            driver.reseed(env, job.seed)
-        yield _recorded(repo, env, job)
-    if env is not None:
-        env.close()
+    try:
+        for job in jobs:
+            if start is None or start[0] != job.state:
+                if env is not None:
+                    env.close()
+                env = restore(repo, job.state, trust=trusted)
+                driver = drivers.select(env)
+                # without snapshots the state is restored each time
+                serves = driver.where == "any" and not snapshots_fail(runs_of(repo, job.state))
+                start = (job.state, driver.snapshot(env)) if serves else None
+            else:
+                driver.restore(env, start[1])
+            if job.seed is not None:
+                driver.reseed(env, job.seed)
+            yield _recorded(repo, env, job)
+    finally:
+        if env is not None:
+            env.close()
 
 
 def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:
-    facts = {"from": job.state.hex(), "seed": job.seed, "horizon": job.horizon}
-    repo.branch(job.run, job.state, metadata={WHAT_IF: facts})  # by oid: the path to it is compared
+    if not job.is_branched:
+        job.branch(repo)
     cast, keep = cast_for(env.observation_space), keeper(env.action_space, "action")
     total, length = 0.0, 0
     terminated = truncated = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,7 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
             raise InvalidInput(f"every must be at least 1, got {every}", path="every")
         self.every = int(every)
         self.is_stopped = False
+        self.again: str | None = None  # how a command resumes it
         self._controlled = controlled
         self._simulation: LearningSimulation | None = None
         self._restart: Restart | None = None
@@ -87,7 +89,12 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         self.is_stopped = False
         self.leave(InvalidInput("learn() raised an error"))  # of a call before this one
         if self._controlled:
-            self._simulation = LearningSimulation(self._repo, self._runs[0], self.training_env)
+            run = self._runs[0]
+            again = self.again or (
+                f"resume it in a script of your own, {sys.argv[0] or 'this one'}: "
+                f"simgit.integrations.sb3.resume(repo, {run!r})"
+            )
+            self._simulation = LearningSimulation(self._repo, run, self.training_env, again)
 
     def leave(self, error: BaseException | None = None) -> None:
         """End the simulation that ``learn`` is; to be called where ``learn`` raised an error."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simgit.errors import InvalidInput
-from simgit.integrations.sb3 import training
 
 if TYPE_CHECKING:
     from simgit.live.control import Control
@@ -18,6 +17,8 @@ def sb3(control: Control) -> None:
     ``name`` of the algorithm, such as "sb3:PPO", and its arguments, such as ``policy``;
     ``training``: the ``total`` of timesteps, and the timesteps between two checkpoints, ``every``.
     """
+    from simgit.integrations.sb3 import training  # seconds: not for the list of types
+
     repo, run = control.repo, control.run
     if repo.runs[run].oid is None:
         where, agent = dict(control.config["environment"]), dict(control.config["agent"])

@@ -36,12 +36,12 @@ class _Lanes:
 class LearningSimulation:
     """A call of ``learn``, which people can watch, pause and stop."""
 
-    def __init__(self, repo: Repository, run: str, venv: Any) -> None:
-        """Begin."""
+    def __init__(self, repo: Repository, run: str, venv: Any, again: str) -> None:
+        """Begin; ``again`` says how it is resumed."""
         self._venv = venv
         self._lanes = _Lanes(venv)
         self.find_step()
-        self._block = controlled(repo, run, self._lanes, "sb3")
+        self._block = controlled(repo, run, self._lanes, "sb3", again=again)
         self._control = self._block.__enter__()
 
     def find_step(self) -> None:

@@ -61,6 +61,7 @@ class ByName:
             Stopped: somebody stopped it; the run is paused, with everything stored.
         """
         own = SimgitCallback(self.every, controlled=True)
+        own.again = f"resume it with: simgit train --resume --run {self.run}"
         callbacks: list[Any] = [own]
         if tell is not None:
             callbacks.append(_Teller(tell))

@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from simgit.errors import InvalidInput
 from simgit.live.inputs import inputs_of
+from simgit.live.kept_usage import thinned, usage_of
 from simgit.live.records import Records
 from simgit.live.tracker import Simulation, Tracker
+from simgit.live.usage import COLUMNS
 from simgit.live.views import record, type_records, view
 from simgit.objects.json_form import value_to_json
 from simgit.refs.simulations import MOST_PRIORITY
@@ -108,6 +110,23 @@ def lines(
     execution = one.record.execution
     found, place = one.lines(after)
     return reply(request, {"lines": found, "next": place, "execution": execution})
+
+
+@router.get("/usage/{run:path}")
+def usage(
+    request: Request,
+    repo: Present,
+    run: Run,
+    most: Annotated[int, Query(ge=1, le=100_000, description="Most samples.")] = 1000,
+) -> Response:
+    """Return what a run's simulations took of the machine: columns of samples, one each 2 s.
+
+    Where there are more than ``most``, the highest of neighbours stand for them. ``time`` is in
+    seconds since 1970, ``cpu`` in percent of a processor, the rest but ``step`` and ``threads`` in
+    bytes.
+    """
+    found = thinned(usage_of(repo, run), most).T.tolist()
+    return reply(request, dict(zip(COLUMNS, found, strict=True)))
 
 
 @router.get("/inputs/{run:path}")

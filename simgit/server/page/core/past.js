@@ -2,7 +2,7 @@
 import { place } from "./router.js";
 
 /** What is only known of the present, and what shows the way back to it. */
-const PRESENT = new Set(["version", "session", "settings", "types", "simulations", "lines", "questions", "answers", "events", "stats", "reflog",
+const PRESENT = new Set(["version", "session", "settings", "types", "simulations", "lines", "usage", "questions", "answers", "events", "stats", "reflog",
   "unreachable", "machine", "jobs", "gc", "fsck", "verify", "exports", "operations", "changes", "undo", "redo", "restore", "openapi.json", "health"]);
 
 /** Return the operation after which the repository is looked at; null for now. */

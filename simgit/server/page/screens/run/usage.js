@@ -4,19 +4,18 @@ import { get } from "../../core/api.js";
 import { bytes, number, plain } from "../../core/format.js";
 import { useLoad } from "../../core/load.js";
 import { Chart } from "../../parts/chart.js";
-import { arrayOf, numeric } from "./values.js";
 
 const EVERY = 2000;
 const MOST = 900; // samples of half an hour
-const NAME = /^usage\//;
 const MEMORY = 2 ** 20;
 
 /** @param {{run: any, simulation: any}} props */
 export function Panel({ run, simulation }) {
   const isOn = Boolean(simulation) && !simulation.outcome;
-  const kept = useLoad((signal) => (run.oid ? attached(run.oid, signal) : Promise.resolve([])), [run.name, isOn]);
+  const kept = useLoad((signal) => recorded(run.name, signal), [run.name, isOn]);
   const { samples, error } = useSamples(run.name, isOn);
-  const all = [...(kept.data ?? []), ...samples];
+  const past = kept.data ?? [];
+  const all = [...past, ...samples.filter((row) => !past.length || row.time > past[past.length - 1].time)];
   const newest = all[all.length - 1];
   const [cpu, memory] = useMemo(() => [curve(all, "cpu", (row) => row.cpu), curve(all, "memory", (row) => row.memory / MEMORY)], [all.length]);
   if (kept.error || error) return html`<p class="error" role="alert">${plain((kept.error ?? error).message)}</p>`;
@@ -33,20 +32,10 @@ function curve(rows, label, of) {
   return { run: "", field: label, label: label === "cpu" ? "CPU %" : "memory MiB", width: 0, stop: rows.length, x: rows.map((row) => row.time), mean: line, min: line, max: line, line };
 }
 
-/** Samples that are attached to the newest state. */
-async function attached(oid, signal) {
-  const names = (await get("attachments", oid, {}, { signal })).map((each) => each.name).filter((name) => NAME.test(name));
-  names.sort((a, b) => Number(a.split("/")[1]) - Number(b.split("/")[1]));
-  const found = await Promise.all(names.map((name) => get("attachments", oid, { name }, { signal })));
-  return found.flatMap(({ data }) => rowsOf(data));
-}
-
-/** Return samples as rows, from columns by name or rows of columns. */
-function rowsOf(data) {
-  const columns = Object.entries(data ?? {}).map(([key, value]) => [key, (Array.isArray(value) ? value : arrayOf(value)?.flat)?.map(numeric)]);
-  const length = Math.min(...columns.map(([, values]) => values?.length ?? 0));
-  if (!columns.length || !Number.isFinite(length)) return [];
-  return Array.from({ length }, (_, index) => Object.fromEntries(columns.map(([key, values]) => [key, values[index]])));
+/** Samples that are kept with the run, as rows. */
+async function recorded(name, signal) {
+  const columns = Object.entries(await get("usage", name, {}, { signal }));
+  return Array.from({ length: columns[0]?.[1].length ?? 0 }, (_, index) => Object.fromEntries(columns.map(([key, values]) => [key, values[index]])));
 }
 
 /** Samples of now on, while it runs and the tab is seen. */
