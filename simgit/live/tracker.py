@@ -681,7 +681,8 @@ class Tracker:
         place = str(Path(folder or ".").resolve())
         if is_remote:
             check_remote(self.repo, name, {})
-        load(self.repo, name, place)  # what cannot be imported is refused here, not in the queue
+        loaded = load(self.repo, name, place)  # what cannot be is refused here, not in the queue
+        loaded.check(config or {})
         wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
         made = self.repo.create_run(
             wanted, at if above is None else above, config=config, seed=seed,
@@ -689,7 +690,8 @@ class Tracker:
         )  # fmt: skip
         try:
             self._check_settings(made, name, is_remote)
-        except Untrusted:
+            loaded.check(self.repo.config(made))  # and what it inherits
+        except (Untrusted, InvalidInput):
             self.repo.delete_run(made, force=True)
             raise
         before = self._records.find(made)  # of a run of this name that was undone
