@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from simgit.history.log import EpisodeColumns
     from simgit.history.shared_sums import Sums
     from simgit.objects.oid import Oid
+    from simgit.odb.location import Location
     from simgit.repository.run_table import RunTable
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn
@@ -235,7 +236,7 @@ class KeptRuns(RunsView):
         missing: NotFound | None = None
         odb = self._store.odb
         with self._store.read() as txn:
-            places = {oid: odb.locate(txn, oid) for _, oid in wanted}
+            places = {oid: self._place(txn, name, oid) for name, oid in wanted}
             count = distinct_states(txn, places.values())
             if count > DECODED:
                 width = max(width, BLOCK_ROWS)
@@ -262,6 +263,12 @@ class KeptRuns(RunsView):
         if missing is not None and not found:
             raise missing
         return width, found
+
+    def _place(self, txn: ReadTxn, name: str, oid: Oid) -> Location:
+        refs = self._store.refs
+        if refs.has_run(txn, name) and (ref := refs.run(txn, name)).oid == oid:
+            return ref.place
+        return self._store.odb.locate(txn, oid)  # it has moved meanwhile
 
     def _keep(self, key: tuple[Oid, str, int], sums: Sums) -> None:
         with self._alone:
