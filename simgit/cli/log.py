@@ -245,7 +245,7 @@ def _episodes(
 ) -> None:
     if len(revisions) > 1:
         raise click.UsageError(f"--episodes takes one revision, got {len(revisions)}")
-    found = repo.episodes(*revisions)[:limit]
+    found = repo.episodes(*revisions, limit=limit)
     if reverse:
         found.reverse()
     if as_json:

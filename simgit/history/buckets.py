@@ -91,7 +91,7 @@ class Buckets:
     fields: dict[str, Bucketed] = field(default_factory=dict)
 
 
-class _Gathered:
+class Gathered:
     """Buckets of some fields while they are filled; arrays of shape (fields, buckets)."""
 
     def __init__(self, fields: int, first: int, count: int, width: int) -> None:
@@ -132,7 +132,7 @@ class _Gathered:
         with np.errstate(all="ignore"):
             mean, smooth = self.sum[i] / n, None
             if window > 1:
-                sums, counts = (_trailing(each, window) for each in (self.sum[i], n))
+                sums, counts = (trailing(each, window) for each in (self.sum[i], n))
                 smooth = (sums / counts)[skip:]
         mean[np.isnan(mean)] = np.nan  # of one sign, so that equal requests give equal bytes
         return Bucketed(
@@ -140,7 +140,7 @@ class _Gathered:
         )
 
 
-def _trailing(values: npt.NDArray[np.generic], window: int) -> Floats:
+def trailing(values: npt.NDArray[np.generic], window: int) -> Floats:
     """Return the sum of each value and those before it, ``window`` in all."""
     padded = np.concatenate([np.zeros(window - 1), values])
     found: Floats = np.lib.stride_tricks.sliding_window_view(padded, window).sum(axis=-1)
@@ -168,17 +168,58 @@ def read_buckets(
     smooth: int = 1,
 ) -> Buckets:
     """Return fields of a state's history in buckets; see ``Repository.buckets``."""
-    schema = odb.schema(txn, odb.states.header(txn, tip).schema)  # which has all earlier fields
-    plain = {i: _path(name) for i, name in enumerate(names) if name not in EPISODES}
-    for path in plain.values():
-        if locate(schema, path) is None:
-            raise no_such_field([schema], path)
+    plain = known_paths(odb, txn, tip, names)
     first = start // width
     skip = min(first, smooth - 1)
     low = (first - skip) * width
     high = min(-(-stop // width) * width, tip.step + 1)
     count = max(skip, -(-high // width) - first + skip)
-    found = _Gathered(len(names), low, count, width)
+    found, episodes = gathered(odb, txn, tip, names, plain, low, high, count, width, x)
+    buckets = np.arange(first, first + count - skip, dtype=np.int64) * width
+    last = np.minimum(buckets + width, high) - 1
+    along = buckets.astype(np.float64)
+    if x == "time":
+        along = _times(txn, StepRange(odb, tip, low, high).pieces(txn) if high > low else [], last)
+    elif x == "episode" and episodes is not None:
+        number = np.searchsorted(episodes.start, last, "right") - 1
+        along = episodes.number[number].astype(np.float64)
+    fields = {name: found.bucketed(i, skip, smooth) for i, name in enumerate(names)}
+    return Buckets(width, high, buckets, along, fields)
+
+
+def known_paths(
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, names: Sequence[str]
+) -> dict[int, FieldPath]:
+    """Return the paths of names as ``field_paths`` does, if a state's history has all of them.
+
+    Raises:
+        NotFound: it has not.
+    """
+    schema = odb.schema(txn, odb.states.header(txn, tip).schema)  # which has all earlier fields
+    plain = field_paths(names)
+    for path in plain.values():
+        if locate(schema, path) is None:
+            raise no_such_field([schema], path)
+    return plain
+
+
+def has_summaries(odb: ObjectDatabase, txn: ReadTxn, tip: Location, name: str) -> bool:
+    """Return whether wide buckets of a field decode no column."""
+    schema = odb.schema(txn, odb.states.header(txn, tip).schema)
+    return name not in EPISODES and scalar_of(schema, _path(name)) is not None
+
+
+def field_paths(names: Sequence[str]) -> dict[int, FieldPath]:
+    """Return the paths of the names that are not about episodes, by their index."""
+    return {i: _path(name) for i, name in enumerate(names) if name not in EPISODES}
+
+
+def gathered(
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, names: Sequence[str],
+    plain: dict[int, FieldPath], low: int, high: int, count: int, width: int, x: Along = "step",
+) -> tuple[Gathered, log.EpisodeColumns | None]:  # fmt: skip
+    """Return the buckets from step ``low`` to ``high``, and the episodes where they were read."""
+    found = Gathered(len(names), low, count, width)
     if high > low:
         steps = StepRange(odb, tip, low, high)
         if width >= BLOCK_ROWS:
@@ -202,16 +243,7 @@ def read_buckets(
             if name in EPISODES:
                 values = episodes.return_ if name == "return" else lengths
                 found.values(i, ends, values[ended], there)
-    buckets = np.arange(first, first + count - skip, dtype=np.int64) * width
-    last = np.minimum(buckets + width, high) - 1
-    along = buckets.astype(np.float64)
-    if x == "time":
-        along = _times(txn, StepRange(odb, tip, low, high).pieces(txn) if high > low else [], last)
-    elif x == "episode" and episodes is not None:
-        number = np.searchsorted(episodes.start, last, "right") - 1
-        along = episodes.number[number].astype(np.float64)
-    fields = {name: found.bucketed(i, skip, smooth) for i, name in enumerate(names)}
-    return Buckets(width, high, buckets, along, fields)
+    return found, episodes
 
 
 class Summed(NamedTuple):
@@ -249,7 +281,7 @@ def sum_up(
     if episodes:
         newest = odb.states.standing(txn, odb.states.header(txn, tip), tip.step)[0]
         start = ancestry.episode_start(odb, txn, tip, max(1, newest - episodes + 1))
-    found = _Gathered(1, 0, 1, tip.step + 1)
+    found = Gathered(1, 0, 1, tip.step + 1)
     steps = StepRange(odb, tip, start, tip.step + 1)
     for part in _parts(steps, txn):
         part.add_to(found, steps, txn, {0: path})
@@ -278,7 +310,7 @@ def _times(txn: ReadTxn, pieces: Iterable[Piece], last: Ints) -> Floats:
 
 
 def _from_columns(
-    found: _Gathered, steps: StepRange, txn: ReadTxn, paths: dict[int, FieldPath]
+    found: Gathered, steps: StepRange, txn: ReadTxn, paths: dict[int, FieldPath]
 ) -> None:
     """Add states one by one, from columns."""
     schemas = steps.schemas(txn)
@@ -370,7 +402,7 @@ class _Part:
         self.entries: list[tuple[bytes, bytes]] = []
 
     def add_to(
-        self, found: _Gathered, steps: StepRange, txn: ReadTxn, paths: dict[int, FieldPath]
+        self, found: Gathered, steps: StepRange, txn: ReadTxn, paths: dict[int, FieldPath]
     ) -> None:
         """Add the fields to buckets: from summaries, or from columns where these are needed."""
         left = {}
@@ -390,12 +422,12 @@ class _Part:
 
 
 def _add_blocks(
-    found: _Gathered, steps: StepRange, txn: ReadTxn, paths: dict[int, FieldPath]
+    found: Gathered, steps: StepRange, txn: ReadTxn, paths: dict[int, FieldPath]
 ) -> None:
     """Add blocks of a line from columns, with the sums that their summaries would have."""
     first = steps.start // BLOCK_ROWS * BLOCK_ROWS
     count = -(-steps.stop // BLOCK_ROWS) - first // BLOCK_ROWS
-    blocks = _Gathered(len(paths), first, count, BLOCK_ROWS)
+    blocks = Gathered(len(paths), first, count, BLOCK_ROWS)
     _from_columns(blocks, steps, txn, dict(enumerate(paths.values())))
     at = first + BLOCK_ROWS * np.arange(count, dtype=np.int64)
     for j, i in enumerate(paths):

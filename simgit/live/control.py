@@ -330,6 +330,7 @@ class Control:
         here = self.position
         if self._recorder is not None and here == self._looked_at + 1:
             here += 1  # it would not be known again which of the looks at this place it was
+        self._kind.check(overrides)
         data = {"overrides": nested(overrides), "by": request.get("by")}
         entry = Input(max(here, self._begin.until), SET, data)
         self._keep_input(entry)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from numbers import Real
 from typing import Any, Final
 
 from simgit.errors import InvalidInput, near_or_known, shown
@@ -17,6 +18,10 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "boolean": (bool,), "integer": (int,), "number": (int, float), "string": (str,),
     "array": (list,), "object": (dict,),
 }  # fmt: skip
+_KINDS: Final = {
+    "boolean": "a truth value", "number": "a number", "string": "a text", "object": "a map",
+}  # fmt: skip
+"""The kinds of settings, in words."""
 
 
 def form(example: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +60,45 @@ def _property(value: Any) -> dict[str, Any]:
             # an example of 2 for a torque must not refuse 2.5
             return {"type": "number" if name == "integer" else name, "default": value}
     return {"default": value}
+
+
+def check_settings(
+    defaults: Mapping[str, Any],
+    given: Mapping[str, Any],
+    free: Collection[str] = (),
+    above: str = "",
+) -> None:
+    """Check nested settings by the defaults of a type: each is of the kind of its default.
+
+    An integer is a number. Settings without a default, or whose default is None or a list, are
+    free.
+
+    Args:
+        defaults: of the type.
+        given: the settings, or some of them.
+        free: dotted paths of others that are.
+        above: the beginning of their paths.
+
+    Raises:
+        InvalidInput: one is not; the message has its path, the kind and the value.
+    """
+    for name, value in given.items():
+        path, default = f"{above}{name}", defaults.get(name)
+        if default is None or path in free:
+            continue
+        wanted = _property(default).get("type")
+        if wanted == "object" and isinstance(value, Mapping):
+            check_settings(default, value, free, f"{path}.")
+        elif wanted in _KINDS and not _is_of(wanted, value):
+            raise InvalidInput(
+                f"setting '{path}' must be {_KINDS[wanted]}, got {shown(value)}", path=path
+            )
+
+
+def _is_of(kind: str, value: Any) -> bool:
+    if kind == "number":
+        return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, _TYPES[kind])
 
 
 def defaults(schema: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simgit.errors import InvalidInput, NotFound, Untrusted, near_or_known, shown, warn
-from simgit.live.forms import form
-from simgit.refs.run_config import merge
+from simgit.live.forms import check_settings, form
+from simgit.refs.run_config import merge, nested
 from simgit.refs.settings import TYPES
 
 if TYPE_CHECKING:
@@ -67,6 +67,14 @@ class SimulationType:
     def form(self) -> dict[str, Any]:
         """The JSON Schema of its settings."""
         return form(self.defaults)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Check settings by the form; those that may name code may be of any kind.
+
+        Raises:
+            InvalidInput: one is of another kind than its default.
+        """
+        check_settings(self.defaults, nested(settings), self.imports)
 
 
 def types(repo: Repository | None = None) -> dict[str, str]:

@@ -54,7 +54,8 @@ class RenderRequests:
         """Return how a state is reached; see ``restore_record``."""
         from simgit.gym.tools.restore_record import restore_record
 
-        return restore_record(self._at(job), Oid.from_hex(job["oid"])), b""
+        found = self._frames.noted(self._at(job), Oid.from_hex(job["oid"]), restore_record)
+        return found, b""
 
     def frame(self, job: Mapping[str, Any]) -> Reply:
         """Return the image of a state as a PNG."""

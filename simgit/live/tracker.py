@@ -157,13 +157,20 @@ class Simulation:
         end = data.rfind(b"\n") + 1 or (len(data) if len(data) == _MOST else 0)  # or a long line
         return data[:end].decode(errors="replace").splitlines(), after + end
 
-    def last_lines(self, count: int) -> list[str]:
-        """Return the last lines of its log, ``count`` at most."""
+    def tail(self, count: int) -> tuple[list[str], int]:
+        """Return the last lines of its log, ``count`` at most, and the place after them.
+
+        Of a log with very long lines they are fewer: those of its last 256 KiB.
+        """
         path = processes.log_path(self._records.directory, self.record.execution)
-        with contextlib.suppress(OSError):
-            found, _ = self.lines(max(0, path.stat().st_size - _END))
-            return found[max(0, len(found) - count) :]
-        return []
+        try:
+            start = max(0, path.stat().st_size - _END)
+        except OSError:
+            return [], 0
+        found, place = self.lines(start)
+        if start:
+            found = found[1:]  # of which the beginning is missing
+        return found[max(0, len(found) - count) :], place
 
     # --- what people ask of it ---
 
@@ -691,7 +698,8 @@ class Tracker:
         place = str(Path(folder or ".").resolve())
         if is_remote:
             check_remote(self.repo, name, {})
-        load(self.repo, name, place)  # what cannot be imported is refused here, not in the queue
+        loaded = load(self.repo, name, place)  # what cannot be is refused here, not in the queue
+        loaded.check(config or {})
         wanted = run or f"{name.rpartition(':')[2]}-{{auto}}"
         made = self.repo.create_run(
             wanted, at if above is None else above, config=config, seed=seed,
@@ -699,7 +707,8 @@ class Tracker:
         )  # fmt: skip
         try:
             self._check_settings(made, name, is_remote)
-        except Untrusted:
+            loaded.check(self.repo.config(made))  # and what it inherits
+        except (Untrusted, InvalidInput):
             self.repo.delete_run(made, force=True)
             raise
         before = self._records.find(made)  # of a run of this name that was undone

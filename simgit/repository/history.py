@@ -133,12 +133,19 @@ class History:
         head = refs.head_oid(txn)
         return ([self._odb.locate(txn, head)] if head is not None else []) + tips
 
-    def episodes(self, revision: str | Oid) -> list[EpisodeLine]:
+    def episodes(
+        self, revision: str | Oid, limit: int | None, before: int | None
+    ) -> list[EpisodeLine]:
         from simgit.history import log
 
         with self._store.read() as txn:
             tip = self._store.resolve(txn, revision).place
-            return list(log.episodes(self._odb, txn, tip))
+            if before is not None:
+                start = ancestry.episode_start(self._odb, txn, tip, before)
+                if start == 0:
+                    return []
+                tip = ancestry.ancestor(txn, tip, start - 1)
+            return list(islice(log.episodes(self._odb, txn, tip), limit))
 
     def buckets(
         self,

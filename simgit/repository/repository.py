@@ -721,9 +721,24 @@ class Repository:
             check_number(limit, "limit", whole=True)
         return self._history.outline(revisions, every, limit)
 
-    def episodes(self, revision: str | Oid = HEAD) -> list[EpisodeLine]:
-        """Return the episodes of a state's history, the newest first."""
-        return self._history.episodes(revision)
+    def episodes(
+        self, revision: str | Oid = HEAD, *, limit: int | None = None, before: int | None = None
+    ) -> list[EpisodeLine]:
+        """Return the episodes of a state's history, the newest first.
+
+        Args:
+            revision: the state.
+            limit: the most episodes, None for all; no more are read.
+            before: only those before the episode of this number.
+
+        Raises:
+            NotFound: there is no such state, or no episode of that number.
+        """
+        if limit is not None:
+            limit = check_number(limit, "limit", whole=True)
+        if before is not None:
+            before = check_number(before, "before", 1, whole=True)
+        return self._history.episodes(revision, limit, before)
 
     def merge_base(self, a: str | Oid, b: str | Oid) -> Oid | None:
         """Return the best common ancestor of two states, None if they have none."""

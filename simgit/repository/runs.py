@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
 
-from simgit.errors import Conflict, IntegrityError, InvalidInput, Unverified, visible, warn
+from simgit.errors import (
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    Unverified,
+    visible,
+    warn,
+)
 from simgit.objects.arguments import checked_methods
 from simgit.odb import ancestry
 from simgit.refs import run_config
@@ -18,10 +28,19 @@ from simgit.storage.base import make_room
 if TYPE_CHECKING:
     from simgit.history.buckets import Summed
     from simgit.history.log import EpisodeColumns
+    from simgit.history.shared_sums import Sums
     from simgit.objects.oid import Oid
+    from simgit.odb.location import Location
     from simgit.repository.run_table import RunTable
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn
+
+DECODED: Final = 20_000_000
+"""The most states that are read for the buckets of many runs."""
+SUMMED: Final = 1 << 31
+"""The most states whose summaries are read for them."""
+SUMS: Final = 32 << 20
+"""The most bytes of buckets that are kept."""
 
 
 @checked_methods
@@ -164,6 +183,10 @@ class KeptRuns(RunsView):
         super().__init__(store)
         self._kept: dict[str, tuple[bytes, RunInfo]] = {}
         self._last: tuple[int, dict[str, RunInfo]] | None = None
+        self._sums: OrderedDict[tuple[Oid, str, int], Sums] = OrderedDict()
+        """Of the states that were asked about last; what leads to an oid never changes."""
+        self._size = 0
+        self._alone = Lock()
 
     def _snapshot(self) -> dict[str, RunInfo]:
         with self._store.read() as txn:
@@ -184,6 +207,76 @@ class KeptRuns(RunsView):
         is_written = any(info.writer is not None for info in infos.values())
         self._last = None if is_written else (number, infos)
         return infos
+
+    def bucket_sums(
+        self, infos: Sequence[RunInfo], field: str, points: int
+    ) -> tuple[int, dict[str, Sums]]:
+        """Return a field of the histories of runs in buckets, and how many steps a bucket has.
+
+        Histories that have more than ``DECODED`` states together have buckets of at least 2048
+        steps, which are read from summaries. Runs without states or without the field are left out.
+
+        Args:
+            infos: the runs.
+            field: as in ``Repository.buckets``.
+            points: the most buckets.
+
+        Raises:
+            NotFound: no run has the field.
+            InvalidInput: it is not a number; or, with ``limit``, it would have to be read from more
+                than ``DECODED`` states, or from the summaries of more than ``SUMMED``.
+        """
+        from simgit.history.buckets import has_summaries, width_for
+        from simgit.history.shared_sums import SharedSums, distinct_states
+        from simgit.odb.segments.block import BLOCK_ROWS
+
+        wanted = [(info.name, info.oid) for info in infos if info.oid is not None]
+        width = width_for(0, 1 + max((info.step or 0 for info in infos), default=0), points)
+        found: dict[str, Sums] = {}
+        missing: NotFound | None = None
+        odb = self._store.odb
+        with self._store.read() as txn:
+            places = {oid: self._place(txn, name, oid) for name, oid in wanted}
+            count = distinct_states(txn, places.values())
+            if count > DECODED:
+                width = max(width, BLOCK_ROWS)
+            shared = SharedSums(odb, txn, field, width)
+            for name, oid in wanted:
+                with self._alone:
+                    sums = self._sums.get((oid, field, width))
+                    if sums is not None:
+                        self._sums.move_to_end((oid, field, width))
+                if sums is None:
+                    try:
+                        most = SUMMED if has_summaries(odb, txn, places[oid], field) else DECODED
+                        if count > most:
+                            raise InvalidInput(
+                                f"{count} states, of which at most {most} are read for this: ask "
+                                "for fewer runs", states=count, limit=most,
+                            )  # fmt: skip
+                        sums = shared.of(places[oid])
+                    except NotFound as error:
+                        missing = error
+                        continue
+                    self._keep((oid, field, width), sums)
+                found[name] = sums
+        if missing is not None and not found:
+            raise missing
+        return width, found
+
+    def _place(self, txn: ReadTxn, name: str, oid: Oid) -> Location:
+        refs = self._store.refs
+        if refs.has_run(txn, name) and (ref := refs.run(txn, name)).oid == oid:
+            return ref.place
+        return self._store.odb.locate(txn, oid)  # it has moved meanwhile
+
+    def _keep(self, key: tuple[Oid, str, int], sums: Sums) -> None:
+        with self._alone:
+            before = self._sums.pop(key, None)
+            self._size += sums.size - (0 if before is None else before.size)
+            self._sums[key] = sums
+            while self._size > SUMS:
+                self._size -= self._sums.popitem(last=False)[1].size
 
 
 class RunEditor:

@@ -14,6 +14,7 @@ from fastapi import Query
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message, Receive
 
 from simgit.errors import InvalidInput, SimgitError, collected_warnings
 from simgit.objects.json_form import plain_json
@@ -216,6 +217,22 @@ class StrictRequest(Request):
             raise Refused(422, str(error)) from error
 
 
+class _Passed:
+    """What receives a request's body, and hashes it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.hash = blake3()
+        self.is_whole = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.hash.update(message.get("body", b""))
+            self.is_whole = not message.get("more_body", False)
+        return message
+
+
 class Route(APIRoute):
     """A route with strict JSON, warnings as a header, one answer to a request sent twice."""
 
@@ -236,18 +253,23 @@ class Route(APIRoute):
 
         async def answer(request: Request) -> Response:
             key = request.headers.get("idempotency-key")
-            strict = StrictRequest(request.scope, request.receive)
+            passed = _Passed(request.receive)
+            strict = StrictRequest(request.scope, passed)
             level = request.scope.get("simgit.level", "full")
             if key is None or level == "none" or request.method in ("GET", "PUT"):
                 return await inner(strict)
             replays = request.app.state.service.replays
             target = f"{request.method} {request.url.path}?{request.url.query}\n"
             match = request.headers.get("if-match", "")
-            body = request.headers.get("content-length", "").encode()  # what is long is not kept
-            if not is_upload(request.scope):
+            body = b""  # what is long is not kept, and hashed while it is read
+            if not (is_long := is_upload(request.scope)):
                 body = blake3(await strict.body()).digest()
             before = replays.begin(level, key, target.encode() + match.encode() + body)
             if before is not None:
+                if is_long:
+                    async for _ in strict.stream():
+                        pass
+                    replays.check_body(level, key, passed.hash.digest())
                 again = Response(before.body, before.status_code, dict(before.headers))
                 again.headers["Idempotency-Replayed"] = "true"
                 return again
@@ -257,7 +279,8 @@ class Route(APIRoute):
             except Exception as error:
                 done = of_error(error)
             finally:
-                replays.end(level, key, done)
+                whole = passed.hash.digest() if is_long else b""
+                replays.end(level, key, None if is_long and not passed.is_whole else done, whole)
             return done
 
         return answer

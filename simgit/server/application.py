@@ -14,6 +14,7 @@ from simgit import __version__
 from simgit.errors import SimgitError
 from simgit.live.tracker import Tracker
 from simgit.repository import Repository
+from simgit.server.answered import add_answers
 from simgit.server.gate import Access, Gate
 from simgit.server.problems import handle
 from simgit.server.routes import ROUTERS
@@ -24,6 +25,15 @@ _NONE: Final[Any] = dict.fromkeys(
     ("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False
 )
 """Nothing is traced, whatever the environment says: no request leaves the machine."""
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Return the description, with what the routes answer."""
+        if self.openapi_schema is None:
+            add_answers(super().openapi())
+        found: dict[str, Any] = super().openapi()
+        return found
 
 
 def application(
@@ -50,7 +60,7 @@ def application(
         finally:
             service.close()
 
-    app = FastAPI(
+    app = _Application(
         title="simgit",
         version=__version__,
         openapi_url="/v1/openapi.json",

@@ -15,6 +15,7 @@ from simgit import Repository
 from simgit.errors import InvalidInput, NotFound
 from simgit.history import buckets as module
 from simgit.history.buckets import Buckets
+from simgit.history.shared_sums import SharedSums, distinct_states
 from simgit.odb.segments import summaries
 
 SMALL = 8
@@ -277,3 +278,30 @@ def test_blocks_of_the_real_size(tmp_path: Path) -> None:
                         len(part), part.min(), part.max(), part[-1],
                     )  # fmt: skip
                     assert found.mean[i] == pytest.approx(part.mean())
+
+
+@pytest.mark.parametrize("width", [1, 4, SMALL, 2 * SMALL])
+def test_sums_of_many_histories_are_those_of_each(small: None, width: int) -> None:
+    rng = np.random.default_rng(width)
+    repo = Repository.init(":memory:")
+    record(repo, "r0", 40, rng, [0.5, 1.25, None], 7)
+    for i in range(1, 12):  # at tips, within and at the edges of buckets, off each other
+        start = f"r{rng.integers(i)}"
+        step = int(rng.integers(len(repo.trajectory(start))))
+        repo.branch(f"r{i}", f"{start}@{step}")
+        record(repo, f"r{i}", int(rng.integers(20)), rng, [0.5, None], 5)
+    names = [f"r{i}" for i in rng.permutation(12)]
+    odb = repo.odb
+    for field in ("reward", "info.x", "observation.box[1]", "return"):
+        with odb.read() as txn:
+            shared = SharedSums(odb, txn, field, width)
+            places = [odb.locate(txn, repo.resolve(name)) for name in names]
+            found = [shared.of(place) for place in places]
+            states = {oid for name in names for oid in repo.trajectory(name).oids}
+            assert distinct_states(txn, places) == len(states)
+        for name, sums in zip(names, found, strict=True):
+            for window in (1, 3):
+                alone = repo.buckets(name, [field], width=width, smooth=window).fields[field]
+                expected = alone.mean if window == 1 else alone.smooth
+                np.testing.assert_array_equal(sums.means(window), expected)
+            assert sums.n.tolist() == alone.n.tolist()

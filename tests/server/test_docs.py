@@ -6,15 +6,20 @@ import json
 import os
 import signal
 import time
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from simgit import Repository
 from simgit.cli.commands import FLAT
 from simgit.live import Tracker
+from simgit.server.answered import LISTS, ONES
 from simgit.server.docs import EXAMPLES, HEADERS, description, page
 from simgit.server.routes_of import COMMANDS, METHODS, REPOSITORY, is_route
+from tests.support.json_schema import errors, schema
 from tests.support.paths import ROOT
 from tests.support.web import Client
 
@@ -25,8 +30,11 @@ RESTORED = [
 """What needs an environment: see test_restored.py."""
 
 
+described = cache(description)
+
+
 def routes() -> set[str]:
-    paths = description()["paths"]
+    paths = described()["paths"]
     return {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
 
 
@@ -46,6 +54,42 @@ def test_the_page_is_current() -> None:
 
 def test_every_route_has_a_request_on_the_page() -> None:
     assert set(EXAMPLES) == routes()
+
+
+def check_answer(name: str, answer: httpx.Response) -> None:
+    """Check an answer by the schema that the description has for its route, if it has one."""
+    method, _, path = name.partition(" ")
+    api = described()
+    known = api["paths"][path][method.lower()]["responses"]
+    rule = known.get(str(answer.status_code), {}).get("content", {}).get("application/json", {})
+    if name in (*LISTS, *ONES, "GET /v1/runs"):
+        assert rule["schema"], name
+        assert not [*errors(answer.json(), _whole(rule["schema"], api["components"]["schemas"]))]
+
+
+def _whole(rule: Any, schemas: Any) -> Any:
+    """Return a rule with the schemas of commands in the place of references to them."""
+    if isinstance(rule, list):
+        return [_whole(each, schemas) for each in rule]
+    if not isinstance(rule, dict):
+        return rule
+    name = rule.get("$ref", "").rpartition("/")[2]
+    if name and name not in schema()["$defs"]:
+        return schemas[name]
+    return {key: _whole(each, schemas) for key, each in rule.items()}
+
+
+def test_the_description_says_what_is_answered(client: Client) -> None:
+    api = described()
+    assert {*LISTS, *ONES} <= routes()
+    text = json.dumps(api)
+    named = {each.partition('"')[0] for each in text.split("#/components/schemas/")[1:]}
+    assert named <= set(api["components"]["schemas"])  # no reference leads nowhere
+    for name in ("GET /v1/runs", "GET /v1/runs/{name}", "GET /v1/log/{revisions}", "GET /v1/diff"):
+        check_answer(name, client.get(EXAMPLES[name][0].removeprefix("/v1/")))
+    wrong = client.get("health")
+    with pytest.raises(AssertionError):
+        check_answer("GET /v1/runs", wrong)
 
 
 SIMULATIONS = [name for name in EXAMPLES if "/web/" in EXAMPLES[name][0] or "simul" in name]
@@ -68,6 +112,7 @@ def test_each_request_of_simulations_on_the_page_is_answered(repo: Repository) -
                 name.partition(" ")[0], path.removeprefix("/v1/"), headers=headers, **more
             )
             assert found.status_code < 300, (name, found.text)
+            check_answer(name, found)
         for each in client.json("jobs"):
             if each["process"] is not None:
                 os.kill(each["process"], signal.SIGKILL)
@@ -128,3 +173,4 @@ def test_each_request_on_the_page_is_answered(client: Client, name: str, tmp_pat
             os.kill(each["process"], signal.SIGKILL)
     if found.headers.get("content-type") == "application/json" and found.content:
         json.loads(found.content)
+    check_answer(name, found)

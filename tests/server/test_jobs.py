@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,10 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from simgit import Repository
+from simgit.gym import Recorder
+from simgit.live import Tracker
 from simgit.objects.oid import Oid
 from simgit.server.gate import Access
 from simgit.server.jobs import KEPT, Jobs
@@ -125,6 +129,32 @@ def test_a_job_is_cancelled_also_if_it_does_not_listen(client: Client) -> None:
     assert started(client, "fsck")["job"] == made["job"] + 1  # no number is used again
 
 
+def test_a_job_that_obeys_is_not_killed(client: Client) -> None:
+    made = frozen(client)
+    asked = client.request("DELETE", f"jobs/{made['job']}?timeout=60")
+    assert asked.json()["phase"] == "stopping"
+    os.kill(made["process"], signal.SIGCONT)
+    assert ended(client, made["job"])["outcome"] == "cancelled"
+    assert client.repo.directory is not None
+    stored = client.repo.directory / "live" / "jobs" / str(made["job"]) / "job.json"
+    assert json.loads(stored.read_text())["code"] != -signal.SIGKILL
+
+
+def test_a_run_is_verified_over_http(repo: Repository) -> None:
+    env = Recorder(gym.make("CartPole-v1"), repo, "cart")
+    env.reset(seed=1)
+    for _ in range(5):
+        env.step(1)
+    env.close()
+    with Tracker(repo) as tracker:
+        client = Client(repo, tracker=tracker)
+        found = ended(client, started(client, "verify/cart")["job"])
+        assert (found["kind"], found["outcome"]) == ("verify", "completed"), found
+        result = found["result"]
+        assert (result["exact"], result["start"], result["stop"]) == (True, 0, 6)
+        client.close()
+
+
 def test_a_job_that_is_killed_says_so(client: Client) -> None:
     made = frozen(client)
     os.kill(made["process"], signal.SIGKILL)
@@ -165,6 +195,9 @@ def test_a_request_that_is_sent_twice_starts_one_job(client: Client) -> None:
         first, second = (client.post(path, **more) for _ in range(2))
         assert second.json() == first.json() and second.headers["idempotency-replayed"] == "true"
         assert second.headers["location"] == first.headers["location"]
+    assert len(client.json("jobs")) == 2
+    more = {"content": b"no bundlE", "headers": OCTETS | {"Idempotency-Key": "imports"}}
+    assert client.post("imports", **more).status_code == 422  # as long, and of other bytes
     assert len(client.json("jobs")) == 2
 
 

@@ -364,11 +364,32 @@ def test_bands_are_means_over_the_runs_of_a_group(client: Client) -> None:
     assert smooth["mean"] == [None, 5.0, 5.0]
 
 
+def test_episodes_come_in_pages_of_what_is_read(client: Client) -> None:
+    whole = client.json("episodes/sweep/1")
+    assert [each["episode"] for each in whole] == [2, 1]
+    for limit in (1, 2):
+        for after in (None, 2, 1):
+            query = "" if after is None else f"&after={after}"
+            expected = [each for each in whole if after is None or each["episode"] < after][:limit]
+            assert client.json(f"episodes/sweep/1?limit={limit}{query}") == expected
+    for wrong in (3, 0, "x", 1 << 70):
+        assert client.get(f"episodes/sweep/1?after={wrong}").status_code == 422
+    assert client.get("episodes/nothing?after=1").status_code == 404
+
+
 def test_bands_have_bounds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.json("bands?field=reward&where=name == 'none'")["groups"] == []
     assert client.get("bands?field=nothing").status_code == 404
     assert client.get("bands?field=reward&by=config.nothing").status_code == 422
     assert client.get("bands?field=reward&points=5000").status_code == 422
+    whole = client.json("bands?field=reward")
+    assert (whole["width"], whole["step"]) == (1, [0, 1, 2, 3, 4, 5])
+    monkeypatch.setattr("simgit.repository.runs.DECODED", 6)  # main has 6, sweep/1 one of its own
+    assert client.json("bands?field=reward&where=name == 'main'")["width"] == 1
+    wide = client.json("bands?field=reward")
+    assert (wide["width"], wide["groups"][0]["n"]) == (2048, [2])
+    refused = client.get("bands?field=return&points=4")
+    assert refused.status_code == 413 and "7 states" in refused.json()["detail"]
     monkeypatch.setattr("simgit.server.routes.series.RUNS", 1)
     assert client.get("bands?field=reward").status_code == 413
 

@@ -10,7 +10,9 @@ import pytest
 
 from simgit import Repository
 from simgit.errors import InvalidInput
-from simgit.live import Tracker
+from simgit.live import Tracker, processes
+from simgit.live.inputs import type_metadata
+from simgit.live.records import Records
 from simgit.objects.oid import Oid
 from simgit.server.serving import Options, tracker_of
 from tests.live.test_tracker import ROOT, TYPES
@@ -74,8 +76,32 @@ def test_a_simulation_is_started_paused_asked_and_stopped(client: Client, repo: 
     post(client, "simulations", fork, 201)
     assert until(client, "web/2", "ended")["outcome"] == "completed"
     assert repo.resolve("web/2@3") == repo.resolve("web/1@3")
-    assert "next" in client.json("lines/web/2")
+    records = Records(repo)
+    path = processes.log_path(records.directory, records.get("web/2").execution)
+    with path.open("a") as log:
+        log.write("one\ntwo\n")
+    whole = client.json("lines/web/2")
+    assert whole["lines"][-2:] == ["one", "two"] and len(whole["lines"]) > 2
+    last = client.json("lines/web/2?last=1")
+    assert last == whole | {"lines": whole["lines"][-1:]}
+    assert client.json("lines/web/2?last=1000") == whole
+    assert client.get("lines/web/2?last=1&after=1").status_code == 422
     assert client.request("DELETE", "simulations").json() == {"forgotten": 2}
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_settings_of_another_kind_are_refused_at_the_start(
+    client: Client, repo: Repository, queue: bool
+) -> None:
+    runs = set(repo.runs)
+    for wrong in ({"push": "x"}, {"steps": None}):
+        body = {"type": "demo", "run": "k", "overrides": wrong, "queue": queue}
+        assert "must be a number" in post(client, "simulations", body, 422)["detail"]
+        assert set(repo.runs) == runs
+    repo.create_run("preset/p", config={"push": "x"}, metadata=type_metadata("demo"))
+    body = {"preset": "p", "run": "k", "queue": queue}
+    assert "setting 'push'" in post(client, "simulations", body, 422)["detail"]
+    assert set(repo.runs) == runs | {"preset/p"}
 
 
 def test_a_question_is_answered_once(client: Client, tracker: Tracker) -> None:
@@ -98,6 +124,8 @@ def test_settings_in_force_are_those_of_the_run_and_what_was_changed(client: Cli
     post(client, "simulations", {"type": "env", "run": "s", "overrides": PACE, "seed": 1}, 201)
     while (until(client, "s", "running")["step"] or 0) < 3:
         time.sleep(0.05)
+    wrong = post(client, "simulations/set/s", {"overrides": {"steps": "x"}}, 422)
+    assert wrong["detail"] == "setting 'steps' must be a number, got 'x'"
     first = post(client, "simulations/set/s", {"overrides": {"steps": 200_000}})["from"]
     post(client, "simulations/stop/s", {"timeout": 30})
     found = client.json("inputs/s")

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -76,13 +77,15 @@ class Process:
     def __init__(self, where: Path, *options: str) -> None:
         command = [sys.executable, "-m", "simgit", "serve", "--port", "0", "--json", *options]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        # a file, which ends with the server: simulations inherit it, and may outlive that
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            command, cwd=where, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=where, env=env, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
         if not self.line:
-            raise AssertionError(self.process.communicate()[1])
+            raise AssertionError(self._ended()[1])
         self.address: dict[str, Any] = json.loads(self.line)
 
     @property
@@ -96,8 +99,21 @@ class Process:
     def end(self, how: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """Send a signal; return exit code and stderr."""
         self.process.send_signal(how)
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
+        return self._ended()
+
+    def kill(self) -> None:
+        """Kill it if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self._ended()
+
+    def _ended(self) -> tuple[int, str]:
+        assert self.process.stdout is not None
+        code = self.process.wait(60)
+        self.process.stdout.close()
+        self._errors.seek(0)
+        with self._errors:
+            return code, self._errors.read()
 
 
 @contextmanager
@@ -107,6 +123,4 @@ def serving(where: Path, *options: str) -> Iterator[Process]:
     try:
         yield server
     finally:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.communicate()
+        server.kill()

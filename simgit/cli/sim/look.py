@@ -145,7 +145,7 @@ def show(app: App, run: str, count: int, as_json: bool) -> None:
     with app.repository() as repo, app.output(page=True) as out:
         one = find(repo, run)
         row = view(repo, one)
-        lines = one.last_lines(count)
+        lines = one.tail(count)[0]
         if as_json:
             out.json(record(row) | {"log": lines})
             return

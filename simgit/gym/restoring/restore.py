@@ -201,12 +201,17 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Resto
     Raises:
         InvalidInput, Untrusted: see ``restore``.
     """
-    path = RecordedPath(repo, revision)
+    return planned(RecordedPath(repo, revision), trust)
+
+
+def planned(path: RecordedPath, trust: Trust) -> RestorePlan:
+    """Return how the last state of a path would be reached; see ``plan``."""
     with closing(path.make(trust)) as env:
         found = next(plans(path, env, trust), None)
     if found is None:
         raise _nothing(path, trust)
-    return replace(found, step_seconds=step_seconds(repo, path.oid))
+    seconds = noted(path.recorded_in, STEP_SECONDS, int, float)
+    return replace(found, step_seconds=seconds)
 
 
 def plans(path: RecordedPath, env: Any, trust: Trust) -> Iterator[RestorePlan]:

@@ -5,14 +5,14 @@ The environments that were restored are kept: the next state of the same history
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from simgit.errors import InvalidInput, SimgitError
+from simgit.errors import InvalidInput, NotFound, SimgitError
 from simgit.gym.drivers import randomness
 from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Reexecution
@@ -26,6 +26,7 @@ from simgit.refs import attachments
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
+T = TypeVar("T")
 KEPT: Final = 4
 """The number of environments that are kept, those that were asked for last."""
 NEAR: Final = 64
@@ -67,14 +68,32 @@ class _Notes:
         found.give(path)
         return found
 
+    def are_fresh(self, repo: Repository) -> bool:
+        """Return whether they are new, and the runs have the metadata (verdicts) that they had."""
+        if monotonic() >= self.until:
+            return False
+        try:
+            return all(repo.runs[each.name].metadata == each.metadata for each in self.recorded_in)
+        except NotFound:
+            return False
+
     def give(self, path: RecordedPath) -> None:
         """Spare a path to read it again."""
         path.runs, path.recorded_in = self.runs, self.recorded_in
+        if path.step < self.step:  # not those that went on after it
+            began = [each for each in self.recorded_in if _began(path, each)]
+            path.recorded_in = began or self.recorded_in
         path.reseeds = {at: seed for at, seed in self.reseeds.items() if at < path.step}
         if path.step <= self.step:
             path.known = {
                 n: [at for at in each if at <= path.step] for n, each in self.known.items()
             }
+
+
+def _began(path: RecordedPath, run: RunInfo) -> bool:
+    """Return whether a run has states of its own up to that of a path."""
+    point = run.branch_point
+    return point is None or path.repo.state(point).step < path.step
 
 
 def _known(path: RecordedPath) -> dict[str, list[int]]:
@@ -105,22 +124,33 @@ class Frames:
             NotFound, InvalidInput, Untrusted, Divergence: see ``restore``; or the environment
                 renders no images.
         """
+        return self.noted(repo, oid, self._frame, NEAR)
+
+    def noted(
+        self, repo: Repository, oid: Oid, use: Callable[[RecordedPath], T], near: int = 0
+    ) -> T:
+        """Use the path to a state, which is spared to read again what is known of its runs.
+
+        ``near``: also if it lies so many steps after the states of which that is known; ``use``
+        must fail if others recorded it.
+        """
         path = RecordedPath(repo, oid)
         key = path.trajectory[0].oid, path.trajectory[path.step].place.line
         notes = self._notes.get(key)
-        if notes is not None and monotonic() < notes.until:
-            if path.step > notes.step + NEAR:
+        is_known = notes is not None and (path.step <= notes.step or near)
+        if is_known and notes is not None and notes.are_fresh(repo):
+            if path.step > notes.step + near:
                 notes = self._notes[key] = replace(notes, step=path.step, known=_known(path))
             notes.give(path)
             try:
-                return self._frame(path)
+                return use(path)
             except SimgitError:  # perhaps not all of it is of the same runs
                 del self._notes[key]
                 path = RecordedPath(repo, oid)
         self._notes[key] = _Notes.of(path)
         while len(self._notes) > KEPT:
             del self._notes[next(iter(self._notes))]
-        return self._frame(path)
+        return use(path)
 
     def _frame(self, path: RecordedPath) -> Pixels:
         refuse_live(path)

@@ -6,7 +6,7 @@ from typing import Any
 
 from simgit.errors import SimgitError
 from simgit.gym.restoring.recorded_path import RecordedPath
-from simgit.gym.restoring.restore import RestorePlan, is_vouched_for, plan
+from simgit.gym.restoring.restore import RestorePlan, is_vouched_for, planned
 from simgit.gym.restoring.run_notes import (
     BY_PROCESS,
     BY_REPLAY,
@@ -17,16 +17,13 @@ from simgit.gym.restoring.run_notes import (
 )
 from simgit.gym.spec.permit import Trust
 from simgit.gym.tools.frames import refuse_live
-from simgit.objects.oid import Oid
-from simgit.repository import Repository
 
 
-def restore_record(repo: Repository, oid: Oid, *, trust: Trust = None) -> dict[str, Any]:
-    """Return how ``restore`` would reach a state; nothing is re-executed.
+def restore_record(path: RecordedPath, *, trust: Trust = None) -> dict[str, Any]:
+    """Return how ``restore`` would reach the last state of a path; nothing is re-executed.
 
     Args:
-        repo: the repository.
-        oid: the state.
+        path: the path.
         trust: see ``restore``.
 
     Returns:
@@ -36,14 +33,13 @@ def restore_record(repo: Repository, oid: Oid, *, trust: Trust = None) -> dict[s
         where nothing has verified that); ``why`` it is not known to be exact, or not restored, in
         one line; ``error`` (the class of the error that a restore would raise).
     """
-    path = RecordedPath(repo, oid)
     record: dict[str, Any] = {
         **_place(path, path.step), "how": None, "start": None, "steps": None, "seconds": None,
         "exact": None, "why": None, "error": None,
     }  # fmt: skip
     try:
         refuse_live(path)
-        found = plan(repo, oid, trust=trust)
+        found = planned(path, trust)
     except SimgitError as error:
         return record | {"exact": False, "why": str(error), "error": type(error).__name__}
     first = found.start if found.lead is None else found.lead

@@ -18,7 +18,7 @@ from simgit.live.views import record, type_records, view
 from simgit.objects.json_form import value_to_json
 from simgit.refs.simulations import MOST_PRIORITY
 from simgit.repository import Repository
-from simgit.server.answers import After, Limit, Route, page, past, reply
+from simgit.server.answers import MOST, After, Limit, Route, page, past, reply
 from simgit.server.problems import Refused
 from simgit.server.service import ONLY_PRESENT, Present, Served, Service
 
@@ -101,14 +101,20 @@ def lines(
     repo: Present,
     run: Run,
     after: Annotated[int, Query(ge=0, le=1 << 62, description="What 'next' was before.")] = 0,
+    last: Annotated[
+        int | None, Query(ge=1, le=MOST, description="The last lines instead, so many at most.")
+    ] = None,
 ) -> Response:
     """Return lines of a simulation's log, and where the next ones begin.
 
+    Who shows the end asks for 'last', then for what comes 'after'. Not both: 422.
     A run that is restarted has another 'execution', whose log begins at 0.
     """
     one = Simulation(repo, run)
     execution = one.record.execution
-    found, place = one.lines(after)
+    if last is not None and after:
+        raise InvalidInput("lines come 'after' a place, or are the 'last' ones: not both")
+    found, place = one.lines(after) if last is None else one.tail(last)
     return reply(request, {"lines": found, "next": place, "execution": execution})
 
 

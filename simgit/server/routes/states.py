@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, NotFound
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 from simgit.repository.jsonable import json_text, stamp, state_record, to_jsonable
@@ -184,10 +184,22 @@ def outline(
 @router.get("/episodes/{revision:path}")
 @slow()
 def episodes(
-    request: Request, repo: Reader, revision: str, limit: Limit = 100, after: After = None
+    request: Request,
+    repo: Reader,
+    revision: str,
+    limit: Limit = 100,
+    after: Annotated[
+        int | None, Query(ge=1, le=1 << 62, description="The last episode of the page before.")
+    ] = None,
 ) -> Response:
     """List the episodes of a state's history, the newest first."""
-    found = past(repo.episodes(revision), after, lambda each: each.number)
+    try:
+        found = repo.episodes(revision, limit=limit + 1, before=after)
+    except NotFound as error:
+        if "episode" not in vars(error):
+            raise
+        why = f"after: episode {after} is not in the list; begin again"
+        raise InvalidInput(why, after=after) from None
     return page(request, found, limit, lambda each: each.number)
 
 
