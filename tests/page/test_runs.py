@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from simgit.server.static import FOLDER, SCREENS, files
+from tests.support.web import Process
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -22,8 +22,8 @@ def rows(page: Any) -> list[str]:
     ]
 
 
-def test_runs_are_a_tree_and_curves_are_drawn(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded)
+def test_runs_are_a_tree_and_curves_are_drawn(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served)
     page = visitor.page
     expect(page.get_by_text("3 runs")).to_be_visible()
     assert rows(page) == ["main", "high-lr", "gentle"]
@@ -31,8 +31,9 @@ def test_runs_are_a_tree_and_curves_are_drawn(recorded: Path, visit: Callable[..
     visitor.look("runs")
 
 
-def test_a_filter_is_part_of_the_address(recorded: Path, visit: Callable[..., Any]) -> None:
-    page = visit(recorded).page
+@pytest.mark.slow
+def test_a_filter_is_part_of_the_address(served: Process, visit: Callable[..., Any]) -> None:
+    page = visit(served).page
     page.keyboard.press("/")
     page.keyboard.type("config.push == 0.5")
     page.keyboard.press("Enter")
@@ -45,11 +46,12 @@ def test_a_filter_is_part_of_the_address(recorded: Path, visit: Callable[..., An
     assert rows(page) == ["gentle"]
 
 
-def test_a_condition_that_is_wrong_is_said(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded)
+@pytest.mark.slow
+def test_a_condition_that_is_wrong_is_said(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served)
+    visitor.expects("runs?", 422)
     visitor.visit("/runs?where=retrun+>+1")
     expect(visitor.page.get_by_role("alert")).to_contain_text("retrun")
-    visitor.errors.clear()  # the browser notes the 422
 
 
 def test_the_page_names_the_screens_that_the_server_shows() -> None:
