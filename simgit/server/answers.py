@@ -256,7 +256,7 @@ class Route(APIRoute):
             passed = _Passed(request.receive)
             strict = StrictRequest(request.scope, passed)
             level = request.scope.get("simgit.level", "full")
-            if key is None or level == "none" or request.method in ("GET", "PUT"):
+            if key is None or level != "full" or request.method in ("GET", "PUT"):
                 return await inner(strict)
             replays = request.app.state.service.replays
             target = f"{request.method} {request.url.path}?{request.url.query}\n"

@@ -319,7 +319,9 @@ def test_a_repository_in_memory_is_served_too() -> None:
         client.close()
 
 
-def test_curves_are_those_of_the_repository(client: Client, repo: Repository) -> None:
+def test_curves_are_those_of_the_repository(
+    client: Client, repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (curve,) = client.json("series?run=main&field=reward&field=observation[0]&points=4")
     there = repo.buckets("main", ["reward", "observation[0]"], points=4)
     assert curve["width"] == there.width and curve["step"] == there.step.tolist()
@@ -332,6 +334,10 @@ def test_curves_are_those_of_the_repository(client: Client, repo: Repository) ->
         float(f"{each:.1g}") for each in exact.mean
     ]
     assert client.get("series?run=main&field=reward&parts=mode").status_code == 422
+    monkeypatch.setattr("simgit.server.routes.series.NUMBERS", 30)
+    assert client.get("series?run=main&field=reward&width=1").status_code == 413
+    assert client.get("series?run=main&field=reward&width=1&from=3").status_code == 200
+    assert client.get("series?run=main&field=reward&width=2").status_code == 200
     assert client.get("series?run=main&field=nothing").status_code == 404
     assert client.get("series?run=main&field=reward&points=5000").status_code == 422
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from simgit.analysis.statistics import CONFIDENCE, column_means
 from simgit.errors import InvalidInput, near_or_known
 from simgit.objects.json_form import value_to_json
+from simgit.repository import Repository
 from simgit.server.answers import Route, reply
 from simgit.server.problems import Refused
 from simgit.server.service import Reader, Reading
@@ -18,6 +19,8 @@ from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["columns"])
 PARTS = ("n", "min", "max", "mean", "last", "smooth")
+NUMBERS: Final = 1_000_000
+"""The most numbers of curves whose width is given."""
 RUNS: Final = 1000
 """The most runs of a band."""
 
@@ -48,6 +51,8 @@ def series(
     for each in wanted:
         if each not in PARTS:
             raise InvalidInput(f"unknown part '{each}'{near_or_known(each, PARTS)}", part=each)
+    if width is not None:
+        _check_size(repo, runs, len(fields) * len(wanted), start, stop, width)
     found = []
     for run in runs:
         curve = repo.buckets(
@@ -117,6 +122,19 @@ def bands(
         group |= zip(names, map(_plain, column_means(rows)), strict=True)
     record = {"field": field, "by": by, "width": width, "confidence": CONFIDENCE}
     return reply(request, record | {"step": _plain(steps), "groups": list(groups.values())})
+
+
+def _check_size(
+    repo: Repository, runs: list[str], columns: int, start: int, stop: int | None, width: int
+) -> None:
+    """Refuse curves that would have too many numbers, before any of them is read."""
+    count = 0
+    for run in runs:
+        last = repo.state(run).step + 1
+        count += columns * max(0, -(-(min(stop or last, last) - start) // width))
+    if count > NUMBERS:
+        why = f"{count} numbers, of which curves have at most {NUMBERS}: give 'points' or 'to'"
+        raise Refused(413, why, numbers=count, limit=NUMBERS)
 
 
 def _plain(values: Any, digits: int = 17) -> list[Any]:
