@@ -88,11 +88,18 @@ def test_learn_of_a_script_is_paused_and_stopped_from_elsewhere(tmp_path: Path) 
         model.learn(64, reset_num_timesteps=False, callback=SimgitCallback(128))
         assert find(repo, "ppo/0").outcome == "stopped"  # without the switch it is none
         envs.close()
+        assert len(find(repo, "ppo/0").usage) > 0
+        why = r"sb3\.resume\(repo, 'ppo/0'\)"  # not 'simgit train --resume': it is a script's
+        with Tracker(repo, workers=0) as tracker, pytest.raises(InvalidInput, match=why):
+            tracker.restart("ppo/0")
 
 
 def test_listing_the_types_loads_no_library_of_learners() -> None:
     code = (
         "import sys; from simgit.live import types; assert 'sb3' in types(); "
-        "import simgit.live.tracker; assert 'stable_baselines3' not in sys.modules"
+        "import simgit.live.tracker, simgit; from simgit.live.views import type_records; "
+        "found = {each['name']: each for each in type_records(simgit.Repository.init())}; "
+        "assert found['sb3']['help'].startswith('Train an algorithm'), found; "
+        "assert not {'stable_baselines3', 'torch'} & sys.modules.keys()"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=100).returncode == 0
