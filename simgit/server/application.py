@@ -14,10 +14,10 @@ from simgit import __version__
 from simgit.errors import SimgitError
 from simgit.live.tracker import Tracker
 from simgit.repository import Repository
-from simgit.server.answered import add_answers
 from simgit.server.gate import Access, Gate
 from simgit.server.problems import handle
 from simgit.server.routes import ROUTERS
+from simgit.server.routes.answered import add_answers
 from simgit.server.service import Service
 from simgit.server.static import router as page
 

@@ -16,7 +16,7 @@ _LONGEST: Final = 200
 _LARGEST: Final = 1 << 20
 
 
-class _Kept(NamedTuple):
+class _Replay(NamedTuple):
     request: bytes
     response: Response | None = None
     body: bytes = b""
@@ -28,7 +28,7 @@ class Replays:
     def __init__(self) -> None:
         """Begin with none."""
         self._lock = threading.Lock()
-        self._found: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str], _Replay] = OrderedDict()
 
     def begin(self, level: str, key: str, request: bytes) -> Response | None:
         """Return the answer to a request that was sent before, None to a new one.
@@ -45,7 +45,7 @@ class Replays:
             raise Refused(422, f"Idempotency-Key must have 1 to {_LONGEST} characters")
         with self._lock:
             if (found := self._found.get((level, key))) is None:
-                self._found[level, key] = _Kept(request)
+                self._found[level, key] = _Replay(request)
                 while len(self._found) > KEPT:
                     self._found.popitem(last=False)
                 return None
@@ -79,7 +79,7 @@ class Replays:
             if response is None or response.status_code >= 500 or len(response.body) > _LARGEST:
                 self._found.pop((level, key), None)
             elif (found := self._found.get((level, key))) is not None:
-                self._found[level, key] = _Kept(found.request, response, body)
+                self._found[level, key] = _Replay(found.request, response, body)
 
 
 def _another() -> Refused:

@@ -16,8 +16,8 @@ import pytest
 from simgit import Repository
 from simgit.cli.commands import FLAT
 from simgit.live import Tracker
-from simgit.server.answered import LISTS, ONES
 from simgit.server.docs import EXAMPLES, HEADERS, description, page
+from simgit.server.routes.answered import LISTS, ONES
 from simgit.server.routes_of import COMMANDS, METHODS, REPOSITORY, is_route
 from tests.support.json_schema import errors, schema
 from tests.support.paths import ROOT
