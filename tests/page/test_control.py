@@ -68,7 +68,7 @@ def test_a_simulation_is_started_steered_and_stopped_by_mouse(
     page = visitor.page
     page.get_by_role("button", name="Start a simulation").click()
     dialog = page.get_by_role("dialog", name="Start a simulation")
-    dialog.get_by_role("combobox", name="type").select_option("demo")
+    dialog.get_by_role("combobox", name="type").select_option("demo", timeout=2 * PATIENCE)
     for name, text in [("ask", "4"), ("pace", "0.01"), ("steps", "100000"), ("seed", "3")]:
         dialog.get_by_role("textbox", name=name).fill(text)
     command = (
@@ -208,7 +208,7 @@ def test_a_sweep_is_queued_and_runs_behind_one_another(
     page = visitor.page
     page.get_by_role("button", name="Start a simulation").click()
     dialog = page.get_by_role("dialog", name="Start a simulation")
-    dialog.get_by_role("combobox", name="type").select_option("demo")
+    dialog.get_by_role("combobox", name="type").select_option("demo", timeout=2 * PATIENCE)
     dialog.get_by_role("textbox", name="name").fill("sweep")
     for name, text in [("ask", "-1"), ("pace", "0"), ("steps", "5"), ("seed", "1")]:
         dialog.get_by_role("textbox", name=name).fill(text)
