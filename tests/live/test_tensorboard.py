@@ -161,7 +161,7 @@ def test_global_steps_that_begin_again_are_recorded_after_the_others(
     repo: Repository, tmp_path: Path
 ) -> None:
     """Learn twice, in folders of their own; stop in the second, and do all of it again."""
-    for count, ends in ((2, True), (4, False)):
+    for count, ends in ((2, True), (3, False)):
         with attach(repo, "a") as control:
             if not control.position:
                 control.recorder().append(1)
@@ -175,8 +175,8 @@ def test_global_steps_that_begin_again_are_recorded_after_the_others(
         repo.set_status("a", "active")
     with attach(repo, "a") as control:  # one that goes on in the second
         control.tensorboard(tmp_path, seconds=60)
-        log(tmp_path / "on", "", range(3, 6), 100.0)
-    assert losses(repo) == first + second + [(4, 104.0), (5, 105.0)]
+        log(tmp_path / "on", "", range(2, 6), 100.0)
+    assert losses(repo) == first + second + [(i, 100.0 + i) for i in (3, 4, 5)]
 
 
 def test_global_steps_may_begin_again_in_one_file(repo: Repository, tmp_path: Path) -> None:
