@@ -272,7 +272,7 @@ class Control:
             elif message.what == _ATTACH:
                 self._attach_file(message.request)
             elif message.what == _EVENTS:
-                message.request["to"].record(message.request["news"], self.position - 1)
+                self._record_events(message.request)
             elif message.what == "resume":
                 raise Conflict("the simulation is not paused")
             elif message.what == "answer":  # somebody else's came first
@@ -565,9 +565,10 @@ class Control:
 
         The numbers of a global step become a state of the run ``RUN/metrics``: its info has them by
         their tags (``train/loss`` as ``info.train.loss``), with ``global_step``, and ``step``, the
-        newest step of this run. Images, sounds and texts are attached to it. Event files of
-        folders below count too; those that nobody has written to since the simulation began do
-        not. What an execution before this one has recorded is not recorded again.
+        newest step of this run. docs/simulations.md says what becomes of tags such as ``time/fps``
+        and of global steps that begin again. Images, sounds and texts are attached to it. Event
+        files of folders below count too; those that nobody has written to since the simulation
+        began do not. What an execution before this one has recorded is not recorded again.
 
         Args:
             folder: the folder, which need not exist yet.
@@ -582,7 +583,7 @@ class Control:
             if news := files.read():
                 self._listener.put({"do": _EVENTS, "to": found, "news": news})
 
-        self._closing.append(lambda: found.finish(self.position - 1))
+        self._closing.append(lambda: self._record_events({"to": found}))
         self._in_background(read, seconds, "simgit-tensorboard")  # which ends before that
 
     def _in_background(self, work: Callable[[bool], None], seconds: float, name: str) -> None:
@@ -692,7 +693,8 @@ class Control:
         """Attach the files of a folder to the state that is the newest when they are complete.
 
         A file is complete when its size stays the same for ``seconds``; its name is that of the
-        attachment. Files that are there already count as known.
+        attachment (one that is too long is cut, and ends with a hash). Files that are there already
+        count as known.
 
         Args:
             folder: the folder.
@@ -719,14 +721,27 @@ class Control:
 
         self._in_background(look, seconds, "simgit-folder")
 
-    def _attach_file(self, request: Mapping[str, Any]) -> None:
-        path, step = Path(str(request["path"])), request.get("step")
+    def _record_events(self, request: Mapping[str, Any]) -> None:
+        to, step = request["to"], self.position - 1
         try:
+            if "news" in request:
+                to.record(request["news"], step)
+            else:
+                to.finish(step)
+        except Exception as error:  # nobody waits for an answer
+            self.log(f"something of TensorBoard's files is not recorded: {error}", "warning")
+
+    def _attach_file(self, request: Mapping[str, Any]) -> None:
+        from simgit.live.event_folder import usable_name
+
+        path, step = Path(str(request.get("path"))), request.get("step")
+        try:
+            name = usable_name(path.stem, path.suffix)
             if callable(step):  # over the socket none can come
                 self.flush()
-                self.repo.attach(f"{self.run}@{step(path.name)}", path.name, path=path)
+                self.repo.attach(f"{self.run}@{step(path.name)}", name, path=path)
             else:
-                self.attach(path.name, path=path)
+                self.attach(name, path=path)
         except Exception as error:  # also what a user's function raises
             self.log(f"'{path}' is not attached: {error}", "warning")
 

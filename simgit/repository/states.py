@@ -10,12 +10,13 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.history.state import State, load_state
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
+from simgit.odb.location import Location
+from simgit.refs.oplog.as_of import PastStorage
 from simgit.refs.revision import Found, whole_episode
 
 if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
     from simgit.objects.kinds import Decodable
-    from simgit.odb.location import Location
     from simgit.refs.revision import Range
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn
@@ -57,12 +58,39 @@ class States:
 
     def children(self, revision: str | Oid) -> list[State]:
         with self._store.read() as txn:
-            places = self._odb.states.children(txn, self._store.resolve(txn, revision).place)
-            return [load_state(self._odb, txn, place) for place in places]
+            place, reach = self._store.resolve(txn, revision).place, self._past_reach(txn)
+            return [load_state(self._odb, txn, each) for each in self._children(txn, place, reach)]
 
     def leaves(self) -> list[State]:
         with self._store.read() as txn:
-            return [load_state(self._odb, txn, place) for place in ancestry.leaves(self._odb, txn)]
+            reach = self._past_reach(txn)
+            if reach is None:
+                places = [*ancestry.leaves(self._odb, txn)]
+            else:
+                ends = [Location(*each) for each in sorted(reach.items())]
+                places = [each for each in ends if not self._children(txn, each, reach)]
+            return [load_state(self._odb, txn, place) for place in places]
+
+    def _past_reach(self, txn: ReadTxn) -> dict[int, int] | None:
+        """Return how far the refs of a past operation reach in each line; None for the present.
+
+        Of other states it is not known when they were recorded.
+        """
+        if not isinstance(self._store.storage, PastStorage):
+            return None
+        refs = self._store.refs
+        places = [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
+        oids = [ref.oid for _, ref in refs.tags(txn)]
+        if isinstance(head := refs.head(txn), Oid):
+            oids.append(head)
+        places += [self._odb.locate(txn, oid) for oid in oids]
+        return ancestry.reach(self._odb, txn, places)
+
+    def _children(
+        self, txn: ReadTxn, place: Location, reach: dict[int, int] | None
+    ) -> list[Location]:
+        found = self._odb.states.children(txn, place)
+        return [each for each in found if reach is None or each.step <= reach.get(each.line, -1)]
 
     def origin(self, revision: str | Oid) -> dict[str, Any]:
         from simgit.objects.kinds import Spec

@@ -80,6 +80,11 @@ class Restorer:
         """Its number."""
         return self._process.pid
 
+    @property
+    def has_died(self) -> bool:
+        """True if the process has ended by itself: while it was idle, for instance."""
+        return self._process.poll() is not None
+
     def ask(self, job: Mapping[str, Any], until: float) -> Restored:
         """Send a request and return the answer; the process is ended if that is not possible.
 
@@ -201,7 +206,7 @@ class Restorers:
             SimgitError: what was raised.
         """
         until = time.monotonic() + (SECONDS if seconds is None else seconds)
-        for _ in range(2):
+        for _ in range(MOST + 1):  # all that are kept may end, and a new one then says why
             one = self._taken(subject, until)
             is_new = one.answers == 0
             try:
@@ -249,10 +254,18 @@ class Restorers:
         for each in idle:
             each.end()
 
+    def _drop_dead(self) -> None:
+        """Forget the idle processes that have ended, so that new ones take their places."""
+        for one in [each for each in self._free if each.has_died]:
+            self._free.remove(one)
+            self._all.discard(one)
+            one.end()
+
     def _taken(self, subject: Any, until: float) -> Restorer:
         if self._directory is None:
             raise InvalidInput("a repository in memory cannot be seen by the process that restores")
         with self._lock:
+            self._drop_dead()
             if self._waiting >= WAITING:
                 raise Refused(429, "too many states are asked for", {"Retry-After": "1"})
             self._waiting += 1

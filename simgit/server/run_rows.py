@@ -85,6 +85,11 @@ class _ChosenRows:
         return self._packed
 
 
+def _told(info: RunInfo) -> str:
+    """Return what is told of a run; 1, True and 1.0 are equal, and not told as the same."""
+    return json_text(run_record(info))
+
+
 def _block(rows: tuple[str, ...], has_before: bool) -> _RowBlock:
     text = ((", " if has_before else "") + ", ".join(rows)).encode()
     return _RowBlock(rows, text, _deflated(text), blake3(text).digest())
@@ -172,7 +177,7 @@ class RunRows:
         now = {info.name: info for info in infos}
         for name, info in now.items():
             before = seen.get(name)
-            if before is not info and (before is None or before != info):
+            if before is not info and (before is None or _told(before) != _told(info)):
                 self._changed[name], self._number = number, number
                 self._gone.pop(name, None)
         if len(seen) > len(now) or seen.keys() - now.keys():

@@ -241,10 +241,12 @@ class Viewer:
         """Yield the present tips, then changes, until the server ends.
 
         Args:
-            last: the number of the last operation that the viewer knows.
+            last: the number of the last operation that the viewer knows; one that is not there
+                is of another repository, or of this one before it was restored: it counts as None.
         """
         try:
-            known = self._newest() if last is None else last
+            newest = self._newest()
+            known = newest if last is None or last > newest else last
             self._told = self._wanted()
             tips = ", ".join(f"{json_text(n)}: {level.text}" for n, level in self._told.items())
             if "tips" in self._kinds:

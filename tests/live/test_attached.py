@@ -407,3 +407,21 @@ def test_restarting_a_script_says_what_to_do(repo: Repository) -> None:
         tracker.clear()
         with pytest.raises(InvalidInput, match="start it again"):
             tracker.restart("mine")
+
+
+def test_a_file_whose_name_is_too_long_is_attached_under_a_shorter_one(
+    repo: Repository, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    long = ["a" * 240 + end for end in ("1.txt", "2.txt")]
+    with attach(repo, "a") as control:
+        control.recorder().append(1)
+        control.watch_folder(files, seconds=0.02)
+        for name in (*long, "short.txt"):
+            (files / name).write_text(name)
+    found = repo.attachments("a")
+    names = [each for each in found if each.endswith(".txt")]
+    assert len(names) == 3 and "short.txt" in names
+    assert {bytes(repo.attachment("a", name)).decode() for name in names} == {*long, "short.txt"}
+    assert max(map(len, names)) <= 200

@@ -11,6 +11,7 @@ import pytest
 
 from simgit import Repository
 from simgit.live import Stopped, attach
+from simgit.live.event_folder import nested_tags
 from tests.live.test_tracker import repo, until
 
 __all__ = ["repo"]
@@ -55,7 +56,7 @@ def test_what_is_logged_becomes_states_of_the_metrics_while_it_runs(
     assert losses == [float(np.float32(1.0 / (i + 1))) for i in range(5)]
     assert {each["rate"] for each in found} == {0.5} and {each["step"] for each in found} == {5}
     assert abs(found[0]["time"] - time.time()) < 600
-    assert "train" in found[5]
+    assert found[5]["/train"] == 7.0 and found[5]["train"] == {"loss": float(np.float32(1 / 6))}
 
 
 def test_media_are_attached_to_the_state_of_their_step(repo: Repository, tmp_path: Path) -> None:
@@ -109,3 +110,136 @@ def test_a_damaged_file_stops_nothing(repo: Repository, tmp_path: Path) -> None:
         time.sleep(0.1)
         control.check()
     assert repo.runs["a"].status == "completed" and "a/metrics" in repo.runs
+
+
+def test_no_tag_takes_a_key_of_the_metrics_or_of_another_tag(
+    repo: Repository, tmp_path: Path
+) -> None:
+    tags = ["time/fps", "time", "step", "global_step", "step/a/b", "a", "a/b", "a/b/c", "/a", "x/y"]
+    for order in (tags, tags[::-1]):
+        values = {tag: float(i) for i, tag in enumerate(order)}
+        found = nested_tags(values)
+        assert not {"time", "step", "global_step"} & found.keys()
+
+        def leaves(of: Any) -> list[float]:
+            if not isinstance(of, dict):
+                return [of]
+            return [each for inner in of.values() for each in leaves(inner)]
+
+        assert sorted(leaves(found)) == sorted(values.values())  # none is lost
+        assert found["time/fps"] == values["time/fps"] and found["/step"] == values["step"]
+        assert found["x"] == {"y": values["x/y"]}
+    with attach(repo, "a") as control:
+        control.recorder().append(1)
+        control.tensorboard(tmp_path, seconds=0.05)
+        with writer(tmp_path) as board:
+            board.add_scalar("time/fps", 777.0, 10)
+            board.add_scalar("step", 4.0, 10)
+    (info,) = infos(repo, "a/metrics")
+    assert (info["step"], info["global_step"], info["time/fps"], info["/step"]) == (
+        0,
+        10,
+        777.0,
+        4.0,
+    )
+    assert abs(info["time"] - time.time()) < 600
+    column = repo.trajectory("a/metrics")["info.time/fps"]
+    assert list(column) == [777.0]
+
+
+def log(folder: Path, suffix: str, steps: range, base: float, tag: str = "loss") -> None:
+    with writer(folder, suffix) as board:
+        for step in steps:
+            board.add_scalar(tag, base + step, step)
+
+
+def losses(repo: Repository) -> list[tuple[int, float]]:
+    return [(each["global_step"], each["loss"]) for each in infos(repo, "a/metrics")]
+
+
+def test_global_steps_that_begin_again_are_recorded_after_the_others(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """Learn twice, in folders of their own; stop in the second, and do all of it again."""
+    for count, ends in ((2, True), (3, False)):
+        with attach(repo, "a") as control:
+            if not control.position:
+                control.recorder().append(1)
+            control.tensorboard(tmp_path, seconds=60)  # all is read in one look, at the end
+            log(tmp_path / f"{count}_1", "", range(4), 0.0)
+            log(tmp_path / f"{count}_2", "", range(count), 100.0)
+            if ends:
+                raise Stopped
+        first, second = [(i, float(i)) for i in range(4)], [(i, 100.0 + i) for i in range(count)]
+        assert losses(repo) == first + second
+        repo.set_status("a", "active")
+    with attach(repo, "a") as control:  # one that goes on in the second
+        control.tensorboard(tmp_path, seconds=60)
+        log(tmp_path / "on", "", range(2, 6), 100.0)
+    assert losses(repo) == first + second + [(i, 100.0 + i) for i in (3, 4, 5)]
+
+
+def test_global_steps_may_begin_again_in_one_file(repo: Repository, tmp_path: Path) -> None:
+    with attach(repo, "a") as control:
+        control.recorder().append(1)
+        control.tensorboard(tmp_path, seconds=60)
+        with writer(tmp_path) as board:
+            for base in (0.0, 100.0):
+                for step in (0, 0, 1, 2):
+                    board.add_scalar("loss", base + step, step)
+    assert losses(repo) == [(i, base + i) for base in (0.0, 100.0) for i in range(3)]
+
+
+def test_files_that_are_read_in_one_look_share_the_states(repo: Repository, tmp_path: Path) -> None:
+    with attach(repo, "a") as control:
+        control.recorder().append(1)
+        control.tensorboard(tmp_path, seconds=60)
+        log(tmp_path / "one", "", range(3), 0.0)
+        log(tmp_path / "two", "", range(4), 50.0, "other")
+    found = infos(repo, "a/metrics")
+    assert [(each["global_step"], each.get("loss"), each["other"]) for each in found] == [
+        (0, 0.0, 50.0), (1, 1.0, 51.0), (2, 2.0, 52.0), (3, None, 53.0),
+    ]  # fmt: skip
+
+
+def test_what_an_earlier_version_recorded_is_not_recorded_again(
+    repo: Repository, tmp_path: Path
+) -> None:
+    with repo.recorder("a/metrics") as recorder:
+        recorder.append(info={"loss": 2.0, "global_step": 2, "step": 0})
+        recorder.attach("event-steps", {"loss": 2})
+    with attach(repo, "a") as control:
+        control.recorder().append(1)
+        control.tensorboard(tmp_path, seconds=60)
+        log(tmp_path, "", range(5), 0.0)
+    assert losses(repo) == [(2, 2.0), (3, 3.0), (4, 4.0)]
+
+
+def test_a_tag_that_is_too_long_is_attached_under_a_shorter_name(
+    repo: Repository, tmp_path: Path
+) -> None:
+    tags = ["eval/" + "x" * 395, "eval/" + "x" * 394 + "y"]
+    with attach(repo, "a") as control:
+        control.recorder().append(1)
+        control.tensorboard(tmp_path, seconds=60)
+        with writer(tmp_path) as board:
+            for tag in tags:
+                board.add_image(tag, np.zeros((3, 4, 5), np.uint8), 3)
+    (state,) = repo.trajectory("a/metrics")
+    names = [each for each in repo.attachments(state.oid) if each.endswith(".png")]
+    assert len(names) == 2
+    for name in names:
+        assert len(name) <= 200 and name.startswith("eval%2Fxxx")
+        assert bytes(repo.attachment(state.oid, name)).startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_recorded_is_said_in_a_line(
+    repo: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with attach(repo, "a") as control:
+        control.recorder().append(1)
+        control.tensorboard(tmp_path, seconds=60)
+        assert control._metrics is not None
+        control._metrics.close()  # whatever is recorded now fails
+        log(tmp_path, "", range(2), 0.0)
+    assert "something of TensorBoard's files is not recorded" in "".join(capsys.readouterr())

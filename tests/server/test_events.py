@@ -107,6 +107,20 @@ def test_a_viewer_that_was_away_gets_what_is_there_and_the_operations_it_missed(
             ]
 
 
+def test_a_number_of_another_repository_silences_nothing(server: Process) -> None:
+    with (
+        opened(server, "?kinds=tips,operation", **{"Last-Event-ID": "999999"}) as events,
+        writer(server) as repo,
+    ):
+        newest = repo.operations(1)[0].number
+        kind, _, number = next(events)
+        assert (kind, number) == ("tips", str(newest))
+        repo.tag("after", "main")
+        kind, data, _ = next(events)
+        assert (kind, data["number"]) == ("operation", newest + 1)
+        repo.delete_tag("after")
+
+
 def test_operations_that_are_not_kept_are_a_gap(server: Process) -> None:
     with writer(server) as repo:
         for i in range(101):

@@ -109,3 +109,24 @@ def test_few_moments_are_kept(client: Client) -> None:
             client.repo.tag(f"t{number}", "main@1", force=True)
             assert client.get(at("tags", number)).status_code == 200
     assert len(client.service._past) == service.PAST
+
+
+def test_children_and_leaves_are_those_of_then(client: Client) -> None:
+    repo = client.repo
+    oids = [repo.commit([float(i), 5.0], 0, 1.0, run="grown").hex() for i in range(3)]
+    repo.branch("side", f"{oids[1]}")
+    there = repo.operations()[0].number
+    later = repo.commit([8.0, 8.0], 0, 1.0, run="grown").hex()
+    other = repo.commit([9.0, 9.0], 0, 1.0, run="side").hex()
+
+    def listed(path: str) -> set[str]:
+        return {each["oid"] for each in client.json(path)}
+
+    assert listed(f"children/{oids[2]}") == {later}
+    assert listed(f"children/{oids[1]}") == {oids[2], other}
+    assert listed(at(f"children/{oids[2]}", there)) == set()
+    assert listed(at(f"children/{oids[1]}", there)) == {oids[2]}
+    now, then = listed("leaves"), listed(at("leaves", there))
+    assert (now - then, then - now) == ({later, other}, {oids[2]})
+    newest = repo.operations()[0].number
+    assert listed(at("leaves", newest)) == now

@@ -342,6 +342,22 @@ def test_curves_are_those_of_the_repository(
     assert client.get("series?run=main&field=reward&points=5000").status_code == 422
 
 
+def test_seventeen_digits_are_exact_and_fewer_are_rounded(client: Client) -> None:
+    values = [0.1 + 0.2, 1 / 3, 2**53 - 1.0, 123456.78901234567, 5e-324]
+    with client.repo.recorder("exact") as recorder:
+        for value in values:
+            recorder.append([value])
+
+    def asked(digits: str) -> list[float]:
+        (found,) = client.json(f"series?run=exact&field=observation[0]&parts=mean{digits}")
+        return list(found["fields"]["observation[0]"]["mean"])
+
+    assert [each.hex() for each in asked("")] == [each.hex() for each in values]
+    assert [each.hex() for each in asked("&digits=17")] == [each.hex() for each in values]
+    for digits in (3, 8, 12):
+        assert asked(f"&digits={digits}") == [float(f"{each:.{digits}g}") for each in values]
+
+
 def test_bands_are_means_over_the_runs_of_a_group(client: Client) -> None:
     repo = client.repo
     rewards = {"a/1": [1.0, 2.0, 6.0], "a/2": [3.0, 4.0], "b/1": [5.0, 5.0]}

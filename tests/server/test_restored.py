@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from PIL import Image, ImageSequence
 from simgit import Repository
 from simgit.gym import Recorder
 from simgit.server.docs import EXAMPLES
+from simgit.server.restorers import MOST
 from tests.server.test_docs import RESTORED
 from tests.server.test_reading import printed
 from tests.support.paths import ROOT
@@ -277,6 +279,26 @@ def test_a_process_that_hangs_is_killed_and_one_that_crashes_takes_nothing_with_
     client.close()
     assert pids and all(map(is_gone, pids))
     assert client.get("frames/main@5").status_code == 503
+
+
+def test_processes_that_ended_while_they_were_idle_are_replaced(
+    odd: tuple[Client, Mood],
+) -> None:
+    client, _ = odd
+    restorers = client.service.restorers
+    taken = [restorers._taken(at, time.monotonic() + 20) for at in range(MOST)]
+    for one in taken:
+        oid = client.repo.resolve("main@2").hex()
+        one.ask({"what": "plan", "oid": oid, "as_of": None}, time.monotonic() + 20)
+        restorers._give_back(one)
+    pids = restorers.pids
+    assert len(pids) == MOST
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not reaped
+    assert (shown(client.get("frames/main@3")) == 3).all()
+    assert len(restorers.pids) == 1 and not set(pids) & set(restorers.pids)
+    assert all(is_gone(pid) for pid in pids)
 
 
 def test_code_runs_only_where_the_repository_is_trusted(

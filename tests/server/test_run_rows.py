@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_a_run_that_is_recorded_is_looked_at_again(many: Client) -> None:
 
 
 def test_other_programs_read_what_is_sent_compressed(many: Client, tmp_path: Path) -> None:
-    served = many.service.rows
+    served = many.service.present.rows
     found = served.packed(served.infos(), ("name", "step"))
     assert gzip.decompress(found.gzipped) == found.body
     (tmp_path / "x.gz").write_bytes(found.gzipped)
@@ -114,6 +115,53 @@ def test_only_what_has_changed_since_a_cursor_is_told(client: Client) -> None:
     assert refresh() == ({"sweep/1"}, [])
     repo.rename_run("new", "newer")
     assert refresh() == ({"newer"}, ["new"])
+    old = cursor
+    repo.delete_run("newer")
+    assert refresh() == (set(), ["newer"])
+    repo.branch("newer", "main")
+    assert refresh() == ({"newer"}, [])
+    told = client.json(f"runs?since={old}")  # it was removed and made again since
+    assert ([each["name"] for each in told["runs"]], told["removed"]) == (["newer"], [])
+
+
+def test_values_that_are_equal_but_not_the_same_have_changed(client: Client) -> None:
+    repo = client.repo
+    repo.configure("main", {"lr": {"first": [1]}})
+    cursor = client.get("runs").headers["x-cursor"]
+    for value in (True, 1.0, 1, 0.0, -0.0):
+        repo.configure("main", {"lr": {"first": [value]}})
+        found = client.get(f"runs?since={cursor}")
+        cursor = found.headers["x-cursor"]
+        (told,) = found.json()["runs"]
+        assert repr(told["config"]["lr"]["first"]) == repr([value])
+    with repo.recorder("main"):  # it is read again and again, and is as it was
+        cursor = client.get("runs").headers["x-cursor"]
+        for _ in range(2):
+            assert client.json(f"runs?since={cursor}")["runs"] == []
+
+
+def test_a_writer_that_dies_without_a_word_has_crashed(client: Client) -> None:
+    code = (
+        "import os, sys; from simgit import Repository; "
+        "repo = Repository.open(sys.argv[1]); recorder = repo.recorder('killed'); "
+        "recorder.append(1); recorder.flush(); print('x', flush=True); sys.stdin.read(); "
+        "os._exit(1)"
+    )
+
+    def status() -> Any:
+        return next(each for each in client.json("runs") if each["name"] == "killed")["status"]
+
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(client.repo.worktree)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stdout.read(1) == b"x"
+        assert [status(), status()] == ["active", "active"]
+        number = client.repo.operations()[0].number
+        process.kill()
+        process.wait()
+    assert status() == "crashed"
+    assert client.repo.operations()[0].number == number  # nothing was written
 
 
 def test_a_cursor_of_another_server_gives_the_whole_list(client: Client) -> None:
