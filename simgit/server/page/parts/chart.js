@@ -17,7 +17,7 @@ function aligned(curves, withBand) {
   const place = new Map(all.map((x, index) => [x, index]));
   const spread = (curve, values) => {
     const column = new Array(all.length).fill(undefined); // undefined joins the neighbours, null is a gap
-    curve.x.forEach((x, index) => (column[place.get(x)] = values[index]));
+    curve.x.forEach((x, index) => (column[place.get(x)] = Number.isFinite(values[index]) ? values[index] : null));
     return column;
   };
   return [all, ...curves.flatMap((curve) =>
@@ -137,7 +137,8 @@ function pick(u, { curves, onPick }) {
   if (x === undefined || !onPick) return;
   const nearest = curves.map((curve) => ({ curve, value: valueAt(curve, x) })).filter((each) => each.value !== null);
   const y = u.posToVal(u.cursor.top, "y");
-  nearest.sort((a, b) => Math.abs(a.value - y) - Math.abs(b.value - y));
+  const far = ({ value }) => (Number.isFinite(value) ? Math.abs(value - y) : Infinity);
+  nearest.sort((a, b) => (far(a) === far(b) ? 0 : far(a) - far(b)));
   if (nearest.length) onPick(nearest[0].curve, x);
 }
 
