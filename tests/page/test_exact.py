@@ -116,3 +116,24 @@ def test_values_are_shown_as_they_are(server: Process, visit: Callable[..., Any]
     expect(wave.nth(0)).to_contain_text("was 3 + 1i")
     expect(wave.nth(1)).to_contain_text("0 − 1i")
     expect(value("names")).to_contain_text("3 elements changed")
+
+
+def test_a_run_that_was_moved_and_grew_is_another_history(
+    where: Path, server: Process, visit: Callable[..., Any]
+) -> None:
+    visitor = visit(server)
+    for name, change in {
+        "moved": lambda repo: repo.reset("moved@0", run="moved"),
+        "again": lambda repo: repo.delete_run("again"),
+    }.items():
+        page = visitor.visit(f"/run/{name}?step=3&tab=states")
+        state = page.get_by_role("region", name="State", exact=True)
+        expect(state.get_by_role("list", name="Elements of observation")).to_contain_text("3")
+        with Repository.open(where) as repo:
+            with repo.transaction():
+                change(repo)
+                commit(repo, name, 12, first=100)
+            now = repo.state(f"{name}@3")
+        expect(state.locator("code.oid")).to_have_attribute("title", now.oid.hex())
+        row = page.get_by_role("grid", name="States").get_by_text(now.oid.hex()[:8])
+        expect(row.first).to_be_visible()
