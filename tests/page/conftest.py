@@ -19,7 +19,11 @@ CHROMIUM = (
     os.environ.get("SIMGIT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 )
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-NO_IMAGE = re.compile("/v1/(plan|frames)/")
+STATUS = re.compile(r"status of (\d+)")
+NO_IMAGE = {403, 404, 409, 504}
+"""What a server answers for the image of a state that cannot be rendered (docs/http-api.md)."""
+CONTRAST = """async () => (await axe.run({runOnly: ["color-contrast"], resultTypes: ["violations"]}))
+    .violations.flatMap(each => each.nodes.map(node => node.html.slice(0, 120)))"""
 SHOTS = os.environ.get("SIMGIT_SHOTS")
 """A directory in which each story leaves pictures, for people to look at."""
 
@@ -35,6 +39,7 @@ class Visitor:
         self.page = self.context.new_page()
         self.errors: list[str] = []
         self.strangers: list[str] = []
+        self.expected: dict[str, set[int]] = {"frames/": NO_IMAGE}
         self.context.route("**/*", self._pass)
         self.page.on("console", self._note)
         self.page.on("pageerror", lambda each: self.errors.append(str(each)))
@@ -43,9 +48,19 @@ class Visitor:
         self.page.get_by_text("● live").wait_for()
 
     def _note(self, message: Any) -> None:
-        """Keep an error; that a state has no image is none: the page says it."""
-        if message.type == "error" and not NO_IMAGE.search(message.location.get("url", "")):
-            self.errors.append(message.text)
+        """Keep an error; what a story expects to be refused is none."""
+        if message.type != "error":
+            return
+        address = message.location.get("url", "")
+        status = STATUS.search(message.text)
+        for path, statuses in self.expected.items():
+            if f"/v1/{path}" in address and status and int(status[1]) in statuses:
+                return
+        self.errors.append(f"{address}: {message.text}")
+
+    def expects(self, path: str, *statuses: int) -> None:
+        """Expect that requests below a path of the API are refused with one of the statuses."""
+        self.expected[path] = {*statuses}
 
     def _pass(self, route: Any) -> None:
         """Let pass what goes to the server, and nothing else."""
@@ -65,17 +80,20 @@ class Visitor:
         """Check with axe what is shown, light and dark; keep a picture where one is wanted."""
         from axe_playwright_python.sync_playwright import Axe
 
-        for scheme in ("light", "dark"):
-            self.page.emulate_media(color_scheme=scheme)
-            if SHOTS:
-                Path(SHOTS).mkdir(parents=True, exist_ok=True)
-                self.page.screenshot(path=Path(SHOTS) / f"{name}-{scheme}.png")
-            found = Axe().run(self.page).response["violations"]
-            told = [
-                (each["id"], [node["html"][:120] for node in each["nodes"][:3]]) for each in found
-            ]
-            assert not told, f"{name}, {scheme}: {told}"
+        found = Axe().run(self.page).response["violations"]
+        told = [(each["id"], [node["html"][:120] for node in each["nodes"][:3]]) for each in found]
+        assert not told, f"{name}, light: {told}"
+        self._keep(f"{name}-light")
+        self.page.emulate_media(color_scheme="dark")
+        self._keep(f"{name}-dark")
+        told = self.page.evaluate(CONTRAST)  # the scheme changes nothing else
+        assert not told, f"{name}, dark: {told}"
         self.page.emulate_media(color_scheme="light")
+
+    def _keep(self, name: str) -> None:
+        if SHOTS:
+            Path(SHOTS).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(SHOTS) / f"{name}.png")
 
     def close(self) -> None:
         """End the visit; nothing may have gone wrong, and nobody else been asked."""
@@ -136,6 +154,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         repo.branch("gentle", "main@100", overrides={"push": 0.5})
         repo.tag("start", "main@0")
     return where
+
+
+@pytest.fixture(scope="package")
+def served(recorded: Path) -> Iterator[Process]:
+    """One server for all stories that only read."""
+    with serving(recorded) as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from simgit.repository import Repository
+from tests.support.web import Process
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -22,11 +23,14 @@ def ranked(page: Any) -> list[str]:
     ]
 
 
-def test_the_best_runs_are_ranked(recorded: Path, visit: Callable[..., Any]) -> None:
+@pytest.mark.slow
+def test_the_best_runs_are_ranked(
+    recorded: Path, served: Process, visit: Callable[..., Any]
+) -> None:
     with Repository.open(recorded, read_only=True) as repo:
         best = [(each.name, value) for each, value in repo.runs.best("mean(return, 10)")]
         longest = [each.name for each, _ in repo.runs.best("max(length)", lowest=True)]
-    visitor = visit(recorded)
+    visitor = visit(served)
     page = visitor.page
     page.get_by_role("link", name="Best", exact=True).click()
     grid = page.get_by_role("grid", name="Best runs")
@@ -57,8 +61,9 @@ def test_the_best_runs_are_ranked(recorded: Path, visit: Callable[..., Any]) -> 
     expect(page).to_have_url(re.compile(f"at={longest[1]}"))
 
 
-def test_a_measure_that_is_wrong_is_said(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded)
+@pytest.mark.slow
+def test_a_measure_that_is_wrong_is_said(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served)
+    visitor.expects("best", 422)
     visitor.visit("/best?by=maen(return)")
     expect(visitor.page.get_by_role("alert")).to_contain_text("maen")
-    visitor.errors.clear()  # the browser notes the 422

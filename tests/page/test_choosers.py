@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.web import Process
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
 
-def test_a_condition_is_completed_by_keyboard(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded)
+@pytest.mark.slow
+def test_a_condition_is_completed_by_keyboard(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served)
     page = visitor.page
     expect(page.get_by_role("link", name="gentle")).to_be_visible()
     page.keyboard.press("/")
@@ -45,8 +47,9 @@ def test_a_condition_is_completed_by_keyboard(recorded: Path, visit: Callable[..
     expect(box).to_have_value("step > 150 and config.agent.lr < 0.1")
 
 
-def test_groups_columns_and_views(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded)
+@pytest.mark.slow
+def test_groups_columns_and_views(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served)
     page = visitor.page
     page.get_by_label("group").select_option("config.push")
     expect(page.get_by_text("config.push = 0.5")).to_be_visible()

@@ -11,11 +11,13 @@ import pytest
 
 from simgit.gym import Recorder
 from simgit.repository import Repository
+from tests.support.web import Process
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_by_mouse_and_by_keyboard(
     copied: Path, visit: Callable[..., Any]
 ) -> None:
@@ -62,8 +64,9 @@ def test_two_runs_are_compared_by_mouse_and_by_keyboard(
     expect(page.get_by_role("alert")).to_have_text("There is no run nobody.")
 
 
-def test_the_comparison_fits_a_small_screen(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded, viewport={"width": 800, "height": 860})
+@pytest.mark.slow
+def test_the_comparison_fits_a_small_screen(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served, viewport={"width": 800, "height": 860})
     page = visitor.visit("/compare?a=main&b=gentle")
     expect(page.get_by_text("The same up to step 100; only main goes on.")).to_be_visible()
     width = page.evaluate("() => document.documentElement.scrollWidth")

@@ -16,6 +16,7 @@ from simgit.live.inputs import inputs_of
 from simgit.live.records import Records
 from simgit.repository import Repository
 from simgit.server.static import FOLDER
+from tests.support.web import Process
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -59,6 +60,7 @@ def oids(repo: Repository, run: str) -> list[str]:
     return [each.oid.hex() for each in repo.trajectory(run)]
 
 
+@pytest.mark.slow
 def test_a_simulation_is_started_steered_and_stopped_by_mouse(
     place: Path, visit: Callable[..., Any]
 ) -> None:
@@ -66,7 +68,7 @@ def test_a_simulation_is_started_steered_and_stopped_by_mouse(
     page = visitor.page
     page.get_by_role("button", name="Start a simulation").click()
     dialog = page.get_by_role("dialog", name="Start a simulation")
-    dialog.get_by_role("combobox", name="type").select_option("demo")
+    dialog.get_by_role("combobox", name="type").select_option("demo", timeout=2 * PATIENCE)
     for name, text in [("ask", "4"), ("pace", "0.01"), ("steps", "100000"), ("seed", "3")]:
         dialog.get_by_role("textbox", name=name).fill(text)
     command = (
@@ -130,6 +132,7 @@ def test_a_simulation_is_started_steered_and_stopped_by_mouse(
         assert oids(repo, "demo-1")[: len(before)] == before
 
 
+@pytest.mark.slow
 def test_a_state_is_forked_and_its_question_answered_by_keyboard(
     place: Path, visit: Callable[..., Any]
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_state_is_forked_and_its_question_answered_by_keyboard(
     ).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_sweep_is_queued_and_runs_behind_one_another(
     place: Path, visit: Callable[..., Any]
 ) -> None:
@@ -204,7 +208,7 @@ def test_a_sweep_is_queued_and_runs_behind_one_another(
     page = visitor.page
     page.get_by_role("button", name="Start a simulation").click()
     dialog = page.get_by_role("dialog", name="Start a simulation")
-    dialog.get_by_role("combobox", name="type").select_option("demo")
+    dialog.get_by_role("combobox", name="type").select_option("demo", timeout=2 * PATIENCE)
     dialog.get_by_role("textbox", name="name").fill("sweep")
     for name, text in [("ask", "-1"), ("pace", "0"), ("steps", "5"), ("seed", "1")]:
         dialog.get_by_role("textbox", name=name).fill(text)
@@ -225,8 +229,9 @@ def test_a_sweep_is_queued_and_runs_behind_one_another(
             assert repo.runs[f"sweep/{value}"].config["push"] == value
 
 
-def test_who_may_not_start_is_told_why(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded, level="view")
+@pytest.mark.slow
+def test_who_may_not_start_is_told_why(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served, level="view")
     page = visitor.visit("/runs?at=gentle")
     page.get_by_role("grid", name="Runs").wait_for()
     page.keyboard.press("f")
@@ -236,6 +241,7 @@ def test_who_may_not_start_is_told_why(recorded: Path, visit: Callable[..., Any]
     expect(dialog).to_contain_text("simgit branch gentle-2 gentle@100")
 
 
+@pytest.mark.slow
 def test_a_server_that_starts_nothing_branches_all_the_same(
     copied: Path, visit: Callable[..., Any]
 ) -> None:

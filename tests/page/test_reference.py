@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 
 from simgit.repository import Repository
+from tests.support.web import Process
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
 
-def test_an_operation_is_found_and_tried(recorded: Path, visit: Callable[..., Any]) -> None:
+@pytest.mark.slow
+def test_an_operation_is_found_and_tried(
+    recorded: Path, served: Process, visit: Callable[..., Any]
+) -> None:
     with Repository.open(recorded, read_only=True) as repo:
         oid = repo.resolve("main@2").hex()
-    visitor = visit(recorded)
+    visitor = visit(served)
     page = visitor.page
     page.get_by_role("link", name="API").click()
     expect(page.get_by_text("GET", exact=True).first).to_be_visible()
@@ -40,19 +44,22 @@ def test_an_operation_is_found_and_tried(recorded: Path, visit: Callable[..., An
     expect(answer).to_contain_text('"step": 2')
     assert json.loads(answer.inner_text())["oid"] == oid
     visitor.look("reference-answer")
+    visitor.expects("states/nothing", 404)
     form.get_by_label("revision").fill("nothing")
     page.keyboard.press("Enter")
     expect(answer).to_contain_text("NotFound")
-    visitor.errors.clear()  # the browser notes the 404
 
 
-def test_every_operation_is_listed(recorded: Path, visit: Callable[..., Any]) -> None:
+@pytest.mark.slow
+def test_every_operation_is_listed(
+    recorded: Path, served: Process, visit: Callable[..., Any]
+) -> None:
     from simgit.server.application import application
     from simgit.server.gate import Access
 
     with Repository.open(recorded, read_only=True) as repo:
         paths = application(repo, Access(tokens={})).openapi()["paths"]
     wanted = sum(len(methods) for methods in paths.values())
-    page = visit(recorded).visit("/reference")
+    page = visit(served).visit("/reference")
     expect(page.get_by_text(f"{wanted} operations")).to_be_visible()
     assert page.locator("details").count() == wanted

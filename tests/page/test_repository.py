@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from simgit.repository import Repository
+from tests.support.web import Process
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -26,6 +27,7 @@ def routes(visitor: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_operations_are_undone_and_redone(copied: Path, visit: Callable[..., Any]) -> None:
     visitor = visit(copied)
     page = visitor.page
@@ -65,6 +67,7 @@ def test_operations_are_undone_and_redone(copied: Path, visit: Callable[..., Any
     visitor.look("operations-narrow")
 
 
+@pytest.mark.slow
 def test_tags_settings_storage_and_history(copied: Path, visit: Callable[..., Any]) -> None:
     visitor = visit(copied)
     page = visitor.visit("/repository?tab=tags")
@@ -109,10 +112,11 @@ def test_tags_settings_storage_and_history(copied: Path, visit: Callable[..., An
     expect(page.get_by_text("Every object is reachable.")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_token_that_reads_is_offered_nothing_else(
-    recorded: Path, visit: Callable[..., Any]
+    served: Process, visit: Callable[..., Any]
 ) -> None:
-    page = visit(recorded, level="view").visit("/repository")
+    page = visit(served, level="view").visit("/repository")
     expect(page.get_by_role("button", name=re.compile("Look at"))).to_be_visible()
     for name in ("Undo", "Redo", "Restore"):
         expect(page.get_by_role("button", name=re.compile(name))).to_have_count(0)
@@ -122,8 +126,11 @@ def test_a_token_that_reads_is_offered_nothing_else(
     expect(page.get_by_role("button", name=re.compile("Delete"))).to_have_count(0)
 
 
-def test_the_page_shows_what_was(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded)
+@pytest.mark.slow
+def test_the_page_shows_what_was(
+    recorded: Path, served: Process, visit: Callable[..., Any]
+) -> None:
+    visitor = visit(served)
     if "as_of" not in str(routes(visitor)["/v1/runs"]["get"]["parameters"]):
         pytest.skip("this server shows the present only")
     with Repository.open(recorded, read_only=True) as repo:
@@ -144,14 +151,15 @@ def test_the_page_shows_what_was(recorded: Path, visit: Callable[..., Any]) -> N
     assert "as_of" not in page.url
 
 
+@pytest.mark.slow
 def test_jobs_run_and_say_what_they_found(copied: Path, visit: Callable[..., Any]) -> None:
     visitor = visit(copied)
     page = visitor.page
     page.get_by_role("link", name="Repository").click()
     page.get_by_role("button", name="Upkeep").click()
     if "/v1/jobs" not in routes(visitor):
+        visitor.expects("jobs", 404)
         expect(page.get_by_text("Jobs are not available here")).to_be_visible()
-        visitor.errors.clear()  # the browser notes the 404
         return
     page.get_by_role("button", name="fsck").click()
     grid = page.get_by_role("grid", name="Jobs")

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from simgit.repository import Repository
 from simgit.server.static import FOLDER, SCREENS, files
+from tests.support.web import Process
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -22,8 +24,8 @@ def rows(page: Any) -> list[str]:
     ]
 
 
-def test_runs_are_a_tree_and_curves_are_drawn(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded)
+def test_runs_are_a_tree_and_curves_are_drawn(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served)
     page = visitor.page
     expect(page.get_by_text("3 runs")).to_be_visible()
     assert rows(page) == ["main", "high-lr", "gentle"]
@@ -31,8 +33,9 @@ def test_runs_are_a_tree_and_curves_are_drawn(recorded: Path, visit: Callable[..
     visitor.look("runs")
 
 
-def test_a_filter_is_part_of_the_address(recorded: Path, visit: Callable[..., Any]) -> None:
-    page = visit(recorded).page
+@pytest.mark.slow
+def test_a_filter_is_part_of_the_address(served: Process, visit: Callable[..., Any]) -> None:
+    page = visit(served).page
     page.keyboard.press("/")
     page.keyboard.type("config.push == 0.5")
     page.keyboard.press("Enter")
@@ -45,11 +48,43 @@ def test_a_filter_is_part_of_the_address(recorded: Path, visit: Callable[..., An
     assert rows(page) == ["gentle"]
 
 
-def test_a_condition_that_is_wrong_is_said(recorded: Path, visit: Callable[..., Any]) -> None:
-    visitor = visit(recorded)
+@pytest.mark.slow
+def test_a_condition_that_is_wrong_is_said(served: Process, visit: Callable[..., Any]) -> None:
+    visitor = visit(served)
+    visitor.expects("runs?", 422)
     visitor.visit("/runs?where=retrun+>+1")
     expect(visitor.page.get_by_role("alert")).to_contain_text("retrun")
-    visitor.errors.clear()  # the browser notes the 422
+
+
+@pytest.mark.slow
+def test_what_another_process_does_appears(copied: Path, visit: Callable[..., Any]) -> None:
+    page = visit(copied).page
+    grid = page.get_by_role("grid", name="Runs")
+    expect(page.get_by_text("3 runs")).to_be_visible()
+    with Repository.open(copied) as repo:
+        repo.branch("later", "main@5", overrides={"push": 0.25})
+        row = grid.get_by_role("row").filter(has_text="later")
+        expect(row).to_contain_text("push 0.25")  # settings are read, not told
+        repo.rename_run("later", "renamed")
+        expect(grid.get_by_role("link", name="renamed")).to_be_visible()
+        expect(grid.get_by_role("link", name="later")).to_have_count(0)
+        repo.delete_run("renamed")
+        expect(grid.get_by_role("link", name="renamed")).to_have_count(0)
+    assert rows(page) == ["main", "high-lr", "gentle"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1_001, 10_001])
+def test_many_runs_are_all_there(count: int, tmp_path: Path, visit: Callable[..., Any]) -> None:
+    with Repository.init(tmp_path / "many") as repo:
+        repo.commit(0.0, run="root")
+        with repo.transaction():
+            for number in range(count - 1):
+                repo.branch(f"run{number}", "root@0")
+    page = visit(tmp_path / "many").page
+    expect(
+        page.get_by_text(f"{count:,} runs" if count >= 10_000 else f"{count} runs")
+    ).to_be_visible(timeout=60_000)
 
 
 def test_the_page_names_the_screens_that_the_server_shows() -> None:

@@ -32,10 +32,12 @@ async def health(request: Request) -> Response:
 
 @router.get("/version")
 async def version(request: Request, served: Served) -> Response:
-    """Return the version of simgit, and what the token may do."""
+    """Return the version of simgit, what the token may do, and how many workers run the queue."""
     level = request.scope.get("simgit.level", "full")
     can_write = level == "full" and not (served.access.read_only or served.repo.read_only)
-    return reply(request, {"version": __version__, "level": level, "can_write": can_write})
+    workers = served.tracker.workers if served.tracker else 0
+    told = {"version": __version__, "level": level, "can_write": can_write, "workers": workers}
+    return reply(request, told)
 
 
 @router.post("/session")

@@ -24,15 +24,27 @@ export const changes = new Store(0);
 
 const MOST = 10_000;
 let reading = null;
+/** Of the newest answer; a server that was started anew does not know it, and answers with all. */
+let cursor = "";
 
-/** Read all runs anew; at most one request is under way. */
+/** Read the runs that have changed, all the first time; at most one request is under way. */
 export function readRuns() {
   reading ??= (async () => {
     const moment = asOf();
     try {
-      const found = await get("runs", "", { limit: MOST });
+      const isPart = moment === null && cursor !== "" && runs.value !== null;
+      let answer = await get("runs", "", isPart ? { since: cursor } : { limit: MOST }, { as: "response" });
+      let found = await answer.json();
+      if (!isPart && Number(answer.headers.get("X-Count") ?? 0) > found.length) { // more than a page
+        answer = await get("runs", "", { since: "all" }, { as: "response" });
+        found = await answer.json();
+      }
       if (moment !== asOf()) return void setTimeout(readRuns); // another moment was chosen meanwhile
-      runs.set(new Map(found.map((run) => [run.name, run])));
+      cursor = moment === null ? (answer.headers.get("X-Cursor") ?? "") : "";
+      const next = new Map(Array.isArray(found) || found.whole ? [] : (runs.value ?? []));
+      for (const name of found.removed ?? []) next.delete(name);
+      for (const run of found.runs ?? found) next.set(run.name, run);
+      runs.set(next);
       changes.set((count) => count + 1);
     } finally {
       reading = null;

@@ -43,9 +43,9 @@ function strokes(curves, withBand) {
  * A chart; drag or Shift with the arrows zooms, a double click shows all, a click picks a step.
  * @param {{label: string, curves: Curve[], xLabel: string, band?: boolean, marks?: {x: number, text: string}[],
  *   height?: number, onZoom?: (from: number | null, to: number | null) => void,
- *   onPick?: (curve: Curve, x: number) => void, cursor?: number | null, isTime?: boolean}} props
+ *   onPick?: (curve: Curve, x: number) => void, cursor?: number | null, isTime?: boolean, from?: number | null, to?: number | null}} props from, to: the part that is shown; null: all
  */
-export function Chart({ label, curves, xLabel, band = true, marks = [], height = 260, onZoom, onPick, cursor, isTime = false }) {
+export function Chart({ label, curves, xLabel, band = true, marks = [], height = 260, onZoom, onPick, cursor, isTime = false, from = null, to = null }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {any} */ (null));
   const now = useRef({});
@@ -92,7 +92,18 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
     };
   }, [shape, height]);
 
-  useEffect(() => plot.current?.setData(aligned(curves, band)), [curves]);
+  const drawn = useRef(/** @type {Curve[] | null} */ (null));
+  useLayoutEffect(() => {
+    const u = plot.current;
+    const isWhole = from === null && to === null;
+    u?.batch(() => {
+      if (drawn.current !== curves || isWhole) u.setData(aligned(curves, band), isWhole);
+      const xs = u.data[0];
+      const [min, max] = [from ?? xs[0], to ?? xs[xs.length - 1]];
+      if (!isWhole && max > min) u.setScale("x", { min, max });
+    });
+    drawn.current = curves;
+  }, [curves, from, to, shape]);
   useEffect(() => plot.current?.redraw(false), [cursor, JSON.stringify(marks)]);
 
   function press(event) {

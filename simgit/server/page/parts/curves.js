@@ -1,9 +1,10 @@
 // Curves of one or several runs: fields, zoom, smoothing and what is downloaded.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { get } from "../core/api.js";
 import { plain, seconds } from "../core/format.js";
+import { useHeldQuery } from "../core/held.js";
 import { useCalm, useLoad } from "../core/load.js";
-import { place, setQuery } from "../core/router.js";
+import { setQuery } from "../core/router.js";
 import { runs as allRuns } from "../core/runs.js";
 import { fieldsOf, useSeries } from "../core/series.js";
 import { useStore } from "../core/store.js";
@@ -20,23 +21,26 @@ const AGAIN = 250;
  *   cursor?: number | null, hint?: any}} props
  */
 export function Curves({ names, marks, onPick, cursor, hint }) {
-  const { query } = useStore(place);
+  const { query, shown: now, hold } = useHeldQuery();
   const known = useStore(allRuns);
   const fields = (query.y ?? "return").split(",").filter(Boolean);
   const x = query.x in AXES ? query.x : "step";
-  const smooth = Math.max(1, Number(query.smooth) || 1);
-  const [from, to] = [asNumber(query.from), asNumber(query.to)];
+  const smooth = smoothIn(now);
+  const [from, to] = [asNumber(now.from), asNumber(now.to)];
+  const read = { from: asNumber(query.from), to: asNumber(query.to) };
   const band = query.band !== "0";
   const there = names.filter((name) => known?.get(name)?.oid);
   const tips = useCalm(there.map((name) => known?.get(name)?.oid).join(), AGAIN);
 
   const isStep = x === "step";
-  const shown = useSeries({ runs: there, fields, x, smooth, tips, withBand: band, from: isStep ? from : null, to: isStep ? to : null });
+  const shown = useSeries({ runs: there, fields, x, smooth: smoothIn(query), tips, withBand: band, ...(isStep ? read : {}) });
   const whole = useSeries({ runs: there, fields, x, tips, points: 300, withBand: false });
   const lastStep = Math.max(0, ...there.map((name) => known?.get(name)?.step ?? 0));
   const [first, last] = isStep ? [0, Math.max(1, lastStep)] : ends(whole.curves);
-  const curves = isStep ? shown.curves : shown.curves.map((each) => clipped(each, from, to));
-  const zoom = (a, b) => setQuery({ from: a === null ? null : Math.max(first, Math.round(a)), to: b === null ? null : Math.round(b) });
+  const hasRead = useRead(shown, read);
+  const isWithin = !isStep || ((from ?? first) >= (hasRead.from ?? first) && (to ?? last) <= (hasRead.to ?? last));
+  const curves = isWithin ? shown.curves : whole.curves; // until what is around has come
+  const zoom = (a, b) => hold({ from: a === null ? null : Math.max(first, Math.round(a)), to: b === null ? null : Math.round(b) });
 
   const offered = useLoad((signal) => (there[0] ? get("states", there[0], {}, { signal }) : Promise.resolve(null)), [there[0]]);
   const choices = offered.data ? fieldsOf(offered.data) : ["return", "length", "reward"];
@@ -49,7 +53,7 @@ export function Curves({ names, marks, onPick, cursor, hint }) {
       <label>x <select value=${x} onchange=${(event) => setQuery({ x: event.target.value === "step" ? null : event.target.value, from: null, to: null })}>
         ${Object.entries(AXES).map(([key, text]) => html`<option value=${key}>${text}</option>`)}</select></label>
       <label>smooth <input type="range" min="0" max="8" value=${Math.log2(smooth)} aria-valuetext=${smooth === 1 ? "off" : `over ${smooth} buckets`}
-        oninput=${(event) => setQuery({ smooth: event.target.value === "0" ? null : 2 ** Number(event.target.value) })} />
+        oninput=${(event) => hold({ smooth: event.target.value === "0" ? null : 2 ** Number(event.target.value) })} />
         <output>${smooth === 1 ? "off" : smooth}</output></label>
       <label><input type="checkbox" checked=${band} onchange=${(event) => setQuery({ band: event.target.checked ? null : "0" })} /> min–max</label>
       ${(from !== null || to !== null) && html`<button type="button" onclick=${() => zoom(null, null)}>Show all</button>`}
@@ -57,17 +61,26 @@ export function Curves({ names, marks, onPick, cursor, hint }) {
       ${shown.isLoading && html`<span class="muted" role="status">reading …</span>`}
       <span class="buttons" role="group" aria-label="Download the curves">
         ${[["csv", toCsv], ["png", toPng], ["svg", toSvg]].map(([kind, make]) =>
-          html`<button type="button" class="quiet" onclick=${async () => save(`curves.${kind}`, await make(curves, x))}>⤓ ${kind}</button>`)}
+          html`<button type="button" class="quiet" onclick=${async () => save(`curves.${kind}`, await make(curves.map((each) => clipped(each, from, to)), x))}>⤓ ${kind}</button>`)}
       </span>
     </div>
     ${shown.error && html`<p class="error" role="alert">${plain(shown.error.message)}</p>`}
-    <${Chart} label=${`Curves of ${fields.join(", ")}`} curves=${curves} xLabel=${x} band=${band} marks=${isStep ? marks : []} cursor=${isStep ? cursor : null}
+    <${Chart} label=${`Curves of ${fields.join(", ")}`} curves=${curves} xLabel=${x} band=${band} from=${from} to=${to} marks=${isStep ? marks : []} cursor=${isStep ? cursor : null}
       isTime=${x === "time"} onZoom=${zoom} onPick=${isStep && onPick ? (curve, step) => onPick(curve.run, pickStep(curve, step)) : undefined} />
     <${Brush} curves=${whole.curves} from=${from} to=${to} first=${first} last=${last} onZoom=${zoom} />
   </section>`;
 }
 
-const asNumber = (text) => (text === undefined || text === "" || Number.isNaN(Number(text)) ? null : Number(text));
+const asNumber = (text) => (text === undefined || text === null || text === "" || Number.isNaN(Number(text)) ? null : Number(text));
+
+const smoothIn = (query) => Math.max(1, Number(query.smooth) || 1);
+
+/** Return the zoom that the curves that are there were read for. */
+function useRead(shown, asked) {
+  const last = useRef({ curves: shown.curves, asked });
+  if (last.current.curves !== shown.curves) last.current = { curves: shown.curves, asked };
+  return last.current.asked;
+}
 
 /** A bucket is named by its first step; its newest state is the last that it has. */
 const pickStep = (curve, x) => Math.min(curve.stop - 1, x + curve.width - 1);

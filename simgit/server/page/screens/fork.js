@@ -1,6 +1,6 @@
 // Dialogs that start something: a fork of a state, or a new simulation.
 import { html, useState } from "../vendor/preact.js";
-import { get, session } from "../core/api.js";
+import { get, isMissing, session } from "../core/api.js";
 import { count, plain } from "../core/format.js";
 import { useCalm, useLoad } from "../core/load.js";
 import { runs, simulations } from "../core/runs.js";
@@ -52,7 +52,10 @@ function ForkDialog({ run, first }) {
   const isReading = !types.data && !types.error; // until then nobody knows what would be started
   const type = chosen ?? (canStart && ownType ? ownType : BRANCH);
   const stepNow = useCalm(/^\d+$/.test(step) && run.oid ? step : null, PAUSE);
-  const inForce = useLoad((signal) => get("inputs", run.name, { step: stepNow }, { signal }).catch(() => null), [stepNow]); // an older server does not know
+  const inForce = useLoad((signal) => get("inputs", run.name, { step: stepNow }, { signal }).catch((problem) => {
+    if (isMissing(problem)) return null; // an older server does not know
+    throw problem;
+  }), [stepNow]);
   const present = presentSettings({ ...run, config: inForce.data?.config ?? run.config }, types.data?.find((each) => each.name === type));
   const settings = useSettings(present);
   const stepField = { path: "step", keys: ["step"], kind: /** @type {const} */ ("integer"), isRequired: true, minimum: 0, maximum: run.step ?? 0 };
@@ -101,11 +104,12 @@ function ForkDialog({ run, first }) {
           <option value="">none</option>${presets.map((each) => html`<option value=${each}>${plain(each.slice(PRESET.length))}</option>`)}</select></div>`}
         <${Seed} text=${seed} error=${seedRead.error} hint="empty: as it was" onText=${setSeed} />
       </div>
+      ${inForce.error && html`<p class="error" role="alert">The settings in force at this step cannot be read: ${plain(inForce.error.message)}. Those shown are the run's.</p>`}
       <${Settings} run=${run} known=${present} settings=${settings} refused=${sending.error} />
       <${Sweep} paths=${[...new Set([...present.keys(), ...Object.keys(settings.texts), ...(swept.path ? [swept.path] : [])])]} path=${swept.path} text=${swept.text} error=${swept.text ? list?.error : undefined}
         names=${sweep ? names : []} onPath=${sweepOver} onText=${(text) => setSwept((before) => ({ ...before, text }))} />
       ${run.oid && draft.type !== null && html`<${How} at=${stepRead.error ? null : at} />`}
-      ${draft.type !== null && html`<${When} isQueued=${draft.isQueued} mustQueue=${Boolean(swept.path)} waiting=${waiting} onQueued=${setQueued} />`}
+      ${draft.type !== null && html`<${When} isQueued=${draft.isQueued} mustQueue=${Boolean(swept.path)} waiting=${waiting} workers=${may?.workers} onQueued=${setQueued} />`}
       <${Same} text=${commandOf(draft)} />
       <${Refusal} sending=${sending} />
       <footer><button type="button" onclick=${closeDialog}>Cancel</button>

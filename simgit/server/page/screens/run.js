@@ -69,7 +69,7 @@ function Run({ run }) {
     <${Scrubber} run=${seen} past=${past} step=${step} tip=${tip} isLive=${isLive} beyond=${beyond} grows=${grows} state=${state}
       onStep=${goTo} isPlaying=${isPlaying} onPlay=${setPlaying} />
     <div class=${hasFrame ? "looked with-frame" : "looked"}>
-      <${Frame} oid=${state?.oid} calm=${calm} isPlaying=${isPlaying} onShown=${setFrame} />
+      <${Frame} state=${state} calm=${calm} isPlaying=${isPlaying} onShown=${setFrame} />
       <${Inspector} name=${run.name} calm=${calm} follows=${follows && state?.oid === past.tipOid} state=${state} parent=${parent} error=${error} tags=${tags} nextOid=${past.lines.get((state?.step ?? step) + 1)?.oid} onStep=${goTo} />
     </div>
     <${Below} run=${seen} simulation=${simulation} past=${past} step=${step} tags=${tags} state=${state} onStep=${goTo} />

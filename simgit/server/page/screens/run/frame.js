@@ -11,10 +11,11 @@ const why = (error) => (error.status === 405 || error.status === 501 || (error.s
   ? "this server makes no frames" : error.message);
 
 /**
- * @param {{oid: string | undefined, calm: string | undefined, isPlaying: boolean, onShown: (isShown: boolean) => void}} props
+ * @param {{state: any, calm: string | undefined, isPlaying: boolean, onShown: (isShown: boolean) => void}} props
  *   calm: the state on which the person has stopped; onShown: told whether there is an image, so that the place is given to others where there is none
  */
-export function Frame({ oid, calm, isPlaying, onShown }) {
+export function Frame({ state, calm, isPlaying, onShown }) {
+  const oid = state?.oid;
   const wanted = isPlaying ? oid : calm;
   const isSeen = useSeen();
   const plan = useLoad((signal) => (calm ? send("GET", url("plan", calm), { signal }) : Promise.resolve(null)), [calm]);
@@ -48,7 +49,7 @@ export function Frame({ oid, calm, isPlaying, onShown }) {
   if (said) return html`<p class="muted no-frame" ref=${isSeen.ref}>No frame: ${plain(said)}</p>`;
   if (!shown) return html`<p class="muted no-frame" role="status" ref=${isSeen.ref}>Frame: ${plan.data ? "restoring the state …" : "…"}</p>`;
   return html`<section class="panel frame" aria-label="Frame" ref=${isSeen.ref}>
-    <img src=${shown.source} alt="The state as it is rendered" aria-busy=${shown.oid !== oid} />
+    <img src=${shown.source} alt="The state as it is rendered" aria-busy=${shown.oid !== oid} data-step=${shown.oid === oid ? state.step : null} />
     <p class="muted">${plan.data ? told(plan.data) : ""}</p>
   </section>`;
 }

@@ -42,11 +42,17 @@ export function Scrubber({ run, past, step, tip, isLive, beyond, grows, state, o
   const isOwn = here.data && here.data.end !== "open" && here.data.start === first;
   const stop = isOwn ? here.data.stop : tip + 1;
 
-  const to = async (wanted) => {
-    if (wanted < 1 || wanted > all) return;
-    const found = await episode(run.name, wanted, all, undefined).catch(fail);
+  const to = async (asked) => {
+    if (asked < 1 || asked > all) return;
+    const found = await episode(run.name, asked, all, undefined).catch(fail);
     if (found) onStep(found.start);
   };
+  const [wanted, setWanted] = useState(/** @type {number | null} */ (null)); // while the slider is dragged
+  useEffect(() => {
+    if (wanted === null) return undefined;
+    const timer = setTimeout(() => to(wanted).finally(() => setWanted((now) => (now === wanted ? null : now))), CALM);
+    return () => clearTimeout(timer);
+  }, [wanted]);
   const toEpisode = (by) => (by < 0 && step > first ? onStep(first) : to((number ?? 1) + by));
   usePlaying({ isPlaying, rate, past, step, tip, grows, onStep, onPlay });
   const play = () => {
@@ -69,8 +75,8 @@ export function Scrubber({ run, past, step, tip, isLive, beyond, grows, state, o
         ${RATES.map((each) => html`<option value=${each}>${each}×</option>`)}</select></label>
     </div>
     <div class="sliders">
-      ${all > 1 && html`<label><span>episode ${number ?? "–"}</span>
-        <input type="range" aria-label="Episode" min="1" max=${all} value=${number ?? 1} aria-valuetext=${`${number} of ${all}`} oninput=${(event) => to(Number(event.target.value))} /></label>`}
+      ${all > 1 && html`<label><span>episode ${wanted ?? number ?? "–"}</span>
+        <input type="range" aria-label="Episode" min="1" max=${all} value=${wanted ?? number ?? 1} aria-valuetext=${`${number} of ${all}`} oninput=${(event) => setWanted(Number(event.target.value))} /></label>`}
       <label><span>state ${state ? count(step - first) : "–"}</span>
         <input type="range" aria-label="State of the episode" min=${first} max=${Math.max(first, stop - 1)} value=${step} aria-valuetext=${`step ${step}`}
           oninput=${(event) => onStep(Number(event.target.value))} /></label>

@@ -16,7 +16,7 @@ export function Tabs({ label, tabs, chosen, onChoose, children }) {
     onChoose(tabs[next][0]);
     /** @type {HTMLElement | undefined} */ (list.current?.children[next])?.focus();
   }
-  return html`<div class="tabs">
+  return html`<div class="tabbed">
     <div role="tablist" aria-label=${label} ref=${list} onkeydown=${press}>
       ${tabs.map(([key, text]) => html`<button type="button" role="tab" key=${key} id=${`tab-${key}`} aria-selected=${key === chosen} aria-controls=${key === chosen ? "tab-panel" : null}
         tabindex=${key === chosen ? 0 : -1} onclick=${() => onChoose(key)}>${text}</button>`)}

@@ -43,6 +43,7 @@ export function StartDialog({ first }) {
 }
 
 function StartForm({ type, preset, known, isAllowed }) {
+  const workers = useStore(session, (value) => value?.workers);
   const waiting = useStore(simulations, (all) => [...all.values()].filter((each) => each.phase === "queued").length);
   const [fields] = useState(() => (preset ? [...presentSettings(preset, type).values()] : fieldsOf(type.form)));
   const form = useForm(fields);
@@ -79,7 +80,7 @@ function StartForm({ type, preset, known, isAllowed }) {
     <${Settings} legend="Further settings" none="none but those above" known=${new Map()} settings=${further} refused=${sending.error} />
     <${Sweep} paths=${[...fields.map((field) => field.path), ...Object.keys(further.texts)]} path=${swept.path} text=${swept.text} error=${swept.text ? list?.error : undefined}
       names=${sweep ? names : []} onPath=${(path) => setSwept((before) => ({ ...before, path }))} onText=${(text) => setSwept((before) => ({ ...before, text }))} />
-    <${When} isQueued=${draft.isQueued} mustQueue=${Boolean(swept.path)} waiting=${waiting} onQueued=${setQueued} />
+    <${When} isQueued=${draft.isQueued} mustQueue=${Boolean(swept.path)} waiting=${waiting} workers=${workers} onQueued=${setQueued} />
     <${Same} text=${commandOf(draft)} />
     <${Refusal} sending=${sending} />
     <footer><button type="button" onclick=${closeDialog}>Cancel</button>

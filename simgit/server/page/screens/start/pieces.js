@@ -29,12 +29,13 @@ export function Sweep({ paths, path, text, error, names, onPath, onText }) {
 }
 
 /** Now, or in the queue. @param {any} props */
-export function When({ isQueued, mustQueue, waiting, onQueued }) {
+export function When({ isQueued, mustQueue, waiting, workers, onQueued }) {
   const before = waiting === 1 ? "1 that waits" : `${count(waiting)} that wait`;
   return html`<fieldset class="when"><legend class="unseen">When</legend>
     <label><input type="radio" name="when" checked=${!isQueued} disabled=${mustQueue} onchange=${() => onQueued(false)} /> start now</label>
     <label><input type="radio" name="when" checked=${isQueued} onchange=${() => onQueued(true)} /> queue${waiting ? ` behind ${before}` : ""}</label>
     ${mustQueue && html`<span class="muted">a sweep is queued</span>`}
+    ${isQueued && workers === 0 && html`<span class="warning" role="status">⚠ this server has no worker: what is queued waits until one with --workers is started</span>`}
   </fieldset>`;
 }
 
