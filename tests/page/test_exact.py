@@ -26,7 +26,7 @@ EPISODE = 3
 def commit(repo: Repository, run: str, states: int, first: float = 0.0) -> None:
     """Record states whose observations are first, first + 1, …"""
     for step in range(states):
-        repo.commit(np.float64([first + step]), 0, 1.0, False, False, run=run)
+        repo.commit(np.array([first + step]), 0, 1.0, False, False, run=run)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 }
                 what: dict[str, Any] = {"reset": {}} if step % EPISODE == 0 else {}
                 taken = () if what else (0, 1.0, step % EPISODE == EPISODE - 1, False)
-                recorder.append(np.int64([COUNTER + step]), *taken, info=info, **what)
+                recorder.append(np.array([COUNTER + step]), *taken, info=info, **what)
         for name in ("moved", "again", "config"):
             commit(repo, name, 5)
     return where
@@ -118,22 +118,76 @@ def test_values_are_shown_as_they_are(server: Process, visit: Callable[..., Any]
     expect(value("names")).to_contain_text("3 elements changed")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_moved_and_grew_is_another_history(
     where: Path, server: Process, visit: Callable[..., Any]
 ) -> None:
     visitor = visit(server)
-    for name, change in {
-        "moved": lambda repo: repo.reset("moved@0", run="moved"),
-        "again": lambda repo: repo.delete_run("again"),
-    }.items():
+    for name in ("moved", "again"):
         page = visitor.visit(f"/run/{name}?step=3&tab=states")
         state = page.get_by_role("region", name="State", exact=True)
         expect(state.get_by_role("list", name="Elements of observation")).to_contain_text("3")
         with Repository.open(where) as repo:
             with repo.transaction():
-                change(repo)
+                if name == "moved":
+                    repo.reset("moved@0", run=name)
+                else:
+                    repo.delete_run(name)
                 commit(repo, name, 12, first=100)
             now = repo.state(f"{name}@3")
         expect(state.locator("code.oid")).to_have_attribute("title", now.oid.hex())
         row = page.get_by_role("grid", name="States").get_by_text(now.oid.hex()[:8])
         expect(row.first).to_be_visible()
+
+
+@pytest.mark.slow
+def test_the_last_state_is_shown_where_the_end_is(
+    server: Process, visit: Callable[..., Any]
+) -> None:
+    page = visit(server).visit(f"/run/main?y=reward&from=30&to={STATES - 1}")
+    expect(page.get_by_text("all states")).to_be_visible()
+    rows = [int(each["step"]) for each in downloaded(page)]
+    assert rows == [step for step in range(30, STATES) if step % EPISODE]
+
+
+RUN = """async ([name, member]) => {
+    const at = document.querySelector('script[type="module"]').src;
+    const { runs } = await import(at.replace("main.js", "core/runs.js"));
+    return runs.value.get(name)?.[member] ?? null;
+}"""
+
+
+@pytest.mark.slow
+def test_settings_times_and_writers_of_runs_are_those_of_now(
+    where: Path, server: Process, visit: Callable[..., Any]
+) -> None:
+    page = visit(server).visit("/run/config?tab=config")
+    settings = page.get_by_role("tabpanel")
+
+    def known(member: str, wanted: Callable[[Any], bool]) -> Any:
+        """Wait until the page has a member as it is wanted."""
+        for _ in range(100):
+            found = page.evaluate(RUN, ["config", member])
+            if wanted(found):
+                return found
+            page.wait_for_timeout(100)
+        raise AssertionError(f"{member} is {found!r}")
+
+    with Repository.open(where) as repo:
+        repo.configure("config", {"lr": 0.25})
+        expect(settings).to_contain_text("0.25")
+        before = known("created", lambda found: found is not None)
+        with repo.recorder("config") as recorder:
+            recorder.append(np.array([9.0]), 0, 1.0, False, False)
+            recorder.flush()
+            known("writer", lambda found: found is not None)
+        known("writer", lambda found: found is None)
+        repo.set_status("config", "completed")
+        known("ended", lambda found: found is not None)
+        with repo.transaction():
+            repo.delete_run("config")
+            repo.create_run("config", config={"lr": 0.75}, seed=7)
+            commit(repo, "config", 3)
+        expect(settings).to_contain_text("0.75")
+        known("created", lambda found: found != before)
+        known("seed", lambda found: found == 7)
