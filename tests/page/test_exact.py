@@ -69,6 +69,7 @@ def test_a_curve_is_exact_and_whole(server: Process, visit: Callable[..., Any]) 
     visitor = visit(server)
     page = visitor.visit("/run/main?y=info.loss")
     expect(page.get_by_text("all states")).to_be_visible()
+    expect(page.locator(".legend")).to_contain_text("1000000.235")
     losses = [math.inf if step == 7 else 1_000_000.2 + step / 1000 for step in range(STATES)]
     rows = downloaded(page)
     assert [float(each["mean"]) for each in rows] == losses
@@ -103,6 +104,7 @@ def test_values_are_shown_as_they_are(server: Process, visit: Callable[..., Any]
 
     expect(value("nan")).to_contain_text("NaN")
     expect(value("nan")).to_contain_text("=")
+    expect(value("loss")).to_contain_text("1000000.202")
     expect(value("big")).to_contain_text(str(BIG + 4))
     expect(value("big")).to_contain_text("+2")
     elements = state.get_by_role("list", name="Elements of both").get_by_role("listitem")

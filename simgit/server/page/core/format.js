@@ -18,9 +18,12 @@ export function number(given, digits = 5) {
   if (!Number.isFinite(value)) return minus(String(value).replace("Infinity", "∞"));
   if (Number.isInteger(value)) return count(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return minus(value.toExponential(2).replace("e+", "e"));
+  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return minus(value.toExponential(digits > 5 ? digits - 1 : 2).replace("e+", "e"));
   return minus(String(Number(value.toPrecision(digits))));
 }
+
+/** Return how many digits tell numbers of a size apart that differ by so much. @param {number} size @param {number} difference */
+export const digitsFor = (size, difference) => (size > 0 && difference > 0 ? Math.max(5, Math.min(17, Math.ceil(Math.log10(size / difference)) + 1)) : 5);
 
 const minus = (text) => text.replace(/-/g, "−");
 

@@ -1,9 +1,10 @@
 // Recorded values as JSON has them (docs/json.md), for people: numbers in columns, trees, arrays by their shape.
 import { html, useState } from "../../vendor/preact.js";
-import { count, number, plain, plural } from "../../core/format.js";
+import { count, digitsFor, number, plain, plural } from "../../core/format.js";
 import { arrayOf, exact, minus } from "../../core/numbers.js";
 
 const MOST = 64; // elements of an array that are shown at once
+const WIDE = 10; // characters of a narrow column
 const DEEPER = 50; // members of a tree that are shown at once
 const KINDS = { f: "float", i: "int", u: "uint", b: "bool", c: "complex", M: "datetime", m: "timedelta", U: "text", S: "bytes" };
 
@@ -22,10 +23,13 @@ export function Delta({ now, before }) {
   return html`<span class=${`delta ${difference > 0 ? "up" : "down"}`}>${difference > 0 ? "+" : ""}${number(difference, 3)}</span>`;
 }
 
-/** Return an element of an array as text. */
-export function elementText(value) {
+/** Return a number with the digits that tell it from the parent's. @param {number | bigint} now @param {number | bigint | null | undefined} before */
+const told = (now, before) => number(now, before === null || before === undefined ? 5 : digitsFor(Math.abs(Number(now)), Math.abs(Number(minus(now, before))) / 10));
+
+/** Return an element of an array as text. @param {any} value @param {number | bigint | null} [before] */
+export function elementText(value, before = null) {
   const found = exact(value);
-  if (found !== null) return number(found);
+  if (found !== null) return told(found, before);
   if (typeof value === "string") return plain(value);
   if (!Array.isArray(value)) return plain(JSON.stringify(value));
   const [real, imaginary] = value.map(exact); // of a complex number
@@ -39,7 +43,7 @@ export function Value({ name, value, before, depth = 0 }) {
   const single = exact(value);
   if (single !== null && typeof value !== "boolean") {
     const earlier = exact(before);
-    return html`<${Line} name=${name}><b class="scalar">${number(single)}</b>
+    return html`<${Line} name=${name}><b class="scalar">${told(single, earlier)}</b>
       ${earlier !== null && html` <${Delta} now=${single} before=${earlier} />`}</${Line}>`;
   }
   if (array) return html`<${Numbers} name=${name} array=${array} before=${arrayOf(before)} />`;
@@ -61,14 +65,16 @@ function Numbers({ name, array, before }) {
   const { numbers, earlier, changed } = compared(array, before);
   const said = isLong ? summary(numbers) : "";
   const shown = isLong ? flat.slice(0, more) : flat;
+  const texts = shown.map((each, index) => elementText(each, earlier?.[index]));
+  const isWide = texts.some((text) => text.length > WIDE);
   const delta = (index) => earlier && (numbers[index] !== null && earlier[index] !== null
     ? html`<${Delta} now=${numbers[index]} before=${earlier[index]} />`
     : changed[index] && html`<span class="delta changed">was ${elementText(before.flat[index])}</span>`);
   return html`<div class="value wide"><span class="name">${plain(name)} <span class="muted">${label}${before && !earlier ? ", of another shape before" : ""}</span></span>
     ${isLong && html`<span class="content">${said}${changed && html` <span class="muted">${plural(changed.filter(Boolean).length, "element")} changed</span>`}
       ${more < flat.length && html` <button type="button" class="quiet" onclick=${() => setMore(more + MOST)}>${more ? "Show more" : said ? "Show numbers" : "Show elements"} of ${plain(name)}</button>`}</span>`}
-    ${shown.length > 0 && html`<ol class="numbers" aria-label=${`Elements of ${name}`}>${shown.map((each, index) => html`<li key=${index}>
-      <span class="index">${place(index, shape)}</span><b>${elementText(each)}</b>
+    ${shown.length > 0 && html`<ol class=${isWide ? "numbers long" : "numbers"} aria-label=${`Elements of ${name}`}>${shown.map((_, index) => html`<li key=${index}>
+      <span class="index">${place(index, shape)}</span><b>${texts[index]}</b>
       ${delta(index)}</li>`)}</ol>`}
   </div>`;
 }
