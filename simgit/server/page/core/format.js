@@ -1,4 +1,5 @@
 // Values as people read them. Text of a repository may be a stranger's: controls are made visible.
+import { exact } from "./numbers.js";
 
 const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
@@ -8,15 +9,21 @@ export function plain(value) {
     found === "\n" || found === "\t" ? found : `\\u{${found.codePointAt(0)?.toString(16)}}`);
 }
 
-/** Return a number with at most so many significant digits. @param {number | null} value */
-export function number(value, digits = 5) {
-  if (value === null || value === undefined) return "–";
+/** Return a number with at most so many significant digits, an integer with all. @param {any} given as docs/json.md has it */
+export function number(given, digits = 5) {
+  if (given === null || given === undefined) return "–";
+  const value = typeof given === "object" ? (exact(given) ?? JSON.stringify(given)) : given;
+  if (typeof value === "bigint") return minus(String(value));
   if (typeof value !== "number") return plain(value);
+  if (!Number.isFinite(value)) return minus(String(value).replace("Infinity", "∞"));
   if (Number.isInteger(value)) return count(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return minus(value.toExponential(2).replace("e+", "e"));
+  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return minus(value.toExponential(digits > 5 ? digits - 1 : 2).replace("e+", "e"));
   return minus(String(Number(value.toPrecision(digits))));
 }
+
+/** Return how many digits tell numbers of a size apart that differ by so much. @param {number} size @param {number} difference */
+export const digitsFor = (size, difference) => (size > 0 && difference > 0 ? Math.max(5, Math.min(17, Math.ceil(Math.log10(size / difference)) + 1)) : 5);
 
 const minus = (text) => text.replace(/-/g, "−");
 
@@ -56,7 +63,7 @@ export function ago(time) {
 
 /** Return a value of JSON in one line. @param {unknown} value */
 export function json(value, most = 200) {
-  if (typeof value === "number") return number(value);
+  if (typeof value !== "boolean" && exact(value) !== null) return number(value);
   if (typeof value === "string") return plain(value);
   const text = plain(JSON.stringify(value));
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;

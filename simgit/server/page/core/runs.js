@@ -23,6 +23,8 @@ export const head = new Store(null);
 export const changes = new Store(0);
 
 const MOST = 10_000;
+const SOON = 100; // several changes come together
+const LATER = 5000; // for what no event tells
 let reading = null;
 /** Of the newest answer; a server that was started anew does not know it, and answers with all. */
 let cursor = "";
@@ -31,6 +33,7 @@ let cursor = "";
 export function readRuns() {
   reading ??= (async () => {
     const moment = asOf();
+    meanwhile = new Map();
     try {
       const isPart = moment === null && cursor !== "" && runs.value !== null;
       let answer = await get("runs", "", isPart ? { since: cursor } : { limit: MOST }, { as: "response" });
@@ -44,6 +47,10 @@ export function readRuns() {
       const next = new Map(Array.isArray(found) || found.whole ? [] : (runs.value ?? []));
       for (const name of found.removed ?? []) next.delete(name);
       for (const run of found.runs ?? found) next.set(run.name, run);
+      for (const [name, level] of meanwhile) {
+        if (!("status" in level)) next.delete(name);
+        else if (next.has(name)) next.set(name, { ...next.get(name), ...shown(level) });
+      }
       runs.set(next);
       changes.set((count) => count + 1);
     } finally {
@@ -53,9 +60,26 @@ export function readRuns() {
   return reading;
 }
 
+/** What was told while the runs were read: it may be newer. @type {Map<string, any>} */
+let meanwhile = new Map();
+let timer = 0;
+let due = Infinity;
+
+/** Read what has changed, after so many milliseconds at the latest. @param {number} pause */
+function readWithin(pause) {
+  if (Date.now() + pause >= due) return;
+  due = Date.now() + pause;
+  clearTimeout(timer);
+  timer = setTimeout(async () => {
+    due = Infinity;
+    await reading?.catch(() => {}); // it may have begun before the change
+    await readRuns().catch(() => {}); // without a server: its next stream begins with the tips
+    if ([...(runs.value?.values() ?? [])].some((run) => run.writer)) readWithin(LATER); // that a writer ends is not told
+  }, pause);
+}
+
 /** @type {Map<string, any>} */
 let waiting = new Map();
-let isNew = false;
 
 /** Apply what was told since the last frame: one drawing for any number of events. */
 function apply() {
@@ -64,25 +88,28 @@ function apply() {
   const known = runs.value;
   if (!known || asOf() !== null) return; // what was does not move
   const next = new Map(known);
+  let isMore = false; // settings, times and writers are not told
   for (const [name, level] of told) {
     const run = next.get(name);
     if (!("status" in level)) next.delete(name);
-    else if (run) next.set(name, { ...run, ...shown(level) });
-    else isNew = true;
+    else {
+      isMore ||= !run || level.isAgain || run.status !== level.status || !(level.step > (run.step ?? -1));
+      if (run) next.set(name, { ...run, ...shown(level) });
+    }
   }
   runs.set(next);
   changes.set((count) => count + 1);
-  if (isNew) {
-    isNew = false;
-    setTimeout(readRuns, 100); // its settings are not told; several come together
-  }
+  readWithin(isMore ? SOON : LATER);
 }
 
 const shown = ({ oid, step, status, episodes, return: sum }) => ({ oid, step, status, episodes, return: sum });
 
 function note(name, level) {
   if (!waiting.size) requestAnimationFrame(apply);
-  waiting.set(name, level);
+  const before = waiting.get(name);
+  const isAgain = "status" in level && before && (before.isAgain || !("status" in before)); // it was deleted meanwhile
+  waiting.set(name, isAgain ? { ...level, isAgain } : level);
+  if (reading) meanwhile.set(name, level);
 }
 
 /** Follow the events; call it once. */
@@ -100,11 +127,12 @@ export function followRuns() {
       else if (level.run !== undefined && "status" in level) {
         there.add(level.run);
         const run = runs.value?.get(level.run);
-        if (!run || run.oid !== level.oid || run.status !== level.status) note(level.run, level);
+        if (!run || JSON.stringify(shown(run)) !== JSON.stringify(shown(level))) note(level.run, level);
       } else if (name === "HEAD") head.set(level);
     }
     showLive(live);
     for (const name of runs.value?.keys() ?? []) if (!there.has(name)) note(name, {});
+    readWithin(SOON); // what happened before the stream began
   });
   on("run", (level) => note(level.run, level));
   on("ref", (level) => level.ref === "HEAD" && head.set(level));

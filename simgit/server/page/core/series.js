@@ -1,19 +1,19 @@
 // Curves of runs, read in buckets whose width follows the zoom.
 import { useEffect, useState } from "../vendor/preact.js";
 import { get } from "./api.js";
+import { numeric } from "./numbers.js";
 
 const SKIPPED = new Set(["oid", "parents", "origin", "run", "step", "episode", "episode_step", "files", "clock", "message"]);
 const MOST_ELEMENTS = 16;
-const DIGITS = 6; // more than a pixel shows
 
 /** Return the fields of a state that are numbers, by their paths. @param {Record<string, any>} state as docs/json.md has it */
 export function fieldsOf(state) {
   const found = [];
   const visit = (path, value) => {
-    if (typeof value === "number" || typeof value === "boolean") found.push(path);
+    if (numeric(value) !== null) found.push(path);
     else if (Array.isArray(value) && value.length <= MOST_ELEMENTS) value.forEach((each, index) => visit(`${path}[${index}]`, each));
     else if (value && typeof value === "object" && !Array.isArray(value)) {
-      if ("$array" in value) visit(path, value.$array); // docs/json.md
+      if ("$array" in value) { if (!/^[<>|=]?c/.test(value.dtype)) visit(path, value.$array); } // docs/json.md
       else for (const [key, each] of Object.entries(value)) if (/^\w+$/.test(key)) visit(`${path}.${key}`, each);
     }
   };
@@ -21,19 +21,29 @@ export function fieldsOf(state) {
   return ["return", "length", "reward", ...found.filter((name) => name !== "reward")];
 }
 
-/** Return one curve of the answer of GET /v1/series. */
-function curve(found, field, label) {
+/** Return one curve of the answer of GET /v1/series: what lies at the same x is one point, and x ascends. */
+export function curve(found, field, label) {
   const columns = found.fields[field];
-  const x = [];
-  const parts = { mean: [], min: [], max: [], line: [] };
-  found.x.forEach((each, index) => {
-    if (each === null || (x.length && each <= x[x.length - 1])) return; // time unknown, or the same again
-    if (!columns.n[index]) return;
-    x.push(each);
-    for (const name of ["mean", "min", "max"]) parts[name].push(columns[name]?.[index] ?? null);
-    parts.line.push((columns.smooth ?? columns.mean)[index]);
-  });
-  return { run: found.run, field, label, width: found.width, stop: found.stop, x, ...parts };
+  const of = (column, index) => (column ? (numeric(column[index]) ?? NaN) : null); // null: infinities of both signs
+  const points = found.x.flatMap((x, index) => (x === null || !columns.n[index] ? [] // time unknown, or no value
+    : [{ x, n: columns.n[index], mean: of(columns.mean, index), min: of(columns.min, index), max: of(columns.max, index), line: of(columns.smooth ?? columns.mean, index) }]));
+  points.sort((a, b) => a.x - b.x);
+  const merged = [];
+  for (const point of points) {
+    const last = merged[merged.length - 1];
+    if (last?.x === point.x) merged[merged.length - 1] = together(last, point);
+    else merged.push(point);
+  }
+  const column = (name) => merged.map((each) => each[name]);
+  return { run: found.run, field, label, width: found.width, stop: found.stop, x: column("x"), mean: column("mean"), min: column("min"), max: column("max"), line: column("line") };
+}
+
+/** Return two points as one: means by how many values they are of. */
+function together(a, b) {
+  const n = a.n + b.n;
+  const mean = (name) => (a[name] === b[name] ? a[name] : (a[name] * a.n + b[name] * b.n) / n);
+  const of = (name, choose) => (a[name] === null ? null : choose(a[name], b[name]));
+  return { x: a.x, n, mean: mean("mean"), line: mean("line"), min: of("min", Math.min), max: of("max", Math.max) };
 }
 
 /**
@@ -49,7 +59,7 @@ export function useSeries({ runs, fields, x = "step", from = null, to = null, po
     const control = new AbortController();
     set((before) => ({ ...before, isLoading: true }));
     const parts = ["n", "mean", ...(withBand ? ["min", "max"] : []), ...(smooth > 1 ? ["smooth"] : [])].join(",");
-    const query = { run: runs, field: fields, x, from, to, points, smooth, parts, digits: DIGITS };
+    const query = { run: runs, field: fields, x, from, to, points, smooth, parts };
     get("series", "", query, { signal: control.signal }).then(
       (found) => set({
         curves: found.flatMap((each) => fields.map((field) =>

@@ -93,7 +93,7 @@ function paint(element, curves, first, span) {
   const height = (element.height = HEIGHT * scale);
   const context = element.getContext("2d");
   if (!context) return;
-  const values = curves.flatMap((curve) => curve.mean).filter((value) => value !== null);
+  const values = curves.flatMap((curve) => curve.mean).filter(Number.isFinite);
   const least = values.reduce((a, b) => Math.min(a, b), Infinity);
   const range = values.reduce((a, b) => Math.max(a, b), -Infinity) - least || 1;
   for (const curve of curves) {
@@ -103,7 +103,7 @@ function paint(element, curves, first, span) {
     let isDown = false;
     curve.x.forEach((x, index) => {
       const value = curve.mean[index];
-      if (value === null) return void (isDown = false);
+      if (!Number.isFinite(value)) return void (isDown = false);
       const point = [((x - first) / span) * width, height - 3 - ((value - least) / range) * (height - 6)];
       if (isDown) context.lineTo(point[0], point[1]);
       else context.moveTo(point[0], point[1]);

@@ -1,9 +1,10 @@
 // A chart of curves by buckets: mean as a line, least to greatest as a band.
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
-import { number, plain, plural } from "../core/format.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { digitsFor, number, plain, plural } from "../core/format.js";
 import { useStore } from "../core/store.js";
 import uPlot from "../vendor/uplot.js";
 import { colour, painted, strokeOf } from "./colors.js";
+import { drawMarks } from "./marks.js";
 
 /**
  * A curve: x is the beginning of each bucket.
@@ -17,7 +18,7 @@ function aligned(curves, withBand) {
   const place = new Map(all.map((x, index) => [x, index]));
   const spread = (curve, values) => {
     const column = new Array(all.length).fill(undefined); // undefined joins the neighbours, null is a gap
-    curve.x.forEach((x, index) => (column[place.get(x)] = values[index]));
+    curve.x.forEach((x, index) => (column[place.get(x)] = Number.isFinite(values[index]) ? values[index] : null));
     return column;
   };
   return [all, ...curves.flatMap((curve) =>
@@ -64,7 +65,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
       scales: { x: { time: isTime } },
       axes: [
         { ...axis(), size: isTime ? 46 : 34, ...(isTime ? {} : { label: xLabel, labelFont: `12px ${colour("--font")}`, labelSize: 18 }) }, // times say what they are
-        { ...axis(), size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
+        { ...axis(), size: (_, texts) => Math.max(62, 16 + 7 * Math.max(0, ...(texts ?? []).map((text) => text.length))), values: (_, ticks) => tickTexts(ticks) },
       ],
       cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, focus: { prox: 24 } },
       focus: { alpha: 0.35 },
@@ -129,14 +130,16 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
   }
 
   const x = at === null ? null : (plot.current?.data[0][at] ?? null);
-  const said = x === null ? "" : `${xLabel} ${number(x)}: ${curves.map((curve) => `${plain(curve.label)} ${number(valueAt(curve, x))}`).join(", ")}`;
+  const digits = useMemo(() => new Map(curves.map((curve) => [curve, digitsOf(curve)])), [curves]);
+  const text = (curve, value) => number(value, digits.get(curve));
+  const said = x === null ? "" : `${xLabel} ${number(x)}: ${curves.map((curve) => `${plain(curve.label)} ${text(curve, valueAt(curve, x))}`).join(", ")}`;
   const widths = [...new Set(curves.map((curve) => curve.width))].filter(Boolean).sort((a, b) => a - b);
   return html`<figure class="chart">
     <div ref=${box} role="application" tabindex="0" aria-label=${`${label}. Arrow keys move, + and − zoom, 0 shows all, Enter opens the state.`} onkeydown=${press}></div>
     <figcaption>
       <ul class="legend">${curves.map((curve) => html`<li key=${curve.label}>
         <span class=${`swatch curve-${strokeOf(curve.label).index}`} aria-hidden="true"></span>${plain(curve.label)}
-        <b>${number(x === null ? lastOf(curve.line) : valueAt(curve, x))}</b></li>`)}</ul>
+        <b>${text(curve, x === null ? lastOf(curve.line) : valueAt(curve, x))}</b></li>`)}</ul>
       <span class="muted">${widths.map((width) => (width === 1 ? "all states" : `${plural(width, "state")} a bucket`)).join(", ")}</span>
     </figcaption>
     <div class="unseen" aria-live="polite">${said}</div>
@@ -148,8 +151,22 @@ function pick(u, { curves, onPick }) {
   if (x === undefined || !onPick) return;
   const nearest = curves.map((curve) => ({ curve, value: valueAt(curve, x) })).filter((each) => each.value !== null);
   const y = u.posToVal(u.cursor.top, "y");
-  nearest.sort((a, b) => Math.abs(a.value - y) - Math.abs(b.value - y));
+  const far = ({ value }) => (Number.isFinite(value) ? Math.abs(value - y) : Infinity);
+  nearest.sort((a, b) => (far(a) === far(b) ? 0 : far(a) - far(b)));
   if (nearest.length) onPick(nearest[0].curve, x);
+}
+
+function tickTexts(ticks) {
+  const there = ticks.filter((tick) => tick !== null);
+  const digits = digitsFor(Math.max(...there.map(Math.abs)), Math.abs(there[1] - there[0]));
+  return ticks.map((tick) => (tick === null ? "" : number(tick, digits)));
+}
+
+/** Return the digits that tell the values of a curve apart. @param {Curve} curve */
+function digitsOf({ line }) {
+  const finite = line.filter(Number.isFinite);
+  const [least, most] = [finite.reduce((a, b) => Math.min(a, b), Infinity), finite.reduce((a, b) => Math.max(a, b), -Infinity)];
+  return digitsFor(Math.max(Math.abs(least), Math.abs(most)), (most - least) / 1000);
 }
 
 const lastOf = (values) => values.findLast((value) => value !== null) ?? null;
@@ -163,38 +180,4 @@ function valueAt(curve, x) {
     else high = middle - 1;
   }
   return curve.x[low] === x ? curve.line[low] : null;
-}
-
-/** Draw what happened along the curve, and the step that is shown elsewhere. */
-function drawMarks(u, { marks, cursor }) {
-  const { ctx, bbox } = u;
-  ctx.save();
-  ctx.textAlign = "left";
-  ctx.font = `${11 * devicePixelRatio}px ${colour("--font")}`;
-  const line = (x, variable, dash) => {
-    const left = u.valToPos(x, "x", true);
-    if (left < bbox.left - 1 || left > bbox.left + bbox.width + 1) return null;
-    ctx.strokeStyle = ctx.fillStyle = colour(variable);
-    ctx.setLineDash(dash);
-    ctx.beginPath();
-    ctx.moveTo(left, bbox.top);
-    ctx.lineTo(left, bbox.top + bbox.height);
-    ctx.stroke();
-    return left;
-  };
-  const right = []; // where the text of a row ends: texts that would meet take the next row
-  for (const { x, text } of [...marks].sort((a, b) => a.x - b.x)) {
-    const left = line(x, "--muted", [4 * devicePixelRatio, 4 * devicePixelRatio]);
-    if (left === null) continue;
-    const width = ctx.measureText(text).width + 8 * devicePixelRatio;
-    const start = left + width > bbox.left + bbox.width ? left - width : left + 4 * devicePixelRatio;
-    const row = [0, 1, 2].find((each) => (right[each] ?? -Infinity) < start) ?? 3;
-    right[row] = start + width;
-    if (row < 3) ctx.fillText(text, start, bbox.top + (12 + 13 * row) * devicePixelRatio);
-  }
-  if (cursor !== null && cursor !== undefined) {
-    ctx.lineWidth = 1.5 * devicePixelRatio;
-    line(cursor, "--accent", []);
-  }
-  ctx.restore();
 }

@@ -33,7 +33,7 @@ export function Curves({ names, marks, onPick, cursor, hint }) {
   const tips = useCalm(there.map((name) => known?.get(name)?.oid).join(), AGAIN);
 
   const isStep = x === "step";
-  const shown = useSeries({ runs: there, fields, x, smooth: smoothIn(query), tips, withBand: band, ...(isStep ? read : {}) });
+  const shown = useSeries({ runs: there, fields, x, smooth: smoothIn(query), tips, withBand: band, ...(isStep ? { from: read.from, to: read.to === null ? null : read.to + 1 } : {}) });
   const whole = useSeries({ runs: there, fields, x, tips, points: 300, withBand: false });
   const lastStep = Math.max(0, ...there.map((name) => known?.get(name)?.step ?? 0));
   const [first, last] = isStep ? [0, Math.max(1, lastStep)] : ends(whole.curves);

@@ -18,18 +18,19 @@ function cell(text) {
   const safe = /^[=+@\t\r-]/.test(text) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
+const figure = (value) => (value === null ? "" : Number.isFinite(value) ? String(value) : String(value).replace("Infinity", "inf").toLowerCase());
 
 /** Return the buckets as lines of CSV. @param {import("./chart.js").Curve[]} curves @param {string} x */
 export function toCsv(curves, x) {
   const lines = curves.flatMap((curve) => curve.x.map((at, index) =>
-    [cell(curve.run), cell(curve.field), at, curve.width, curve.mean[index], curve.min[index], curve.max[index]].join(",")));
+    [cell(curve.run), cell(curve.field), at, curve.width, ...[curve.mean, curve.min, curve.max].map((values) => figure(values[index]))].join(",")));
   return new Blob([`${["run", "field", x, "width", "mean", "min", "max"].join(",")}\n${lines.join("\n")}\n`], { type: "text/csv" });
 }
 
 /** Return a drawing that any program shows. @param {import("./chart.js").Curve[]} curves @param {string} x */
 export function toSvg(curves, x) {
   const [width, height] = SIZE;
-  const values = curves.flatMap((curve) => curve.line).filter((value) => value !== null);
+  const values = curves.flatMap((curve) => curve.line).filter(Number.isFinite);
   const xs = curves.flatMap((curve) => [curve.x[0], curve.x[curve.x.length - 1]]).filter((value) => value !== undefined);
   const [low, high] = [values.reduce((a, b) => Math.min(a, b), Infinity), values.reduce((a, b) => Math.max(a, b), -Infinity)];
   const [first, last] = [Math.min(...xs), Math.max(...xs)];
@@ -38,7 +39,7 @@ export function toSvg(curves, x) {
   const text = (content, at, y, more = "") => `<text x="${at}" y="${y}" font-family="sans-serif" font-size="12" ${more}>${escaped(content)}</text>`;
   const lines = curves.map((curve) => {
     const { variable, dash } = strokeOf(curve.label);
-    const points = curve.x.map((at, index) => [at, curve.line[index]]).filter(([, value]) => value !== null)
+    const points = curve.x.map((at, index) => [at, curve.line[index]]).filter(([, value]) => Number.isFinite(value))
       .map(([at, value]) => `${left(at).toFixed(1)},${top(value).toFixed(1)}`).join(" ");
     return `<polyline points="${points}" fill="none" stroke="${colour(variable)}" stroke-width="1.5" stroke-dasharray="${dash.join(" ")}"/>`;
   });

@@ -12,8 +12,9 @@ import { useCursor, useSettled } from "./run/cursor.js";
 import { Frame } from "./run/frame.js";
 import { fork, Head } from "./run/head.js";
 import { Inspector } from "./run/inspector.js";
-import { Past, useShownState } from "./run/past.js";
+import { Past } from "./run/past.js";
 import { Scrubber } from "./run/scrubber.js";
+import { useShownState } from "./run/shown.js";
 import { Tabs } from "./run/tabs.js";
 
 /** Tabs, in their order; each is a module of run/ that is read when it is shown. */
@@ -54,8 +55,8 @@ function Run({ run }) {
   }
   const settled = useSettled(step, CALM);
   const [, redraw] = useState(0); // what the log says of the neighbours
-  useEffect(() => { if (settled >= 0) past.loadLines(settled).then(() => redraw((times) => times + 1), () => {}); }, [past, settled]);
-  useEffect(() => { if (step >= 0 && (by.current || settled === step)) past.prefetch(step, by.current).catch(() => {}); }, [past, step, settled]);
+  useEffect(() => { if (settled >= 0) past.loadLines(settled).then(() => redraw((times) => times + 1), () => {}); }, [past, settled, past.generation.value]);
+  useEffect(() => { if (step >= 0 && (by.current || settled === step)) past.prefetch(step, by.current).catch(() => {}); }, [past, step, settled, past.generation.value]);
   useKeys(mayWrite && step >= 0 ? { f: ["fork at this state", () => fork(run.name, step)] } : {});
   const grows = Boolean(simulation && !simulation.outcome) || Boolean(run.writer);
   const follows = isLive && grows;

@@ -3,6 +3,7 @@ import { html } from "../../vendor/preact.js";
 import { get } from "../../core/api.js";
 import { json, number, plain } from "../../core/format.js";
 import { isMissing, useLoad } from "../../core/load.js";
+import { numeric } from "../../core/numbers.js";
 import { place, setQuery } from "../../core/router.js";
 import { useStore } from "../../core/store.js";
 import { settingsOf } from "../../core/words.js";
@@ -52,6 +53,6 @@ const interval = (band) => (newest(band, "low") === null ? html`<span class="mut
 /** Return a band as a curve: its interval is drawn as least to greatest are; buckets without a value are left out. */
 function curveOf(band, step, width) {
   const has = (_, index) => band.mean[index] !== null;
-  const [x, mean, min, max] = [step, band.mean, band.low, band.high].map((values) => values.filter(has));
+  const [x, mean, min, max] = [step, band.mean, band.low, band.high].map((values) => values.filter(has).map(numeric));
   return { run: band.label, field: "mean", label: band.label, width, stop: (x[x.length - 1] ?? 0) + width, x, mean, line: mean, min, max };
 }

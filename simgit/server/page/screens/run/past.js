@@ -1,6 +1,6 @@
 // The states of a run by step: which oids they have, and those that were read.
-import { useEffect, useReducer } from "../../vendor/preact.js";
 import { get } from "../../core/api.js";
+import { Store } from "../../core/store.js";
 
 const CHUNK = 64;
 const KEPT = [20, 600]; // states
@@ -38,6 +38,11 @@ export class Past {
     this.tipOid = "";
     /** @type {Map<number, any>} lines of the log by step: oid, episode, action, reward */
     this.lines = new Map();
+    /** Counts histories: what was asked of an earlier one is not noted when it comes. */
+    this.generation = new Store(0);
+    /** The newest tip of which the server said that it is of this history. */
+    this.sure = { step: -1, oid: "" };
+    this.isChecking = false;
     /** @type {Map<string, Promise<any>>} what is being read */
     this.pending = new Map();
     /** @type {number[]} steps that are likely to be shown next */
@@ -46,14 +51,48 @@ export class Past {
     this.isAhead = false;
   }
 
-  /** Note how far the run is; one that was moved back is another history. @param {any} run */
+  /** Note how far the run is; one that was moved back, and may have grown since, is another history. @param {any} run */
   follow(run) {
-    const { oid, step } = run;
-    const isOther = step < this.tip || (step === this.tip && oid !== this.tipOid);
-    if (isOther) this.lines.clear();
-    this.tip = step ?? -1;
+    const step = run.step ?? -1;
+    const oid = run.oid ?? "";
+    if (step < this.tip || (step === this.tip && oid !== this.tipOid)) this.forget();
+    this.tip = step;
     this.tipOid = oid;
-    if (oid && !this.lines.has(step)) this.lines.set(step, { oid, step });
+    if (!oid) return;
+    if (!this.lines.has(step)) this.lines.set(step, { oid, step });
+    if (!this.sure.oid) this.sure = { step, oid };
+    else if (this.sure.oid !== oid) this.check().catch(() => {}); // the next tip asks again
+  }
+
+  /** Forget a history. */
+  forget() {
+    this.lines.clear();
+    this.sure = { step: -1, oid: "" };
+    this.generation.set((count) => count + 1);
+  }
+
+  /** Ask whether the run still has the states that it had; one request at a time. */
+  async check() {
+    if (this.isChecking) return;
+    this.isChecking = true;
+    try {
+      while (this.sure.oid && this.sure.oid !== this.tipOid) {
+        const generation = this.generation.value;
+        const [old, next] = [this.sure, { step: this.tip, oid: this.tipOid }];
+        const found = await get("log", `${this.name}@${old.step}`, { limit: 1 }).catch((problem) => {
+          if (problem.status === 404) return []; // it is shorter now
+          throw problem;
+        });
+        if (generation !== this.generation.value) continue;
+        if (found[0]?.oid !== old.oid) {
+          this.forget();
+          if (this.tipOid) this.lines.set(this.tip, { oid: this.tipOid, step: this.tip });
+        }
+        this.sure = next;
+      }
+    } finally {
+      this.isChecking = false;
+    }
   }
 
   /** Return the state of a step if it was read. @param {number} step */
@@ -67,8 +106,9 @@ export class Past {
     if (now) return Promise.resolve(now);
     return this.once(`state ${step}`, async () => {
       const oid = this.lines.get(step)?.oid;
-      if (oid) return readState(oid);
-      const state = keep(await get("states", `${this.name}@${step}`));
+      const generation = this.generation.value;
+      const state = oid ? await readState(oid) : keep(await get("states", `${this.name}@${step}`));
+      if (generation !== this.generation.value) return this.load(step);
       if (!this.lines.has(step)) this.lines.set(step, { oid: state.oid, step });
       return state;
     });
@@ -86,11 +126,13 @@ export class Past {
     const last = Math.min(this.tip, first + CHUNK - 1);
     if (this.line(last) && this.line(Math.max(first, step))) return;
     await this.once(`lines ${first} ${last}`, async () => {
+      const generation = this.generation.value;
       const found = await get("log", `${this.name}@${last}`, { limit: CHUNK });
+      if (generation !== this.generation.value) return;
       const byOid = new Map(found.map((line) => [line.oid, line]));
       for (let line = found[0]; line && line.step >= first; line = byOid.get(line.parents[0])) {
         const known = this.lines.get(line.step);
-        if (known && known.oid !== line.oid) this.lines.clear(); // the run was moved meanwhile
+        if (known && known.oid !== line.oid) this.forget(); // the run was moved meanwhile
         this.lines.set(line.step, line);
       }
     });
@@ -124,7 +166,9 @@ export class Past {
     most = Math.max(KEPT[0], Math.min(KEPT[1], Math.floor(KEPT_BYTES / size)));
     const limit = Math.max(1, Math.min(BLOCK * Math.abs(by), MOST_BLOCK, Math.floor(MOST_BYTES / size)));
     const last = by > 0 ? Math.min(this.tip, step + limit - 1) : step;
+    const generation = this.generation.value;
     const found = await get("log", `${this.name}@${last}`, { limit, whole: true });
+    if (generation !== this.generation.value) return;
     const byOid = new Map(found.map((state) => [state.oid, state]));
     for (let state = found[0]; state; state = byOid.get(state.parents[0])) {
       keep(state);
@@ -133,31 +177,10 @@ export class Past {
     if (!this.at(step)) await this.load(step); // of another line that was merged
   }
 
-  once(key, read) {
+  once(what, read) {
+    const key = `${this.generation.value} ${what}`;
     const found = this.pending.get(key) ?? read().finally(() => this.pending.delete(key));
     this.pending.set(key, found);
     return found;
   }
-}
-
-/**
- * Return the state of a step, and the one before it; while they are read, those of before.
- * @param {Past} past @param {number} step @returns {{state: any, parent: any, error: any}}
- */
-export function useShownState(past, step) {
-  const [shown, set] = useReducer((_, next) => next, { state: undefined, error: null });
-  const now = step < 0 ? undefined : past.at(step);
-  useEffect(() => {
-    if (step < 0) return undefined;
-    let isWanted = true;
-    past.load(step).then(async (state) => {
-      if (isWanted) set({ state, error: null });
-      if (!isWanted || !state.parents.length || stateNow(state.parents[0])) return;
-      await readState(state.parents[0]); // for what has changed
-      if (isWanted) set({ state, error: null });
-    }).catch((error) => isWanted && set({ state: undefined, error }));
-    return () => { isWanted = false; };
-  }, [past, step]);
-  const state = now ?? shown.state;
-  return { state, parent: stateNow(state?.parents[0]), error: now ? null : shown.error };
 }

@@ -69,7 +69,7 @@ function All({ run, past, step, columns, onStep }) {
     const wanted = [...new Set([seen[0], seen[1], step])].filter((each) => each >= 0 && each <= tip);
     Promise.all(wanted.map((each) => past.loadLines(each))).then(() => isWanted && redraw((times) => times + 1), () => {});
     return () => { isWanted = false; };
-  }, [past, seen[0], seen[1], step, tip]);
+  }, [past, seen[0], seen[1], step, tip, past.generation.value]);
   return html`<${Table} label="States" columns=${columns} rows=${rows} rowKey=${(row) => String(row.step)} current=${String(step)}
       at=${step - first} onCurrent=${(key) => onStep(Number(key))} onSeen=${(from, to) => setSeen([first + from, Math.min(tip, first + to)])} />
     <p class="muted">${plural(tip + 1, "state")}${tip >= WINDOW ? html`; rows ${count(first)} to ${count(last)}

@@ -3,6 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../../vendor/preact.
 import { get } from "../../core/api.js";
 import { bytes, number, plain } from "../../core/format.js";
 import { useLoad } from "../../core/load.js";
+import { arrayOf, numeric } from "../../core/numbers.js";
 import { Chart } from "../../parts/chart.js";
 
 const EVERY = 2000;

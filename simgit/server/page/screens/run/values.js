@@ -1,8 +1,10 @@
 // Recorded values as JSON has them (docs/json.md), for people: numbers in columns, trees, arrays by their shape.
 import { html, useState } from "../../vendor/preact.js";
-import { count, number, plain, plural } from "../../core/format.js";
+import { count, digitsFor, number, plain, plural } from "../../core/format.js";
+import { arrayOf, exact, minus } from "../../core/numbers.js";
 
 const MOST = 64; // elements of an array that are shown at once
+const WIDE = 10; // characters of a narrow column
 const DEEPER = 50; // members of a tree that are shown at once
 const KINDS = { f: "float", i: "int", u: "uint", b: "bool", c: "complex", M: "datetime", m: "timedelta", U: "text", S: "bytes" };
 
@@ -13,47 +15,36 @@ export function typeName(dtype) {
   return found[1] === "b" ? "bool" : `${KINDS[found[1]]}${found[2] ? Number(found[2]) * 8 : ""}`;
 }
 
-/** Return the elements of an array in a row, its shape and type; null if a value is no array. */
-export function arrayOf(value) {
-  if (!value || typeof value !== "object" || !("$array" in value)) return null;
-  const data = value.$array;
-  const shape = value.shape ?? shapeOf(data);
-  const flat = Array.isArray(data) ? data.flat(Infinity) : data && typeof data === "object" ? null : [data];
-  return { flat, shape, dtype: value.dtype };
-}
-
-const shapeOf = (data) => (Array.isArray(data) ? [data.length, ...(data.length ? shapeOf(data[0]) : [])] : []);
-
-/** Return a number of JSON as a number; null if it is none. */
-export function numeric(value) {
-  if (typeof value === "number") return value;
-  if (typeof value === "boolean") return Number(value);
-  if (value && typeof value === "object") {
-    if ("$float" in value) return { nan: NaN, inf: Infinity, "-inf": -Infinity }[value.$float] ?? NaN;
-    if ("$int" in value) return Number(value.$int);
-    const array = "$array" in value ? arrayOf(value) : null;
-    if (array?.flat && !array.shape.length) return numeric(array.flat[0]);
-  }
-  return null;
-}
-
-const said = (value) => (Number.isFinite(value) ? number(value) : plain(String(value).replace("Infinity", "∞").replace("-", "−")));
-
-/** The difference to the parent; nothing where there is none. */
+/** The difference to the parent; where two numbers have none, whether they are the same. @param {{now: number | bigint, before: number | bigint}} props */
 export function Delta({ now, before }) {
-  const difference = now - before;
-  if (!Number.isFinite(difference) || difference === 0) return html`<span class="delta same">${difference === 0 ? "=" : ""}</span>`;
+  const difference = minus(now, before);
+  if (Object.is(now, before) || difference === 0) return html`<span class="delta same">=</span>`;
+  if (typeof difference === "number" && !Number.isFinite(difference)) return html`<span class="delta changed">was ${number(before)}</span>`;
   return html`<span class=${`delta ${difference > 0 ? "up" : "down"}`}>${difference > 0 ? "+" : ""}${number(difference, 3)}</span>`;
+}
+
+/** Return a number with the digits that tell it from the parent's. @param {number | bigint} now @param {number | bigint | null | undefined} before */
+const told = (now, before) => number(now, before === null || before === undefined ? 5 : digitsFor(Math.abs(Number(now)), Math.abs(Number(minus(now, before))) / 10));
+
+/** Return an element of an array as text. @param {any} value @param {number | bigint | null} [before] */
+export function elementText(value, before = null) {
+  const found = exact(value);
+  if (found !== null) return told(found, before);
+  if (typeof value === "string") return plain(value);
+  if (!Array.isArray(value)) return plain(JSON.stringify(value));
+  const [real, imaginary] = value.map(exact); // of a complex number
+  const isBelow = imaginary < 0 || Object.is(imaginary, -0);
+  return `${number(real)} ${isBelow ? "−" : "+"} ${number(isBelow ? -imaginary : imaginary)}i`;
 }
 
 /** A value with its name and what changed since the parent. @param {{name: string, value: any, before?: any, depth?: number}} props */
 export function Value({ name, value, before, depth = 0 }) {
   const array = arrayOf(value);
-  const plainNumber = numeric(value);
-  if (plainNumber !== null && typeof value !== "boolean") {
-    const earlier = numeric(before);
-    return html`<${Line} name=${name}><b class="scalar">${value?.$int ? plain(value.$int) : said(plainNumber)}</b>
-      ${earlier !== null && html` <${Delta} now=${plainNumber} before=${earlier} />`}</${Line}>`;
+  const single = exact(value);
+  if (single !== null && typeof value !== "boolean") {
+    const earlier = exact(before);
+    return html`<${Line} name=${name}><b class="scalar">${told(single, earlier)}</b>
+      ${earlier !== null && html` <${Delta} now=${single} before=${earlier} />`}</${Line}>`;
   }
   if (array) return html`<${Numbers} name=${name} array=${array} before=${arrayOf(before)} />`;
   if (value && typeof value === "object") return html`<${Branch} name=${name} value=${value} before=${before} depth=${depth} />`;
@@ -71,18 +62,31 @@ function Numbers({ name, array, before }) {
   const label = `${typeName(dtype)}${shape.length ? ` [${shape.map(count).join(" × ")}]` : ""}`;
   if (!flat) return html`<${Line} name=${name}><span class="muted">${label}, stored as bytes</span></${Line}>`;
   const isLong = flat.length > MOST;
-  const numbers = flat.map(numeric);
-  const isNumbers = numbers.every((each) => each !== null);
-  const earlier = before?.flat?.length === flat.length ? before.flat.map(numeric) : null;
+  const { numbers, earlier, changed } = compared(array, before);
+  const said = isLong ? summary(numbers) : "";
   const shown = isLong ? flat.slice(0, more) : flat;
-  const changed = earlier ? numbers.filter((each, index) => !Object.is(each, earlier[index])).length : null;
-  return html`<div class="value wide"><span class="name">${plain(name)} <span class="muted">${label}</span></span>
-    ${isLong && html`<span class="content">${isNumbers && summary(numbers)}${changed !== null && html` <span class="muted">${plural(changed, "element")} changed</span>`}
-      ${more < flat.length && html` <button type="button" class="quiet" onclick=${() => setMore(more + MOST)}>${more ? "Show more" : "Show numbers"} of ${plain(name)}</button>`}</span>`}
-    ${shown.length > 0 && html`<ol class="numbers" aria-label=${`Elements of ${name}`}>${shown.map((each, index) => html`<li key=${index}>
-      <span class="index">${place(index, shape)}</span><b>${numbers[index] === null ? plain(JSON.stringify(each)) : said(numbers[index])}</b>
-      ${earlier && numbers[index] !== null && earlier[index] !== null && html`<${Delta} now=${numbers[index]} before=${earlier[index]} />`}</li>`)}</ol>`}
+  const texts = shown.map((each, index) => elementText(each, earlier?.[index]));
+  const isWide = texts.some((text) => text.length > WIDE);
+  const delta = (index) => earlier && (numbers[index] !== null && earlier[index] !== null
+    ? html`<${Delta} now=${numbers[index]} before=${earlier[index]} />`
+    : changed[index] && html`<span class="delta changed">was ${elementText(before.flat[index])}</span>`);
+  return html`<div class="value wide"><span class="name">${plain(name)} <span class="muted">${label}${before && !earlier ? ", of another shape before" : ""}</span></span>
+    ${isLong && html`<span class="content">${said}${changed && html` <span class="muted">${plural(changed.filter(Boolean).length, "element")} changed</span>`}
+      ${more < flat.length && html` <button type="button" class="quiet" onclick=${() => setMore(more + MOST)}>${more ? "Show more" : said ? "Show numbers" : "Show elements"} of ${plain(name)}</button>`}</span>`}
+    ${shown.length > 0 && html`<ol class=${isWide ? "numbers long" : "numbers"} aria-label=${`Elements of ${name}`}>${shown.map((_, index) => html`<li key=${index}>
+      <span class="index">${place(index, shape)}</span><b>${texts[index]}</b>
+      ${delta(index)}</li>`)}</ol>`}
   </div>`;
+}
+
+/** Return the numbers of an array (null for what is none), those of the parent, and which elements changed; null where the shapes differ. */
+export function compared(array, before) {
+  const numbers = array.flat.map(exact);
+  if (!before?.flat || before.shape.join() !== array.shape.join()) return { numbers, earlier: null, changed: null };
+  const earlier = before.flat.map(exact);
+  const changed = numbers.map((each, index) => (each === null || earlier[index] === null
+    ? JSON.stringify(array.flat[index]) !== JSON.stringify(before.flat[index]) : !Object.is(each, earlier[index])));
+  return { numbers, earlier, changed };
 }
 
 function place(index, shape) {
@@ -95,12 +99,14 @@ function place(index, shape) {
   return parts.join(",");
 }
 
-function summary(numbers) {
-  const finite = numbers.filter(Number.isFinite);
+/** Return what numbers are like; nothing where some are none. @param {(number | bigint | null)[]} numbers */
+export function summary(numbers) {
+  if (numbers.includes(null)) return "";
+  const finite = numbers.filter((each) => typeof each === "bigint" || Number.isFinite(each));
   const odd = numbers.length - finite.length;
-  const sum = finite.reduce((a, b) => a + b, 0);
-  const [least, most] = [finite.reduce((a, b) => Math.min(a, b), Infinity), finite.reduce((a, b) => Math.max(a, b), -Infinity)];
-  return `${finite.length ? `${number(least)} to ${number(most)}, mean ${number(sum / finite.length)}` : ""}${odd ? `, ${count(odd)} not finite` : ""}`;
+  const sum = finite.reduce((a, b) => a + Number(b), 0);
+  const [least, most] = [finite.reduce((a, b) => (b < a ? b : a), finite[0]), finite.reduce((a, b) => (b > a ? b : a), finite[0])];
+  return [finite.length && `${number(least)} to ${number(most)}, mean ${number(sum / finite.length)}`, odd && `${count(odd)} not finite`].filter(Boolean).join(", ");
 }
 
 /** A dict or a list; what is in it is drawn when it is open. */
