@@ -218,7 +218,7 @@ class StrictRequest(Request):
 
 
 class _Passed:
-    """What receives a request's body, and hashes it."""
+    """A receiver of a request's body, which is hashed on the way."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

@@ -1,4 +1,4 @@
-"""What routes answer, for the OpenAPI description: the schemas of what commands print."""
+"""The answers of routes, for the OpenAPI description: the schemas of what commands print."""
 
 from __future__ import annotations
 
