@@ -172,7 +172,7 @@ class LifeCycle(RuleBasedStateMachine):
                     elif each.phase == "asking":
                         each.answer({"by": 2.0}, timeout=PATIENCE)
             time.sleep(0.02)
-        with Repository.init() as alone:
+        with Repository.init(":memory:") as alone:
             with alone.recorder("main") as recorder:
                 recorder.append(observation=STATES[0])
                 for step, value in enumerate(STATES[1:]):

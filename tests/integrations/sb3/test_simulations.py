@@ -98,7 +98,7 @@ def test_listing_the_types_loads_no_library_of_learners() -> None:
     code = (
         "import sys; from simgit.live import types; assert 'sb3' in types(); "
         "import simgit.live.tracker, simgit; from simgit.live.views import type_records; "
-        "found = {each['name']: each for each in type_records(simgit.Repository.init())}; "
+        "found = {each['name']: each for each in type_records(simgit.Repository.init(':memory:'))}; "
         "assert found['sb3']['help'].startswith('Train an algorithm'), found; "
         "assert not {'stable_baselines3', 'torch'} & sys.modules.keys()"
     )
