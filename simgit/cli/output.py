@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import unicodedata
 from codecs import getincrementaldecoder
@@ -303,13 +305,18 @@ def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )  # fmt: skip
     here = sys.stdout.isatty()  # elsewhere, what a program prints belongs there and not to stderr
-    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=here) as bars:
-        task = bars.add_task(title, total=None)
-        _shown.append(bars)
-        try:
-            yield lambda done, total: bars.update(task, completed=done, total=total)
-        finally:
-            _shown.pop()
+    bars = Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=here)
+    task = bars.add_task(title, total=None)
+    try:
+        with _whole():
+            _shown.append(bars)
+            bars.start()
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+    finally:
+        with _whole():
+            if bars in _shown:
+                _shown.remove(bars)
+            bars.stop()
 
 
 def _teller(path: str, title: str) -> Progress:
@@ -337,10 +344,30 @@ def _teller(path: str, title: str) -> Progress:
 @contextmanager
 def without_progress() -> Iterator[None]:
     """Hide the bars of ``progress`` while the block prints or asks a question."""
-    for bars in _shown:
-        bars.stop()
+    try:
+        with _whole():
+            for bars in _shown:
+                bars.stop()
+        yield
+    finally:
+        with _whole():
+            for bars in _shown:
+                bars.start()
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: bars that are half begun cannot be ended."""
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before is not signal.default_int_handler:  # it raises nothing here
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        for bars in _shown:
-            bars.start()
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt

@@ -11,7 +11,6 @@ from simgit.history.state import State, load_state
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.location import Location
-from simgit.refs.oplog.as_of import PastStorage
 from simgit.refs.revision import Found, whole_episode
 
 if TYPE_CHECKING:
@@ -76,6 +75,8 @@ class States:
 
         Of other states it is not known when they were recorded.
         """
+        from simgit.refs.oplog.as_of import PastStorage  # a reader waits for no part that writes
+
         if not isinstance(self._store.storage, PastStorage):
             return None
         refs = self._store.refs

@@ -170,7 +170,7 @@ def test_a_list_shows_phase_and_reason(here: Call) -> None:
         "b"
     ]
     assert [row["run"] for row in here("sim", "list", "[ab]", "--json").records] == ["a", "b"]
-    assert "queue:  number 2, priority 2" in here("sim", "show", "b").lines
+    assert "queue:  number 1, priority 2" in here("sim", "show", "b").lines
     assert here("sim", "show", "b", "--json").json["log"] == []
     said = here("sim", "show", "swnig", code=128).err
     assert said == "fatal: run 'swnig' has no simulation; did you mean 'swing'?\n"

@@ -16,7 +16,8 @@ from tests.support.web import Client
 
 PRESENT = {
     "health", "version", "settings", "machine", "types", "simulations", "simulations/{run}",
-    "lines/{run}", "questions", "events", "reflog/{ref}", "unreachable", "stats",
+    "lines/{run}", "inputs/{run}", "usage/{run}", "questions", "events", "reflog/{ref}",
+    "unreachable", "stats", "jobs", "jobs/{number}", "exports/{number}",
 }  # fmt: skip
 """What is only known of the present."""
 READ: dict[str, tuple[str, ...]] = {
@@ -67,7 +68,9 @@ def test_every_route_that_reads_takes_a_moment_or_refuses_it(client: Client) -> 
     } - {"openapi.json"}
     assert reading.keys() - takes == PRESENT
     for path in PRESENT:
-        found = client.get(at(path.replace("{run}", "main").replace("{ref}", "main"), 1))
+        found = client.get(
+            at(path.replace("{run}", "main").replace("{ref}", "main").replace("{number}", "1"), 1)
+        )
         assert found.status_code == 422 and "as_of" in found.json()["detail"], path
     assert client.post(at("undo", 1)).status_code == 422
     assert client.repo.operations()[0].command != "undo"

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from gymnasium.spaces import Box, Dict, Tuple
 
-from simgit.errors import EnvironmentChanged, InvalidInput
+from simgit.errors import EnvironmentChanged, InvalidInput, shown
 from simgit.gym import drivers
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
@@ -210,6 +210,8 @@ def execute(
     around: AroundRun | None = None,
 ) -> list[Continuation]:
     """Execute rollouts, in worker processes if there are several; return the results in order."""
+    if around is not None and not callable(around):
+        raise InvalidInput(f"around must be a function, got {shown(around)}")
     tell = progress or (lambda done, total: None)
     paths = [RecordedPath(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
     if any(path.is_live for path in paths):

@@ -16,9 +16,9 @@ from simgit.server.answers import Route, reply
 from simgit.server.jobs import FILE, failure
 from simgit.server.media import BYTES, send_file
 from simgit.server.problems import Refused
-from simgit.server.service import Served, Service
+from simgit.server.service import ONLY_PRESENT, Served, Service
 
-router = APIRouter(route_class=Route, tags=["jobs"])
+router = APIRouter(route_class=Route, tags=["jobs"], dependencies=ONLY_PRESENT)
 Number = Annotated[int, Path(ge=1, le=1 << 62, description="The number of the job.")]
 _UPLOAD: dict[str, Any] = {
     "requestBody": {
