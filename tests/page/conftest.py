@@ -45,7 +45,7 @@ class Visitor:
         self.page.on("pageerror", lambda each: self.errors.append(str(each)))
         token = server.address["tokens"][level]
         self.page.goto(f"{server.address['url']}#token={token}")
-        self.page.get_by_text("● live").wait_for()
+        self.page.get_by_role("banner").get_by_text("● live").wait_for()
 
     def _note(self, message: Any) -> None:
         """Keep an error; what a story expects to be refused is none."""
@@ -73,7 +73,7 @@ class Visitor:
     def visit(self, address: str) -> Any:
         """Go to an address below the server's; return the page."""
         self.page.goto(self.server.address["url"] + address.lstrip("/"))
-        self.page.get_by_text("● live").wait_for()
+        self.page.get_by_role("banner").get_by_text("● live").wait_for()
         return self.page
 
     def look(self, name: str) -> None:

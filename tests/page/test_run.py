@@ -138,7 +138,7 @@ def test_states_are_filtered_and_a_wrong_condition_is_said(
         count = sum(1 for s in repo.trajectory("main") if s.terminated)
     expect(page.get_by_text(f"{count} states", exact=True)).to_be_visible()
     visitor.look("run-states")
-    visitor.expects("log/main", 422)
+    visitor.expects("log/", 422)
     visitor.visit("/run/main?tab=states&states=retrun+>+1")
     expect(page.get_by_role("alert")).to_contain_text("retrun")
 
