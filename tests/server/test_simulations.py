@@ -261,3 +261,12 @@ def test_no_request_hides_the_other_simulations(client: Client, tracker: Tracker
         tracker.queue("demo", priority=2**63)
     assert client.json("simulations") == []
     assert client.get("lines/x?after=1" + "0" * 30).status_code == 422
+
+
+def test_what_reached_a_run_that_is_not_there_is_not_found(
+    client: Client, repo: Repository
+) -> None:
+    repo.create_run("empty")
+    for noun in ("inputs", "usage", "lines", "simulations"):
+        assert client.get(f"{noun}/none").status_code == 404, noun
+        assert client.get(f"{noun}/empty").status_code in (200, 404), noun

@@ -20,11 +20,11 @@ ONES: Final[Mapping[str, str]] = {
     "GET /v1/bisect": "bisect", "GET /v1/changes/{operation}": "op show",
     "GET /v1/config/{name}": "config", "GET /v1/diff": "diff",
     "GET /v1/runs/{name}": "run show", "GET /v1/settings": "config",
-    "GET /v1/simulations/{run}": "sim show", "GET /v1/states/{revision}": "show",
+    "GET /v1/simulations/{run}": "sim list", "GET /v1/states/{revision}": "show",
     "GET /v1/stats": "stats", "GET /v1/tags/{name}": "tag",
-    "POST /v1/simulations": "sim show",
+    "POST /v1/simulations": "sim list",
 }  # fmt: skip
-"""Routes that answer what a command prints."""
+"""Routes that answer what a command prints, or one of what it lists."""
 _RUNS: Final = "GET /v1/runs"
 _ABOVE: Final = "#/components/schemas/"
 

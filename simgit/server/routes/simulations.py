@@ -149,7 +149,7 @@ def inputs(
     Each has the step of the first state that it applies to. The settings are those of the run and
     what was changed while it ran, without the defaults of its type.
     """
-    found, config = inputs_of(repo, run, step)
+    found, config = inputs_of(repo, repo.runs[run].name, step)
     told = [{"kind": each.kind, "from": each.position, **each.data} for each in found]
     return reply(request, value_to_json({"inputs": told, "config": config}))
 
