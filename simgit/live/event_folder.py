@@ -12,8 +12,8 @@ from blake3 import blake3
 
 from simgit.datasets.event_files import EventFile, LoggedMedia, LoggedPoint, SessionStart
 from simgit.datasets.formats.tensorboard import event_files
-from simgit.errors import IntegrityError, InvalidInput, NotFound
-from simgit.refs.attachments import check_attachment
+from simgit.errors import IntegrityError, NotFound
+from simgit.refs.attachments import is_attachment_name
 from simgit.refs.names import MAX_NAME
 from simgit.repository import Repository
 
@@ -180,15 +180,7 @@ def usable_name(stem: str, suffix: str, whole: str | None = None) -> str:
     quoted = quote(stem if whole is None else whole, safe="")
     end = f"-{blake3(quoted.encode()).hexdigest(8)}{suffix}"
     names = stem + suffix, quoted + suffix, quoted[: MAX_NAME - len(end)] + end
-    return next((each for each in names if _is_name(each)), names[-1])
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_attachment(name)
-    except InvalidInput:
-        return False
-    return True
+    return next((each for each in names if is_attachment_name(each)), names[-1])
 
 
 def nested_tags(points: Mapping[str, float]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def find(odb: ObjectDatabase, txn: ReadTxn, state: Oid, name: str) -> Target:
     Raises:
         NotFound: the state has no attachment of this name.
     """
-    target = _target(odb, txn, _key(state, name)) if _is_name(name) else None
+    target = _target(odb, txn, _key(state, name)) if is_attachment_name(name) else None
     if target is None:
         raise NotFound(f"state '{state.short()}' has no attachment '{name}'", name=name)
     return target
@@ -271,7 +271,8 @@ def _names_file(text: str) -> bool:
     return bool(_SUFFIX.search(name)) or (bool(above) and Path(above).is_dir())
 
 
-def _is_name(name: str) -> bool:
+def is_attachment_name(name: str) -> bool:
+    """Return True if an attachment may have a name."""
     try:
         check_attachment(name)
     except InvalidInput:

@@ -35,7 +35,7 @@ class Sessions:
         return made
 
     def level(self, given: str) -> str | None:
-        """Return the level of a session, None if there is none of this id."""
+        """Return the level of the session with an id, None if it is unknown."""
         digest = _digest(given)
         with self._lock:
             for level, found in self._levels.items():
