@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache, wraps
 from typing import Any, Final, TypeVar, cast
 
@@ -85,6 +86,17 @@ def checked_methods(kind: type[T]) -> type[T]:
         elif callable(found) and hasattr(found, "__annotations__") and hasattr(found, "__code__"):
             setattr(kind, name, checked(found))
     return kind
+
+
+def manager(value: Any, name: str) -> AbstractContextManager[Any]:
+    """Return what a user's function returned, which has to be a context manager.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    if not isinstance(value, AbstractContextManager):
+        raise InvalidInput(f"{name} must return a context manager, got {shown(value)}", path=name)
+    return value
 
 
 def check_argument(name: str, value: Any, annotation: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simgit.datasets.formats.base import Format
+from simgit.datasets.formats.manifest import by_family
 from simgit.datasets.formats.selection import Export
 from simgit.datasets.formats.target import new_place, size_of
 from simgit.errors import InvalidInput
@@ -57,6 +58,8 @@ def write_export(format: Format, export: Export, target: Path, replace: bool) ->
     lossy = export.lossy or getattr(format, "lossy", None)
     notes = [*export.notes]
     if export.attachments and not getattr(format, "in_place", False):
-        counts = ", ".join(f"{count} '{name}'" for name, count in export.attachments.items())
+        counts = ", ".join(
+            f"{count} '{name}'" for name, count in by_family(export.attachments).items()
+        )
         notes.append(f"attachments left out, which only bundles carry: {counts}")
     return Exported(export.written, names, size_of(target), lossy, tuple(notes))

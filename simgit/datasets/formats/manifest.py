@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -35,6 +36,8 @@ NO_MANIFEST: Final = (
 )
 MAX_MANIFEST: Final = 64 << 20
 """The most bytes of a manifest that is read."""
+_NUMBERED: Final = re.compile(r"(-\d+)+$")
+"""What attachments of one kind differ in: ``usage-0-1795982376250``."""
 
 
 @dataclass(frozen=True)
@@ -312,8 +315,17 @@ def _exact_blocks(claims: list[StretchClaim], read: RowReader) -> Iterator[Packe
 def _notes(manifest: FileManifest) -> list[str]:
     return [
         f"{plural(count, 'attachment')} '{name}' left out: only bundles carry them"
-        for name, count in manifest.attachments.items()
+        for name, count in by_family(manifest.attachments).items()
     ]
+
+
+def by_family(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the numbers of attachments by name, as one where names differ in numbers at their end."""
+    found: dict[str, int] = {}
+    for name, count in counts.items():
+        family = _NUMBERED.sub("-*", name)
+        found[family] = found.get(family, 0) + count
+    return found
 
 
 def with_empty_runs(found: Iterator[SourceRun], known: Sequence[SourceRun]) -> Iterator[SourceRun]:

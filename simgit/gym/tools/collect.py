@@ -19,7 +19,7 @@ import gymnasium
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, shown
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.restoring.run_notes import VERDICT, noted
-from simgit.objects.arguments import checked
+from simgit.objects.arguments import checked, manager
 from simgit.objects.coerce import check_number, coerce
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
@@ -212,7 +212,7 @@ def collect(
     recorder = Recorder(env, repo, run, **options)
     start = perf_counter()
     try:
-        with around(recorder):
+        with manager(around(recorder), "around"):
             done, returns = _play(recorder, policy, steps, episodes, seed, progress)
         tip = recorder.tip
     finally:
@@ -309,7 +309,7 @@ def collect_once(
     except BaseException:
         env.close()
         raise
-    with closing(recorder), around(recorder):
+    with closing(recorder), manager(around(recorder), "around"):
         for number, seed in enumerate(spec.data["seeds"]):
             policy = make_policy(spec.policy, recorder, seed) if act is None else act
             _play(recorder, policy, spec.steps, spec.episodes, seed, lambda done, total: None)

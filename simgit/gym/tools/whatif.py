@@ -26,7 +26,7 @@ from simgit.gym.restoring.run_notes import runs_of, snapshots_fail
 from simgit.gym.spec import spaces
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified
-from simgit.objects.arguments import checked
+from simgit.objects.arguments import checked, manager
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplifier, left_out
 from simgit.repository import Repository
@@ -223,7 +223,9 @@ def execute(
     if around is None or not jobs:
         return _executed(repo, jobs, workers, trusted, tell, lambda: None)
     jobs[0].branch(repo)
-    with around(jobs[0].run) as look:
+    with manager(around(jobs[0].run), "around") as look:
+        if not callable(look):
+            raise InvalidInput(f"around must give a function, got {shown(look)}")
         first = replace(jobs[0], is_branched=True)
         return _executed(repo, [first, *jobs[1:]], workers, trusted, tell, look)
 
