@@ -320,7 +320,7 @@ def _notes(manifest: FileManifest) -> list[str]:
 
 
 def by_family(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the numbers of attachments by name, as one where names differ in numbers at their end."""
+    """Return the numbers of attachments by name, without the numbers at the ends of names."""
     found: dict[str, int] = {}
     for name, count in counts.items():
         family = _NUMBERED.sub("-*", name)
