@@ -31,7 +31,7 @@ from simgit.refs.attachments import attachable
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
 
-_EMPTY: Final[dict[str, Any]] = {}
+EMPTY: Final[dict[str, Any]] = {}
 """The info of states that have an empty one."""
 
 
@@ -142,7 +142,7 @@ class RunRecorder(RecorderBase):
             if type(truncated) is not bool and truncated is not None:
                 truncated = coerce_flag(truncated, "truncated")
             if info is not None:
-                info = _EMPTY if type(info) is dict and not info else coerce_info(info)
+                info = EMPTY if type(info) is dict and not info else coerce_info(info)
             if reset is not None or files is not None or message is not None:
                 rare = _coerce_rare(reset, files, message)
             if type(observation) is np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -18,7 +18,7 @@ from simgit.objects.schema import exact_cast
 from simgit.objects.simplify import Simplifier
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import FlushPolicy, RecorderBase, RunWriter, Work
-from simgit.recording.recorder import RunRecorder
+from simgit.recording.recorder import EMPTY, RunRecorder
 
 
 class _Member(RunRecorder):
@@ -75,6 +75,59 @@ class LaneRecorder(RecorderBase):
         member = self._member(lane)
         member.simplifier = self.simplifier
         member.append(*fields, **more)
+
+    def append_step(
+        self,
+        lanes: Sequence[int],
+        observations: np.ndarray[Any, Any],
+        actions: Sequence[Any],
+        outcomes: Sequence[Sequence[Any]],
+        infos: Mapping[int, dict[Any, Any]] | None,
+    ) -> list[int]:
+        """Buffer one state of each of some lanes, whose values are in the form that is kept.
+
+        Nothing of it is checked, and only the observations are copied: it is what ``append`` does
+        with the plain values of most steps, for all lanes together.
+
+        Args:
+            lanes: the numbers of the lanes; what follows has an entry for each lane that there is.
+            observations: shape (lanes, …), at least two dimensions.
+            actions: coerced values of the caller's own.
+            outcomes: rewards of type ``float``, and flags of type ``bool``: terminated, truncated.
+            infos: coerced values of the caller's own by lane, None if all are empty.
+
+        Returns:
+            The lanes whose newest observations have another form: their states are to be appended.
+        """
+        self._check_open()
+        if self._batches:
+            self._start_flush()
+        rewards, terminated, truncated = outcomes
+        dtype, shape = observations.dtype, observations.shape[1:]
+        raw = observations.tobytes()
+        size = len(raw) // len(observations)
+        is_full, others = False, []
+        for i in lanes:
+            member = self._members[i]
+            if member._dtype is not dtype or member._shape != shape:
+                others.append(i)
+                continue
+            try:
+                member._observations.append(raw[i * size : (i + 1) * size])
+                member._actions.append(actions[i])
+                member._rewards.append(rewards[i])
+                member._terminated.append(terminated[i])
+                member._truncated.append(truncated[i])
+                member._infos.append(EMPTY if infos is None else infos[i] or EMPTY)
+            except BaseException:
+                member._even_out()  # Ctrl-C comes between any two of them
+                raise
+            member._bytes += size
+            if len(member._observations) >= member._every or member._bytes > member._most:
+                is_full = True
+        if is_full:
+            self._start_flush()
+        return others
 
     def attach(
         self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None

@@ -42,15 +42,17 @@ from simgit.gym.spec.values import (
     observation_and_info,
     plain_info,
     plain_outcome,
+    plain_type,
 )
 from simgit.objects.arguments import checked
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.objects.simplify import Simplified
 from simgit.recording.catch_up import CatchUp
 from simgit.recording.finalize import settle
 from simgit.recording.snapshot_schedule import NEVER
-from simgit.recording.states import simplified_fields
+from simgit.recording.states import coerce_info, simplified_fields
 from simgit.repository import Repository
 
 _FINAL: Final = ("final_obs", "final_info")
@@ -116,6 +118,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             unencodable=unencodable, ignore=ignore, volatile=volatile, options=flush,
         )  # fmt: skip
         self._dtype = _plain_dtype(env.single_observation_space)
+        is_number = plain_type(env.single_action_space) is not None
+        self._action_dtype = env.single_action_space.dtype if is_number else None
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
         # lanes that are not recorded until their next reset, and why
         self._gaps: dict[int, str] = {}
@@ -223,10 +227,13 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         """
         settle()
         simplifier = self._session.simplifier
-        kept = [
-            kept_or_simplified(self._keep_action, each, "action", simplifier)
-            for each in self._rows(self.action_space, actions)
-        ]
+        if type(actions) is np.ndarray and actions.dtype is self._action_dtype:
+            kept = list(actions)  # numbers, which do not change
+        else:
+            kept = [
+                kept_or_simplified(self._keep_action, each, "action", simplifier)
+                for each in self._rows(self.action_space, actions)
+            ]
         start = _clock()
         try:
             result = self.env.step(actions)
@@ -351,11 +358,15 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             *(np.asarray(each).tolist() for each in outcomes[1:]),
         ]
         # all are checked before any is appended: all are recorded or none
+        plain, plain_infos = self._plain(observations, kept, lists, infos, ended)
         lanes = [
-            self._states(i, row, (kept[i], *outcome), infos, ended[i])
+            (i, *self._states(i, row, (kept[i], *outcome), infos, ended[i]))
             for i, (row, *outcome) in enumerate(zip(rows, *lists, strict=True))
+            if i not in plain
         ]
-        for i, (step, reset) in enumerate(lanes):
+        if plain:
+            self._append_plain(plain, observations, kept, lists, plain_infos)
+        for i, step, reset in lanes:
             if step is not None:
                 was_compared = i in self._catch_ups  # then its snapshots are there
                 self._append(i, *step)
@@ -369,6 +380,63 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             min(self._episodes) > 1 or self._check.is_due(sum(self._counts))
         ):
             self._session.check()
+
+    def _plain(
+        self, observations: Any, kept: Sequence[Any], lists: Sequence[Any], infos: Any, ended: Any
+    ) -> tuple[Sequence[int], dict[int, Any] | None]:
+        """Return the lanes whose step needs no closer look, and their infos; None if all are empty.
+
+        Such a step ends nothing and begins nothing, no snapshot is due, and its values are stored
+        as they are.
+        """
+        if (
+            type(observations) is not np.ndarray
+            or observations.dtype is not self._dtype
+            or observations.ndim < 2
+            or [type(each[0]) for each in lists] != [float, bool, bool]
+            or self._gaps
+            or self._catch_ups
+            or self._session.volatile
+            or not self._session.is_open
+        ):
+            return (), None
+        special = (ended | self._resets).tolist()
+        lanes = [
+            i
+            for i, is_special in enumerate(special)
+            if not (is_special or self._first[i])
+            and self._counts[i] + 1 < self._next[i]
+            and type(kept[i]) is not Simplified
+        ]
+        if not infos:
+            return lanes, None
+        found = {}
+        for i in lanes:
+            try:
+                found[i] = coerce_info(plain_info(split_info(infos, i)))
+            except Exception:  # also of what a user's class does: the lane is looked at closely
+                continue
+        return [*found], found
+
+    def _append_plain(
+        self,
+        lanes: Sequence[int],
+        observations: Any,
+        kept: Sequence[Any],
+        lists: Sequence[Any],
+        infos: Mapping[int, Any] | None,
+    ) -> None:
+        """Append the states of the lanes of ``_plain``."""
+        others: list[int] = []
+        try:
+            others = self._session.recorder.append_step(lanes, observations, kept, lists, infos)
+        except (Conflict, StorageError) as error:
+            self._errors.append(error)  # the states are kept
+        for i in lanes:
+            self._counts[i] += i not in others
+        for i in others:
+            info = {} if infos is None else infos[i]
+            self._append(i, observations[i], kept[i], *(each[i] for each in lists), info)
 
     def _states(
         self, i: int, row: Any, fields: tuple[Any, ...], infos: Any, ended: Any
