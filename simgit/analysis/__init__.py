@@ -10,16 +10,15 @@ if TYPE_CHECKING:
     from simgit.analysis.action_values import Thoughts, draw_policy, draw_values, policy, thoughts
     from simgit.analysis.cluster import ClusterSample, loop_usage, sample, trace_usage, usage
     from simgit.analysis.loop import episode_title, one_episode, pod_history_of, pod_steps, pods
+    from simgit.analysis.run_nodes import RunNode, tree
     from simgit.analysis.runs import (
         MEASURES,
         Episodes,
-        RunNode,
         by_seed,
         curves,
         draw_tree,
         learning_curves,
         series_curves,
-        tree,
     )
     from simgit.analysis.statistics import Estimate, band
 
@@ -64,16 +63,15 @@ _MODULES = {
         (
             "MEASURES",
             "Episodes",
-            "RunNode",
             "by_seed",
             "curves",
             "draw_tree",
             "learning_curves",
             "series_curves",
-            "tree",
         ),
         "runs",
     ),
+    **dict.fromkeys(("RunNode", "tree"), "run_nodes"),
     **dict.fromkeys(("Estimate", "band"), "statistics"),
 }
 

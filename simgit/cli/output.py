@@ -16,7 +16,7 @@ import time
 import unicodedata
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -65,17 +65,20 @@ class Output:
 
     def lines(self, texts: Iterable[str]) -> None:
         """Print lines at once."""
-        found = list(texts)
-        joined = "".join(found)
-        if not (joined.isascii() and joined.isprintable()):  # nearly all are, and this is quick
-            found = list(map(self._colored if self.color else visible, found))
-            if not self.is_unicode:
-                found = [text.translate(_ASCII) for text in found]
+        # nearly all are plain, and this is quick
+        found = [
+            text if text.isascii() and text.isprintable() else self._shown(text) for text in texts
+        ]
         self._write("".join([text + "\n" for text in found]))
+
+    def _shown(self, text: str) -> str:
+        """Return a text as this stream shows it."""
+        found = self._colored(text) if self.color else visible(text)
+        return found if self.is_unicode else found.translate(_ASCII)
 
     def _write(self, text: str) -> None:
         """Write a text: a bar of ``progress`` would stand in its line, and is drawn below it."""
-        with without_progress():
+        with without_progress() if _shown else nullcontext():
             self._stream.write(text)
 
     def _colored(self, text: str) -> str:
@@ -122,13 +125,15 @@ class Output:
         if fit and sys.stdout.isatty():
             room = max(1, columns() - sum(widths[:-1]) - 2 * len(widths[:-1]))
             cells = [[*row[:-1], (_cut(row[-1][0], room), row[-1][1])] for row in cells]
+        lines = []
         for row in cells:
             parts = []
             for i, (text, style) in enumerate(row):
                 pad = " " * (widths[i] - width(text))
                 painted = self.paint(text, style)
                 parts.append(pad + painted if i in right else painted + pad)
-            self.line("  ".join(parts).rstrip())
+            lines.append("  ".join(parts).rstrip())
+        self.lines(lines)
 
 
 def say(text: str) -> None:

@@ -33,11 +33,11 @@ def tree(app: App, output: str | None, as_json: bool) -> None:
     A return is the sum of all rewards from the root to the run's newest state. Rollouts of what-if
     from one state share a line.
     """
-    from simgit.analysis import draw_tree
     from simgit.analysis import tree as nodes_of
 
     with app.repository() as repo, app.output(page=output is None) as out:
         if output is not None:
+            from simgit.analysis import draw_tree
             from simgit.plot.drawing import check_format
 
             check_format(app.path(output))
