@@ -228,6 +228,10 @@ class TimedOut(SimgitError):
     """A simulation has not answered, or not ended, in the time that it was given."""
 
 
+class Stopped(BaseException):
+    """Somebody stops the simulation; ``except Exception`` does not catch it."""
+
+
 class Untrusted(InvalidInput):
     """Code of whoever recorded a state would run, and the repository is not trusted."""
 

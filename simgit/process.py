@@ -7,7 +7,10 @@ import platform
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 def now() -> int:
@@ -43,6 +46,23 @@ def this_writer() -> dict[str, Any]:
 def writer_of(pid: int) -> dict[str, Any]:
     """Return the identity of a process of this machine."""
     return {"machine": machine(), "pid": pid, "start": process_start(pid)}
+
+
+def exit_code(child: subprocess.Popen[bytes]) -> int | None:
+    """Return the exit code of a child (negative for a signal), None while it runs.
+
+    It is not reaped by that: until it is, no other process can get its number, or that of its
+    group, so that those of the group that are left can be killed.
+    """
+    if child.returncode is not None or not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return child.poll()
+    try:
+        found = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # somebody else has reaped it
+        return child.poll()
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def is_alive(writer: dict[str, Any]) -> bool:

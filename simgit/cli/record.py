@@ -12,7 +12,7 @@ from simgit.cli.app import App, answer_no, command, one_of
 from simgit.cli.environment_options import environment_arguments
 from simgit.cli.output import Output, progress, say
 from simgit.cli.params import RUN, note_new_run, settings
-from simgit.errors import plural
+from simgit.errors import Stopped, plural
 
 if TYPE_CHECKING:
     from simgit.gym.tools.collect import Collected
@@ -80,7 +80,6 @@ def record(
         make_environment,
         make_policy,
     )
-    from simgit.live.control import Stopped
 
     if once:
         one_of(once=once, run=run is not None)

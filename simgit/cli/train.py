@@ -32,7 +32,7 @@ from simgit.cli.params import REVISION, RUN, Choice, note_new_run, settings, sub
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.cli.train_sb3 import PREFIX, STEPS, check_options, is_sb3
-from simgit.errors import AlreadyExists, ClusterError, InvalidInput, NotFound
+from simgit.errors import AlreadyExists, ClusterError, InvalidInput, NotFound, Stopped
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -337,7 +337,6 @@ def _go(
     as_json: bool,
 ) -> None:
     curve, out, save = files
-    from simgit.live import Stopped
 
     began, before = time.monotonic(), training.done
     run, config = training.run, training.config

@@ -16,6 +16,7 @@ from simgit.cli.learning_report import curve_file, learning_curve, write
 from simgit.cli.output import number, progress, say
 from simgit.cli.params import note_new_run
 from simgit.cli.permission import Asker
+from simgit.errors import Stopped
 
 if TYPE_CHECKING:
     from simgit.integrations.sb3.training import ByName
@@ -83,7 +84,6 @@ def resume(repo: Repository, run: str, steps: int | None) -> ByName:
 
 def go(app: App, training: ByName, curve: str | None, as_json: bool) -> None:
     """Train to the end, and report."""
-    from simgit.live import Stopped
 
     began, before = time.monotonic(), training.done
     repo, run = training.repo, training.run

@@ -12,6 +12,7 @@ from simgit.cli.output import Output, number, progress, say
 from simgit.cli.params import REVISION
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
+from simgit.errors import Stopped
 
 if TYPE_CHECKING:
     from simgit.gym.tools.whatif import Continuation
@@ -57,7 +58,6 @@ def what_if(
     """
     from simgit.cli.watched import Watched
     from simgit.gym.tools import whatif
-    from simgit.live.control import Stopped
 
     actions = [action for text in texts for action in _actions(text)]
     with app.repository() as repo, app.output() as out:

@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import IO, Final
 
 from simgit.errors import ClusterError, InvalidInput, reason, warn
+from simgit.process import exit_code
 
 SECONDS: Final = 60.0
 """The default time limit of a hook."""
@@ -28,6 +29,8 @@ TAIL: Final = 4096
 """The number of bytes that are kept of a hook's output, its last ones."""
 GRACE: Final = 2.0
 """The seconds between SIGTERM and SIGKILL."""
+_LOOK: Final = 0.005
+"""The seconds between two looks whether a hook has ended."""
 _SHOWN: Final = 200
 _LAST: Final = 1.0
 """The seconds for output that the pipe still holds when the hook has ended."""
@@ -101,19 +104,21 @@ def run(
             _end(process, grace)
         raise
     try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
+        code = _code(process, seconds)
+    except BaseException:  # Ctrl-C reaches this process only: the hook has a session of its own
+        _end(process, grace)
+        raise
+    if code is None:
         _end(process, grace)
         text = kept.text()
         raise ClusterError(
             f"{shown} took longer than {seconds:g} s and was ended{_quoted(text)}",
             output=text, code=None,
-        ) from None  # fmt: skip
-    except BaseException:  # Ctrl-C reaches this process only: the hook has a session of its own
-        _end(process, grace)
-        raise
+        )  # fmt: skip
     if code != 0:
         _signal(process, signal.SIGKILL)
+    process.wait()
+    if code != 0:
         text = kept.text()
         ended = f"exited with {code}" if code > 0 else f"was ended by {_signal_name(-code)}"
         raise ClusterError(f"{shown} {ended}{_quoted(text)}", output=text, code=code)
@@ -179,10 +184,17 @@ class _Tail:
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     """End a process with all of its group."""
     _signal(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(grace)
+    _code(process, grace)
     _signal(process, signal.SIGKILL)  # those that ignored it, the process's children too
     process.wait()
+
+
+def _code(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Return the exit code of a process, None if it has not ended in time; see ``exit_code``."""
+    until = monotonic() + seconds
+    while (found := exit_code(process)) is None and monotonic() < until:
+        sleep(_LOOK)
+    return found
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

@@ -14,8 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simgit.errors import Stopped
     from simgit.live.attached import attach
-    from simgit.live.control import Control, Stopped, current
+    from simgit.live.control import Control, current
     from simgit.live.registry import types
     from simgit.live.tracker import Simulation, Tracker, find
 

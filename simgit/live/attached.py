@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from simgit.errors import Conflict, SimgitError, StorageError, warn
+from simgit.errors import Conflict, SimgitError, Stopped, StorageError, warn
 from simgit.live.child import Execution
-from simgit.live.control import Control, Stopped, current
+from simgit.live.control import Control, current
 from simgit.live.inputs import SCRIPT, type_metadata, type_of
 from simgit.live.records import Records
 from simgit.live.registry import SimulationType

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, SimgitError, Untrusted
+from simgit.errors import Conflict, SimgitError, Stopped, Untrusted
 from simgit.live.channel import Listener, socket_path
-from simgit.live.control import Control, Stopped, enter, leave, write_line
+from simgit.live.control import Control, enter, leave, write_line
 from simgit.live.inputs import begin_of
 from simgit.live.kept_usage import keep_usage
 from simgit.live.processes import log_path

@@ -20,6 +20,7 @@ from simgit.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    Stopped,
     TimedOut,
     shown,
     visible,
@@ -61,10 +62,6 @@ METRICS: Final = "metrics"
 
 _ATTACH, _EVENTS = "attach", "events"
 """What threads of the simulation's own ask of it."""
-
-
-class Stopped(BaseException):
-    """Somebody stops the simulation; ``except Exception`` does not catch it."""
 
 
 @dataclass
@@ -545,7 +542,16 @@ class Control:
             self._closing.append(lambda: recorder.look_before_steps(self._step))
 
     def metrics(self, values: Mapping[str, Any]) -> None:
-        """Record numbers beside the states, in the run ``RUN/metrics``: a loss, for instance."""
+        """Record numbers beside the states, in the run ``RUN/metrics``: a loss, for instance.
+
+        Raises:
+            InvalidInput: one is named ``step``, which each has: the newest step of this run.
+        """
+        if "step" in values:
+            raise InvalidInput(
+                f"a metric cannot be named 'step', which is {self.position - 1} here: the newest "
+                f"step of run '{self.run}'; give it another name", path="step",
+            )  # fmt: skip
         recorder = self._metrics_recorder()
         if self.position - 1 <= self._logged:
             return  # an execution before this one has recorded them

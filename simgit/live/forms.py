@@ -10,13 +10,14 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from numbers import Real
+from types import NoneType
 from typing import Any, Final
 
 from simgit.errors import InvalidInput, near_or_known, shown
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "boolean": (bool,), "integer": (int,), "number": (int, float), "string": (str,),
-    "array": (list,), "object": (dict,),
+    "array": (list,), "object": (dict,), "null": (NoneType,),
 }  # fmt: skip
 _KINDS: Final = {
     "boolean": "a truth value", "number": "a number", "string": "a text", "object": "a map",
@@ -24,12 +25,13 @@ _KINDS: Final = {
 """The kinds of settings, in words."""
 
 
-def form(example: Mapping[str, Any]) -> dict[str, Any]:
+def form(example: Mapping[str, Any], nullable: Collection[str] = ()) -> dict[str, Any]:
     """Return the JSON Schema of a form.
 
     Args:
         example: a value for each field, which is its default too; or a JSON Schema of an object,
-            which has ``properties``.
+            which has ``properties``: ``nullable`` in it is what a list of types with "null" is.
+        nullable: dotted paths of the fields of an example that may be None, too.
 
     Raises:
         InvalidInput: it is neither.
@@ -38,11 +40,14 @@ def form(example: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidInput(f"a form must be a dict of examples, got {shown(example)}")
     if isinstance(example.get("properties"), Mapping) and example.get("type", "object") == "object":
         schema = json.loads(_json(dict(example)))
+        for each in schema["properties"].values():
+            if isinstance(each, dict) and each.pop("nullable", False) and _types_of(each):
+                each["type"] = [*_types_of(each), "null"]
         return {"type": "object", **schema}
     plain = json.loads(_json(dict(example)))
     return {
         "type": "object",
-        "properties": {name: _property(value) for name, value in plain.items()},
+        "properties": _properties(plain, nullable),
         "required": list(plain),
     }
 
@@ -52,6 +57,23 @@ def _json(value: Any) -> str:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"a form must be of plain values: {error}") from None
+
+
+def _properties(example: Mapping[str, Any], nullable: Collection[str]) -> dict[str, Any]:
+    found = {name: _property(value) for name, value in example.items()}
+    for name, each in found.items():
+        below = [path[len(name) + 1 :] for path in nullable if path.startswith(f"{name}.")]
+        if below and isinstance(example[name], dict):
+            each["properties"] = _properties(example[name], below)
+        if name in nullable and "type" in each:
+            each["type"] = [each["type"], "null"]
+    return found
+
+
+def _types_of(schema: Mapping[str, Any]) -> list[str]:
+    """Return the names of the types that a field may be of; none are all."""
+    given = schema.get("type", [])
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _property(value: Any) -> dict[str, Any]:
@@ -66,6 +88,7 @@ def check_settings(
     defaults: Mapping[str, Any],
     given: Mapping[str, Any],
     free: Collection[str] = (),
+    nullable: Collection[str] = (),
     above: str = "",
 ) -> None:
     """Check nested settings by the defaults of a type: each is of the kind of its default.
@@ -77,6 +100,7 @@ def check_settings(
         defaults: of the type.
         given: the settings, or some of them.
         free: dotted paths of others that are.
+        nullable: dotted paths of those that may be None, too.
         above: the beginning of their paths.
 
     Raises:
@@ -84,11 +108,11 @@ def check_settings(
     """
     for name, value in given.items():
         path, default = f"{above}{name}", defaults.get(name)
-        if default is None or path in free:
+        if default is None or path in free or (value is None and path in nullable):
             continue
         wanted = _property(default).get("type")
         if wanted == "object" and isinstance(value, Mapping):
-            check_settings(default, value, free, f"{path}.")
+            check_settings(default, value, free, nullable, f"{path}.")
         elif wanted in _KINDS and not _is_of(wanted, value):
             raise InvalidInput(
                 f"setting '{path}' must be {_KINDS[wanted]}, got {shown(value)}", path=path
@@ -134,10 +158,12 @@ def checked_answer(schema: Mapping[str, Any], answer: Any) -> dict[str, Any]:
 
 
 def _checked(name: str, schema: Mapping[str, Any], value: Any) -> Any:
-    wanted = schema.get("type")
-    if isinstance(wanted, str) and wanted in _TYPES:
-        if type(value) not in _TYPES[wanted] or (type(value) is float and not math.isfinite(value)):
-            raise InvalidInput(f"field '{name}' must be a {wanted}, got {shown(value)}", path=name)
+    wanted = _types_of(schema)
+    if wanted and all(each in _TYPES for each in wanted):
+        fits = any(type(value) in _TYPES[each] for each in wanted)
+        if not fits or (type(value) is float and not math.isfinite(value)):
+            kinds = " or ".join("null" if each == "null" else f"a {each}" for each in wanted)
+            raise InvalidInput(f"field '{name}' must be {kinds}, got {shown(value)}", path=name)
         if type(schema.get("default")) is float and type(value) is int:
             value = float(value)
     if "enum" in schema and value not in schema["enum"]:
@@ -145,9 +171,9 @@ def _checked(name: str, schema: Mapping[str, Any], value: Any) -> Any:
             f"field '{name}' must be one of {shown(schema['enum'])}, got {shown(value)}", path=name
         )
     if type(value) in (int, float):
-        for key, fits in (("minimum", value >= schema.get("minimum", value)),
-                          ("maximum", value <= schema.get("maximum", value))):  # fmt: skip
-            if not fits:
+        for key, is_within in (("minimum", value >= schema.get("minimum", value)),
+                               ("maximum", value <= schema.get("maximum", value))):  # fmt: skip
+            if not is_within:
                 raise InvalidInput(
                     f"field '{name}' must have a {key} of {schema[key]}, got {shown(value)}",
                     path=name,

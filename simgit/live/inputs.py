@@ -209,9 +209,12 @@ def _first_own(info: RunInfo) -> int:
 
 
 def attachment_of(info: RunInfo, what: str) -> str:
-    """Return the name of the attachments of a run's simulation: ``INPUT`` or ``CHECKPOINT``."""
+    """Return the name of the attachments of a run's simulation: ``INPUT`` or ``CHECKPOINT``.
+
+    States are shared: it has the simulation's id, or of a run without one the time of its creation.
+    """
     found = info.metadata.get(SIMULATION)
-    return f"{what}-{found['id'] if isinstance(found, Mapping) and 'id' in found else '0'}"
+    return f"{what}-{found['id'] if isinstance(found, Mapping) and 'id' in found else info.created}"
 
 
 def keep_input(repo: Repository, run: str, entry: Input) -> None:

@@ -65,9 +65,6 @@ def usage_of(repo: Repository, run: str) -> NDArray[np.float64]:
         if not each.name.startswith(mine) or not first.isdecimal():
             continue
         begun = int(first)
-        # states are shared: those of a run without an id of its own may have another's
-        if begun * 10**6 < info.created or (info.ended and begun * 10**6 > info.ended):
-            continue
         part = np.asarray(repo.attachment(each.state, each.name), np.float64)
         if part.ndim == 2 and part.shape[1] == len(COLUMNS):
             parts[begun] = part + np.array([begun / 1000, *[0.0] * (len(COLUMNS) - 1)])

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import Conflict, StorageError, reason
 from simgit.live.channel import socket_folder, socket_path
-from simgit.process import is_alive, machine
+from simgit.process import is_alive, machine, process_start
 from simgit.refs.simulations import SimulationRecord
 
 AFTER_TERM: Final = 1.0
@@ -87,9 +87,9 @@ def end(process: dict[str, Any], *, politely: bool) -> bool:
     if not _is_here(process):
         return not is_alive(process)
     pid = int(process["pid"])
-    family = descendants(pid)
+    lead, family = {pid: str(process["start"])}, descendants(pid)
     if politely:
-        _signal([pid], signal.SIGTERM)
+        _signal(lead, signal.SIGTERM)
         deadline = time.monotonic() + AFTER_TERM
         while is_alive(process) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -97,11 +97,8 @@ def end(process: dict[str, Any], *, politely: bool) -> bool:
     with suppress(ProcessLookupError, PermissionError):
         if is_alive(process):
             os.killpg(pid, signal.SIGKILL)  # it leads a group of its own, unless run by hand
-    if is_alive(process):
-        _signal([pid], signal.SIGKILL)
-    for child, start in family.items():
-        if _start(child) == start:
-            _signal([child], signal.SIGKILL)
+    _signal(lead, signal.SIGKILL)
+    _signal(family, signal.SIGKILL)
     deadline = time.monotonic() + AFTER_TERM
     while is_alive(process) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -111,14 +108,15 @@ def end(process: dict[str, Any], *, politely: bool) -> bool:
 def interrupt(process: dict[str, Any]) -> None:
     """Send SIGINT to a process, as Ctrl-C does; one that took its number since is left alone."""
     if _is_here(process):
-        _signal([int(process["pid"])], signal.SIGINT)
+        _signal({int(process["pid"]): str(process["start"])}, signal.SIGINT)
 
 
 def suspend(process: dict[str, Any], on: bool) -> None:
     """Stop a process and its descendants where they are (SIGSTOP), or let them go on."""
     if _is_here(process):
         pid = int(process["pid"])
-        _signal([pid, *descendants(pid)], signal.SIGSTOP if on else signal.SIGCONT)
+        family = {pid: str(process["start"]), **descendants(pid)}
+        _signal(family, signal.SIGSTOP if on else signal.SIGCONT)
 
 
 def _is_here(process: dict[str, Any]) -> bool:
@@ -152,14 +150,9 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def _start(pid: int) -> str | None:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
-
-
-def _signal(pids: list[int], which: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, which)
+def _signal(family: Mapping[int, str], which: int) -> None:
+    """Send a signal to processes by their starts: others that took their numbers are left alone."""
+    for pid, start in family.items():
+        if process_start(pid) == start:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, which)

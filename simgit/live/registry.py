@@ -47,6 +47,7 @@ class SimulationType:
         imports: the settings, as dotted paths, that may name code as ``module:name``; over HTTP
             they may not.
         environments: pairs of settings, the id of an environment and its arguments.
+        nullable: the settings, as dotted paths, that may be None though their default is not.
     """
 
     name: str
@@ -57,6 +58,7 @@ class SimulationType:
     is_local: bool = False
     imports: tuple[str, ...] = ()
     environments: tuple[tuple[str, str], ...] = ()
+    nullable: tuple[str, ...] = ()
 
     @property
     def help(self) -> str:
@@ -66,7 +68,7 @@ class SimulationType:
     @property
     def form(self) -> dict[str, Any]:
         """The JSON Schema of its settings."""
-        return form(self.defaults)
+        return form(self.defaults, self.nullable)
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Check settings by the form; those that may name code may be of any kind.
@@ -74,7 +76,7 @@ class SimulationType:
         Raises:
             InvalidInput: one is of another kind than its default.
         """
-        check_settings(self.defaults, nested(settings), self.imports)
+        check_settings(self.defaults, nested(settings), self.imports, self.nullable)
 
 
 def types(repo: Repository | None = None) -> dict[str, str]:
@@ -137,7 +139,7 @@ def load(repo: Repository, name: str, folder: str = "") -> SimulationType:
     return SimulationType(
         name, function, settings, queries, bool(getattr(function, "is_fixed", False)),
         bool(getattr(function, "is_local", False)), tuple(getattr(function, "imports", ())),
-        tuple(getattr(function, "environments", ())),
+        tuple(getattr(function, "environments", ())), tuple(getattr(function, "nullable", ())),
     )  # fmt: skip
 
 

@@ -28,10 +28,10 @@ from simgit.errors import (
 )
 from simgit.live import processes
 from simgit.live.channel import call, socket_folder
-from simgit.live.inputs import SCRIPT, type_metadata, type_of
+from simgit.live.inputs import SCRIPT, inputs_of, type_metadata, type_of
 from simgit.live.kept_usage import usage_of
 from simgit.live.records import Records
-from simgit.live.registry import BUILT_IN, check_remote, load, type_name
+from simgit.live.registry import BUILT_IN, SimulationType, check_remote, load, type_name
 from simgit.objects.coerce import check_number
 from simgit.objects.oid import Oid
 from simgit.process import is_alive, machine, now, this_writer, writer_of
@@ -603,7 +603,7 @@ class Tracker:
 
         Raises:
             Conflict: it has not ended.
-            InvalidInput: the run is completed.
+            InvalidInput: the run is completed; or a setting does not fit its type any more.
             NotFound: no simulation was started for it.
             Untrusted: the run came from elsewhere; or it names code, and may not (``is_remote``).
         """
@@ -631,7 +631,7 @@ class Tracker:
         if before is not None and not before.is_over:
             raise Conflict(f"the simulation of run '{run}' is {before.phase}", name=run)
         folder = before.folder if before is not None else str(Path.cwd())
-        load(self.repo, kind, folder)
+        self._check_fit(load(self.repo, kind, folder), run)
         if info.status != "active":
             self.repo.set_status(run, "active")
         phase = "queued" if queue else "starting"
@@ -707,12 +707,20 @@ class Tracker:
         )  # fmt: skip
         try:
             self._check_settings(made, name, is_remote)
-            loaded.check(self.repo.config(made))  # and what it inherits
+            self._check_fit(loaded, made)  # and what it inherits
         except (Untrusted, InvalidInput):
             self.repo.delete_run(made, force=True)
             raise
         before = self._records.find(made)  # of a run of this name that was undone
         return self._put(made, name, place, phase, priority, before, is_remote)
+
+    def _check_fit(self, kind: SimulationType, run: str) -> None:
+        """Refuse settings that a type does not take, also those that were changed while it ran.
+
+        Raises:
+            InvalidInput: one is of another kind than its default.
+        """
+        kind.check(inputs_of(self.repo, run)[1])
 
     def _check_settings(self, run: str, kind: str, is_remote: bool) -> None:
         """Refuse settings of a stranger's, and over HTTP those that name code.

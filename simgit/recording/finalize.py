@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from simgit.errors import SimgitError, StorageError
+from simgit.errors import SimgitError, Stopped, StorageError
 
 Ending = Callable[[], None]
 """Stores the states of a recording and releases it; called again if it raised StorageError."""
@@ -50,6 +50,17 @@ def watch(recorder: Unclosed) -> None:
 def finish(recorder: Unclosed) -> None:
     """Close a recorder that nobody closed; its runs are crashed if the process is."""
     recorder.close("crashed" if is_crashing() else "active")
+
+
+def status_after(error: BaseException) -> str:
+    """Return the status of a run whose recording an exception ended: to be stopped is no failure.
+
+    Nor is it to leave: by ``sys.exit()``, or as a generator that is closed.
+    """
+    if isinstance(error, (KeyboardInterrupt, Stopped)):
+        return "paused"
+    has_left = isinstance(error, SystemExit) and error.code in (None, 0)
+    return "active" if has_left or isinstance(error, GeneratorExit) else "failed"
 
 
 def is_crashing() -> bool:

@@ -37,7 +37,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.trees import Data, plan
 from simgit.process import now, this_writer
-from simgit.recording.finalize import abandon, finish, watch
+from simgit.recording.finalize import abandon, finish, status_after, watch
 from simgit.recording.states import pending_tip, prepare, store
 from simgit.refs.attachments import attach_data, attachable, check_attachment
 from simgit.refs.names import conflict_names
@@ -539,14 +539,13 @@ class RecorderBase:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if error is None:
             self.close()
             return
         try:
-            self.close("paused" if issubclass(kind, KeyboardInterrupt) else "failed")
+            self.close(status_after(error))
         except SimgitError as second:
             # the block's own error is the one to see; what the flush says is added to it
-            assert error is not None
             error.add_note(f"simgit: {second}")
 
     def _check_open(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from simgit import errors
 from simgit.errors import Divergence, InvalidInput, SimgitError, StorageError, TimedOut, reason
+from simgit.process import exit_code
 from simgit.server.problems import Refused
 
 MOST: Final = 2
@@ -34,6 +35,8 @@ _LONGEST: Final = 1 << 20
 """The most bytes of an answer's first line."""
 _LARGEST: Final = 256 << 20
 """The most bytes that follow it."""
+_LAST: Final = 1.0
+"""The seconds in which a process that closed its output has ended."""
 _MODULE: Final = "simgit.live.render_process"  # which imports gymnasium, and this must not
 _QUIET: Final = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "MPLBACKEND": "agg"}
 
@@ -68,6 +71,7 @@ class Restorer:
             )  # fmt: skip
         except OSError as error:
             raise StorageError(f"cannot start a process: {reason(error)}") from None
+        self._reaping, self._is_reaped = threading.Lock(), False
         self._data = b""
         self.answers = 0
         """The number of requests that it has answered."""
@@ -83,7 +87,7 @@ class Restorer:
     @property
     def has_died(self) -> bool:
         """True if the process has ended by itself: while it was idle, for instance."""
-        return self._process.poll() is not None
+        return exit_code(self._process) is not None
 
     def ask(self, job: Mapping[str, Any], until: float) -> Restored:
         """Send a request and return the answer; the process is ended if that is not possible.
@@ -149,9 +153,10 @@ class Restorer:
 
     def _how(self) -> str:
         """Return how the process ended."""
-        try:
-            code = self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
+        until = time.monotonic() + _LAST
+        while (code := exit_code(self._process)) is None and time.monotonic() < until:
+            time.sleep(0.002)
+        if code is None:
             return "it closed its output"
         if code < 0:
             with suppress(ValueError):
@@ -163,13 +168,23 @@ class Restorer:
         if self.is_ended:
             return
         self.is_ended = True
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-        self._process.wait()
+        with self._reaping:
+            self._process.wait()
+            self._is_reaped = True
+
+    def kill(self) -> None:
+        """Kill the process, with all that it started; from any thread.
+
+        Once it is reaped, its number may be another's.
+        """
+        with self._reaping, suppress(ProcessLookupError, PermissionError):
+            if not self._is_reaped:
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 class Restorers:
@@ -246,8 +261,7 @@ class Restorers:
             found = list(self._all)
             self._lock.notify_all()
         for each in found:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(each.pid, signal.SIGKILL)  # who waits for it is told by its end
+            each.kill()  # who waits for it is told by its end
         with self._lock:
             idle, self._free = self._free, []
             self._all.difference_update(idle)

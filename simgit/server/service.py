@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
+from simgit.errors import StorageError
 from simgit.live.tracker import Tracker
 from simgit.repository import Repository
 from simgit.server.films import Films
@@ -122,8 +123,17 @@ class Service:
 
 
 async def service_of(request: Request) -> Service:
-    """Return the service of the application that a request came to."""
+    """Return the service of the application that a request came to.
+
+    Raises:
+        StorageError: its repository was deleted; there may be another one in its place.
+    """
     found: Service = request.app.state.service
+    if found.repo.odb.storage.is_deleted:
+        raise StorageError(
+            f"repository '{found.repo.directory}' was deleted while it was served: start the "
+            "server again for one that is there now"
+        )
     return found
 
 

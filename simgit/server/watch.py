@@ -21,6 +21,7 @@ from typing import Final
 from simgit.errors import IntegrityError, SimgitError
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import Oid
+from simgit.odb import foreign
 from simgit.refs.names import HEAD, RUNS, TAGS
 from simgit.refs.records import TagRef, decode_head, decode_ref, decode_run
 from simgit.refs.simulations import (
@@ -73,6 +74,9 @@ class Watch:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._txn: int | None = None
+        self._identity = b""
+        self.replaced = 0
+        """How often the repository became another one."""
         self._stored: dict[str, Level] = {}
         self._simulations: dict[str, tuple[bytes, SimulationRecord | None]] = {}
         self._living: dict[str, SimulationRecord] = {}
@@ -128,6 +132,10 @@ class Watch:
                     self._thread = None
                     return
             try:
+                if self._repo.odb.storage.is_deleted:
+                    self._ended.set()  # who connects again is told so
+                    self._wake()
+                    break
                 is_new = self.look()
                 if time.monotonic() >= self._next:
                     is_new |= self._look_at_jobs()
@@ -155,6 +163,8 @@ class Watch:
             number = txn.txn_id
             if number == self._txn:
                 return False
+            kept = self._repo.operations(_KEPT)
+            is_another = self._is_another(txn, kept[0].number if kept else 0)
             stored = {decode_name(key): value for key, value in txn.scan("refs")}
             before, found = self._stored, {}
             for name, value in stored.items():
@@ -164,12 +174,26 @@ class Watch:
                 found[name] = there
             has_answers = self._look_at_simulations(txn, found)
             newest = self.operations[-1][0] if self.operations else 0
-            operations = [each for each in self._repo.operations(_KEPT) if each.number > newest]
+            operations = [each for each in kept if each.number > newest]
             for each in reversed(operations):
                 text = json_text(to_jsonable(each))
                 self.operations.append((each.number, encoded("operation", text, each.number)))
             self._stored, self._txn = found, number
-            return has_answers or found != before or bool(operations)
+            return is_another or has_answers or found != before or bool(operations)
+
+    def _is_another(self, txn: ReadTxn, newest: int) -> bool:
+        """Forget everything if the file has become another repository's; return True if it has.
+
+        The streams end: their viewers connect again, and are told all that is there.
+        """
+        before, self._identity = self._identity, foreign.identity(txn)
+        is_older = self.operations and newest < self.operations[-1][0]
+        if not is_older and before in (b"", self._identity):
+            return False
+        self.operations.clear()
+        self._stored, self._simulations, self._living, self._event = {}, {}, {}, None
+        self.replaced += 1
+        return True
 
     def _look_at_jobs(self) -> bool:
         """Enter the jobs; return True if one has changed."""
@@ -245,13 +269,13 @@ class Viewer:
                 is of another repository, or of this one before it was restored: it counts as None.
         """
         try:
-            newest = self._newest()
+            newest, replaced = self._newest(), self._watch.replaced
             known = newest if last is None or last > newest else last
             self._told = self._wanted()
             tips = ", ".join(f"{json_text(n)}: {level.text}" for n, level in self._told.items())
             if "tips" in self._kinds:
                 yield encoded("tips", f"{{{tips}}}", known)
-            while not self._watch.is_ended:
+            while not self._watch.is_ended and self._watch.replaced == replaced:
                 for event in self._changes():
                     yield event
                 for number, event in self._operations(known):

@@ -146,6 +146,11 @@ class Storage(ABC):
         """True if this thread holds the write transaction."""
         return False
 
+    @property
+    def is_deleted(self) -> bool:
+        """True if the store was deleted while it was open: it can be read, and not be written."""
+        return False
+
     @abstractmethod
     def read(self) -> AbstractContextManager[ReadTxn]:
         """Begin a read transaction; keep it short, for it keeps old pages from being reused."""

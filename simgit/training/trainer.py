@@ -12,11 +12,11 @@ import numpy as np
 from simgit import agents
 from simgit.agents import Agent
 from simgit.analysis.shared_states import free_name
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, Stopped
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import View, make
 from simgit.live.attached import controlled
-from simgit.live.control import Control, Stopped
+from simgit.live.control import Control
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 from simgit.training.checkpoints import AGENT, Checkpoint, StagedAgent, Stages, newest, read

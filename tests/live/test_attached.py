@@ -388,6 +388,35 @@ def test_callbacks_may_wait_for_what_other_threads_start(repo: Repository) -> No
         assert one.phase == "queued"
 
 
+def test_a_stop_that_ends_the_block_of_a_recorder_is_no_failure(repo: Repository) -> None:
+    stopped: list[str] = []
+    with (
+        pytest.raises(Stopped),
+        repo.recorder("main") as recorder,
+        controlled(repo, "main", recorder, "own") as control,
+    ):
+        assert control is not None
+        recorder.append(1)
+        thread = threading.Thread(target=lambda: stopped.append(find(repo, "main").stop(PATIENCE)))
+        thread.start()
+        while True:
+            control.check()
+            time.sleep(0.001)
+    thread.join(PATIENCE)
+    assert (repo.runs["main"].status, repo.runs["main"].step) == ("paused", 0)
+    assert (find(repo, "main").outcome, stopped) == ("stopped", ["stopped"])
+
+
+def test_a_metric_named_step_is_refused_in_a_line(repo: Repository) -> None:
+    with attach(repo) as control:
+        control.recorder().append(1)
+        with pytest.raises(InvalidInput, match="a metric cannot be named 'step', which is 0 here"):
+            control.metrics({"loss": 1.0, "step": 7})
+        control.metrics({"loss": 1.0})
+    (state,) = repo.trajectory("main/metrics")
+    assert state.info == {"loss": 1.0, "step": 0}
+
+
 def test_restarting_a_script_says_what_to_do(repo: Repository) -> None:
     with attach(repo, "mine") as control:
         control.recorder().append(1)

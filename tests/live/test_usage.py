@@ -84,6 +84,30 @@ def test_equal_runs_have_each_its_own(repo: Repository) -> None:
     assert a[-1, 0] < b[0, 0]
 
 
+def test_nor_do_those_mix_that_were_recorded_at_the_same_time_without_a_type(
+    repo: Repository, tmp_path: Path
+) -> None:
+    opened = [repo.recorder(name) for name in ("a", "b")]
+    for recorder in opened:
+        recorder.append(observation=0.0)
+        recorder.flush()
+    row = [time.time() + 0.5, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    for i in range(4):  # in turns, before any of the two has ended
+        row[0] += 0.01
+        row[COLUMNS.index("threads")] = i + 1
+        assert keep_usage(repo, "ab"[i % 2], [row])
+    for recorder in opened:
+        recorder.close("completed")
+    assert repo.resolve("a") == repo.resolve("b")
+    assert "simulation" not in repo.runs["a"].metadata
+    Repository.clone(tmp_path / "r", tmp_path / "c").close()
+    repo.rename_run("a", "renamed")
+    with Repository.open(tmp_path / "c") as cloned:
+        for where, a in ((repo, "renamed"), (cloned, "a")):
+            threads = [usage_of(where, each)[:, COLUMNS.index("threads")] for each in (a, "b")]
+            assert [each.tolist() for each in threads] == [[1.0, 3.0], [2.0, 4.0]]
+
+
 def test_nothing_is_kept_before_there_is_a_state(repo: Repository) -> None:
     repo.create_run("empty")
     assert not keep_usage(repo, "empty", [(1.0,) * len(COLUMNS)])

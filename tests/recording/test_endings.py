@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from simgit import Conflict, InvalidInput, Repository, StorageError
+from simgit.errors import Stopped
 from tests.support.forks import in_a_fork
 from tests.support.patience import PATIENCE
 
@@ -168,9 +169,16 @@ def test_a_dropped_recorder_frees_its_run(tmp_path: Path) -> None:
         assert repo.runs["a"].step == 1
 
 
+RAISED = (
+    (None, "active"), (ValueError(), "failed"), (KeyboardInterrupt(), "paused"),
+    (Stopped(), "paused"), (SystemExit(), "active"), (SystemExit(0), "active"),
+    (SystemExit(1), "failed"), (SystemExit("no"), "failed"), (GeneratorExit(), "active"),
+)  # fmt: skip
+
+
 def test_closing_a_repository_closes_its_recorders(tmp_path: Path) -> None:
-    for error, status in ((None, "active"), (ValueError, "failed"), (KeyboardInterrupt, "paused")):
-        path = tmp_path / status
+    for number, (error, status) in enumerate(RAISED):
+        path = tmp_path / str(number)
         try:
             with Repository.init(path) as repo:
                 repo.recorder("a").append(1)
@@ -179,8 +187,8 @@ def test_closing_a_repository_closes_its_recorders(tmp_path: Path) -> None:
                 rec.attach("x", 1)
                 if error is not None:
                     raise error
-        except (ValueError, KeyboardInterrupt):
-            pass
+        except BaseException as raised:
+            assert raised is error
         with pytest.raises(InvalidInput, match="closed"):
             rec.append(2)
         with Repository.open(path) as repo:

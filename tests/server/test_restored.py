@@ -20,11 +20,13 @@ from PIL import Image, ImageSequence
 
 from simgit import Repository
 from simgit.gym import Recorder
+from simgit.process import process_start
 from simgit.server.docs import EXAMPLES
 from simgit.server.restorers import MOST
 from tests.server.test_docs import RESTORED
 from tests.server.test_reading import printed
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.web import Client
 
 WORLD = """
@@ -48,6 +50,11 @@ class Env(gymnasium.Env):
             time.sleep(600)
         if mood == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if mood == "leave":  # a process that has all that this one has, and outlives it
+            left = os.fork()
+            if not left:
+                time.sleep(600)
+            (HERE / "left").write_text(str(left))
         if mood == "end":
             raise SystemExit(0)
         if mood == "print":
@@ -299,6 +306,24 @@ def test_processes_that_ended_while_they_were_idle_are_replaced(
     assert (shown(client.get("frames/main@3")) == 3).all()
     assert len(restorers.pids) == 1 and not set(pids) & set(restorers.pids)
     assert all(is_gone(pid) for pid in pids)
+
+
+def test_one_that_ended_and_left_another_with_its_pipes_is_not_waited_for(
+    odd: tuple[Client, Mood], world: tuple[Repository, Mood, Path]
+) -> None:
+    client, mood = odd
+    mood("leave")
+    assert (shown(client.get("frames/main@1")) == 1).all()
+    mood("")
+    (pid,), left = client.service.restorers.pids, int((world[2].parent / "left").read_text())
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert process_start(left)
+    assert (shown(client.get("frames/main@2")) == 2).all()
+    deadline = time.monotonic() + PATIENCE
+    while process_start(left):  # it belonged to what was started
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_code_runs_only_where_the_repository_is_trusted(

@@ -187,7 +187,8 @@ def fields_text(form: dict[str, Any]) -> str:
     """Return the fields of a question as they are answered, with their defaults."""
     parts = []
     for name, each in form.get("properties", {}).items():
-        kinds = each.get("enum") or [each.get("type", "value")]
+        types = each.get("type", "value")
+        kinds = each.get("enum") or (types if isinstance(types, list) else [types])
         text = value_text(each["default"]) if "default" in each else "|".join(map(str, kinds))
         parts.append(f"{name}={text}")
     return " ".join(parts)

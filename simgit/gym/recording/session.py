@@ -34,7 +34,7 @@ from simgit.history.state import State
 from simgit.objects.kinds import Spec
 from simgit.objects.simplify import Simplifier
 from simgit.process import machine
-from simgit.recording.finalize import abandon, is_crashing, settle
+from simgit.recording.finalize import abandon, is_crashing, settle, status_after
 from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
 
@@ -264,7 +264,7 @@ class Session:
 
     def fail(self, error: BaseException, run: str, facts: Mapping[str, Any]) -> None:
         """End because of an error, which is noted with the run; never raises another."""
-        status = "paused" if isinstance(error, KeyboardInterrupt) else "failed"
+        status = status_after(error)
         try:
             self.end(status)
             if status == "failed":

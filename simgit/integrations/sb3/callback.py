@@ -9,12 +9,11 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from simgit.errors import Divergence, InvalidInput, warn
+from simgit.errors import Divergence, InvalidInput, Stopped, warn
 from simgit.integrations.replay import Replay
 from simgit.integrations.sb3 import checkpoints, pieces, settings
 from simgit.integrations.sb3.lanes import LearnerLane, lanes_of, runs_of
 from simgit.integrations.sb3.simulations import LearningSimulation
-from simgit.live.control import Stopped
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository

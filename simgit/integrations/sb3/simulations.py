@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from simgit.errors import Stopped
 from simgit.live.attached import controlled
-from simgit.live.control import Stopped
 
 if TYPE_CHECKING:
     from simgit.repository import Repository

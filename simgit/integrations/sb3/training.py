@@ -14,13 +14,12 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from simgit.errors import InvalidInput, near_or_known
+from simgit.errors import InvalidInput, Stopped, near_or_known
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import make
 from simgit.gym.spec.permit import Trust
 from simgit.integrations.sb3 import checkpoints, resuming, settings
 from simgit.integrations.sb3.callback import SimgitCallback
-from simgit.live.control import Stopped
 from simgit.repository import Repository
 
 PREFIX: Final = "sb3:"

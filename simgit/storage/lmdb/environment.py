@@ -89,10 +89,19 @@ class Environment:
         """True if this thread holds the write transaction."""
         return self._writer == threading.get_ident()
 
+    @property
+    def is_deleted(self) -> bool:
+        """True if the store was deleted while it was open: nobody else could see what is written."""
+        return self._lease.is_deleted
+
     def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:
         """Wait for the writer before, of any thread and process, and begin."""
         if self.is_writing:
             raise errors.StorageError("this thread already holds the write transaction")
+        if self.is_deleted:
+            raise errors.StorageError(
+                f"store was deleted while it was open: '{self.directory}'", path=self.directory
+            )
         if self._forking:
             self._wait_for_fork()
         self._writing.acquire()
@@ -368,6 +377,9 @@ class OpenEnvironments:
         """Return the environment of a directory, opened if needed, with one more handle."""
         with self._mutex:
             environment = self._open.get(_file_key(directory))
+            if environment is not None and environment.is_deleted:  # an inode comes again
+                self._open[-1, id(environment)] = environment
+                environment = None
             if environment is None:
                 environment = Environment(directory, writable, lock)
                 self._open[_file_key(directory)] = environment

@@ -60,6 +60,11 @@ class Lease:
         if self._handle is not None:
             fcntl.flock(self._handle, fcntl.LOCK_SH)
 
+    @property
+    def is_deleted(self) -> bool:
+        """True if its file was deleted, as it is with the whole store and in no other way."""
+        return self._handle is not None and not os.fstat(self._handle).st_nlink
+
     def keep_writers_out(self) -> bool:
         """Begin to read; return True if others may have written since the last time."""
         return False

@@ -129,6 +129,11 @@ class LmdbStorage(Storage):
         """True if this thread holds the write transaction."""
         return not self._closed and self._environment().is_writing
 
+    @property
+    def is_deleted(self) -> bool:
+        """True if the store was deleted while it was open."""
+        return not self._closed and self._environment().is_deleted
+
     def close(self) -> None:
         """Release the environment; the last handle closes it and ends its transactions."""
         self._closed = True
