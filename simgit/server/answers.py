@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from simgit.errors import InvalidInput, SimgitError, collected_warnings
+from simgit.errors import InvalidInput, SimgitError, collected_warnings, without_folders
 from simgit.objects.json_form import plain_json
 from simgit.repository.jsonable import json_text, to_jsonable
 from simgit.server.gate import is_upload
@@ -246,8 +246,9 @@ class Route(APIRoute):
                 async with turn(request) if is_long else nullcontext():
                     response: Response = await handler(request)
             if found:
-                text = json.dumps(list(dict.fromkeys(found)))
-                short = text if len(text) < _LONGEST else json.dumps([found[0][:300], "and more"])
+                told = [without_folders(each) for each in dict.fromkeys(found)]
+                text = json.dumps(told)
+                short = text if len(text) < _LONGEST else json.dumps([told[0][:300], "and more"])
                 response.headers["Simgit-Warnings"] = short
             return response
 

@@ -87,6 +87,8 @@ Browsers share the cookies of a host between its ports, so the printed addresses
 Requests are refused whose `Host` is not loopback, the `--host` or an `--allow-host`; that come from pages of other sites (`Origin`, `Sec-Fetch-Site`), unless `--allow-origin` names them; and whose body is of a type that forms send. No GET changes anything: it is answered by a handle of the repository that cannot write. Attachments are shown in the browser only if their bytes are those of a picture, a film, a sound or plain text; HTML and SVG never.
 
 Over HTTP only [registered types](simulations.md) start, and none of their settings may be an import path; types, hooks and other names of code cannot be given. States are restored and rendered in processes of their own, which are killed when they take too long and may crash without harm. As on the command line, code that a repository names (modules of environments, pickles in snapshots) runs only after `simgit trust`; without it, environments that are registered here are made with plain arguments. What is attached over HTTP is loaded as a stranger's: a pickle in it only after `simgit trust`.
+
+Answers name files of the machine without their folders: `…/train.py`, in operations, problems, warnings, jobs and simulations. Of the log of a simulation (`GET /v1/lines/R`) the full token sees all, the view token shortens paths too, those of tracebacks among them. What is stored in the repository (settings of runs, metadata, attachments) is data, and sent as it is to whoever may read it.
 """
 EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/health": ("/v1/health", ""),
