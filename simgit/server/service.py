@@ -13,6 +13,7 @@ from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from simgit.live.tracker import Tracker
+from simgit.live.views import KeptTypes
 from simgit.repository import Repository
 from simgit.server.films import Films
 from simgit.server.gate import Access
@@ -73,6 +74,7 @@ class Service:
         self.watch = Watch(self.reader, self.jobs)
         self.restorers = Restorers(directory)
         self.films = Films()
+        self.types = KeptTypes()
 
     def at(self, operation: int) -> Handle:
         """Return a handle of the repository as it was after an operation.

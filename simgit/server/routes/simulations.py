@@ -14,7 +14,7 @@ from simgit.live.kept_usage import thinned, usage_of
 from simgit.live.records import Records
 from simgit.live.tracker import Simulation, Tracker
 from simgit.live.usage import COLUMNS
-from simgit.live.views import record, type_records, view
+from simgit.live.views import record, view
 from simgit.objects.json_form import value_to_json
 from simgit.refs.simulations import MOST_PRIORITY
 from simgit.repository import Repository
@@ -68,7 +68,7 @@ def types(request: Request, repo: Present, served: Served) -> Response:
     The forms are for those who may start one: they are read from the types' modules.
     """
     may_start = served.tracker is not None and request.scope.get("simgit.level") == "full"
-    return reply(request, type_records(repo, loads=may_start))
+    return reply(request, served.types.records(repo, loads=may_start))
 
 
 @router.get("/simulations")
