@@ -7,6 +7,7 @@ Every error survives pickling, so that worker processes can raise it across thei
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,6 +53,36 @@ def visible_json(text: str) -> str:
 def _json_escape(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+_PART: Final = r"[^\s/'\"`<>|:;,()\[\]{}]+"
+_BEGINS: Final = r"(?<![\w.~/…-])(?:(?<!:)/+|(?<=:)/(?!/)|(?<=:)///+)"
+_PATHS: Final = re.compile(
+    rf"""(?<=')/[^'\n]*/[^'\n]*(?=') | (?<=")/[^"\n]*/[^"\n]*(?=")
+    | {_BEGINS}(?:{_PART}/+)+(?:{_PART})?""",
+    re.VERBOSE,
+)
+_OWN_PATHS: Final = re.compile(r"/+v1(?:/|$)")
+"""Those of the HTTP API, which are of no machine."""
+_WORD: Final = re.compile(r"(-*[\w.-]*[=@])?(/.*/.*)", re.DOTALL)
+
+
+def without_folders(text: str) -> str:
+    """Return a text whose absolute paths have only their last name: ``…/train.py``.
+
+    They tell others how a machine is laid out, and who works on it. URLs are kept.
+    """
+    return _PATHS.sub(lambda found: _last(found[0]), text) if "/" in text else text
+
+
+def word_without_folders(word: str) -> str:
+    """Return a word of a command in the same way: all of it, or what follows ``=``, is a path."""
+    found = _WORD.fullmatch(word)
+    return without_folders(word) if found is None else (found[1] or "") + _last(found[2])
+
+
+def _last(path: str) -> str:
+    return path if _OWN_PATHS.match(path) else f"…/{path.rstrip('/').rpartition('/')[2]}"
 
 
 def nested_deeper(value: object, most: int) -> bool:

@@ -37,6 +37,9 @@ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8877/v1/runs""",
 @click.option("--no-token", is_flag=True, help="Ask for no token; on loopback only.")
 @click.option("--workers", type=click.IntRange(0), default=1, show_default=True, metavar="N",
               help="Simulations of the queue that run at once.")  # fmt: skip
+@click.option("--request-timeout", "seconds", type=click.FloatRange(0, min_open=True), default=30,
+              show_default=True, metavar="SECONDS",
+              help="Time that a long request may take; then it is refused.")  # fmt: skip
 @click.option("--no-page", is_flag=True, help="Serve the API only, not the page in the browser.")
 @click.option("--open", "opens", is_flag=True, help="Open the address in a browser.")
 @click.option("--demo", "is_demo", is_flag=True,
@@ -51,6 +54,7 @@ def serve(
     certificate: Path | None,
     no_token: bool,
     workers: int,
+    seconds: float,
     no_page: bool,
     opens: bool,
     is_demo: bool,
@@ -72,7 +76,7 @@ def serve(
     options = Options(
         host, port, read_only, hosts, origins,
         None if certificate is None else app.path(certificate), not no_token, workers,
-        not no_page,
+        not no_page, seconds,
     )  # fmt: skip
     if not (is_loopback(host) or certificate):
         say("warning: tokens and data are not encrypted; --tls-cert FILE does that")

@@ -28,6 +28,7 @@ from simgit.history.paths import FieldPath, path_text
 from simgit.history.where_values import Operand
 from simgit.objects.columns import FIELDS
 from simgit.odb.clock import TIME, clock_of
+from simgit.storage.limits import check_time
 
 if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
@@ -484,6 +485,7 @@ class _Evaluation:
 
     def value(self, node: ast.expr) -> Operand:
         """Return the value of a node for each state."""
+        check_time()
         match node:
             case ast.Constant(value=constant):
                 return where_values.constant(constant, self.count)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, SimgitError, Stopped, Untrusted
+from simgit.errors import Conflict, SimgitError, Stopped, Untrusted, without_folders
 from simgit.live.channel import Listener, socket_path
 from simgit.live.control import Control, enter, leave, write_line
 from simgit.live.inputs import begin_of
@@ -220,7 +220,10 @@ def is_recorded_elsewhere(repo: Repository, run: str) -> bool:
 
 
 def attach_log(repo: Repository, run: str, path: Path) -> None:
-    """Attach the end of a log to a run's newest own state; nothing if there is none."""
+    """Attach the end of a log to a run's newest own state; nothing if there is none.
+
+    It goes wherever the run goes: what it says of files of this machine is shortened.
+    """
     info = repo.runs[run]
     if info.oid is None or info.oid == info.branch_point or not path.is_file():
         return
@@ -228,7 +231,8 @@ def attach_log(repo: Repository, run: str, path: Path) -> None:
         log.seek(max(0, path.stat().st_size - MOST_LOG))
         data = log.read(MOST_LOG)
     if data:
-        repo.attach(info.oid, LOG, data)
+        text = without_folders(data.decode(errors="surrogateescape"))
+        repo.attach(info.oid, LOG, text.encode(errors="surrogateescape"))
 
 
 def execute(work: Execution) -> int:

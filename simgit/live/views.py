@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
+from pathlib import Path
+from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from simgit.errors import SimgitError
@@ -13,6 +19,8 @@ if TYPE_CHECKING:
     from simgit.live.tracker import Simulation
     from simgit.repository import Repository
 
+AGAIN: Final = 10.0
+"""Seconds after which a type that could not be imported is tried again."""
 LOOK_SECONDS: Final = 0.5
 """Seconds that a viewer waits for a simulation to say how far it is."""
 
@@ -53,8 +61,53 @@ def type_records(repo: Repository, *, loads: bool = True) -> list[dict[str, Any]
 
     Help and form are in its module; with ``loads=False`` none is imported.
     """
+    return _type_records(repo, types(repo), loads)
+
+
+class KeptTypes:
+    """The records of types, for as long as what they are read from is as it was.
+
+    That is which types there are, and the files that they are in. One that could not be imported
+    is tried again after a while: it may lack anything.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = Lock()
+        self._found: dict[bool, tuple[Any, float, list[dict[str, Any]]]] = {}
+
+    def records(self, repo: Repository, *, loads: bool) -> list[dict[str, Any]]:
+        """Return what ``type_records`` returns; it is not to be changed."""
+        registered = types(repo)
+        with self._lock:  # who comes meanwhile waits for the same
+            key = [(*each, _stamp(each[1])) for each in registered.items()] if loads else registered
+            there = self._found.get(loads)
+            if there is None or there[0] != key or monotonic() >= there[1]:
+                found = _type_records(repo, registered, loads)
+                has_failed = any(each["error"] is not None for each in found)
+                until = monotonic() + AGAIN if has_failed else inf
+                if loads:  # a module has a file once it is imported
+                    key = [(*each, _stamp(each[1])) for each in registered.items()]
+                there = self._found[loads] = (key, until, found)
+            return there[2]
+
+
+def _stamp(path: str) -> tuple[str, int, int] | None:
+    """Return the file that a type's path leads to, its time and size; None if it is not known."""
+    where = path.rpartition(":")[0]
+    file = where if where.endswith(".py") else getattr(sys.modules.get(where), "__file__", None)
+    try:
+        found = Path(file or "").stat()
+    except (OSError, ValueError):
+        return None
+    return str(file), found.st_mtime_ns, found.st_size
+
+
+def _type_records(
+    repo: Repository, registered: Mapping[str, str], loads: bool
+) -> list[dict[str, Any]]:
     found = []
-    for name, path in types(repo).items():
+    for name, path in registered.items():
         each: dict[str, Any] = {"name": name, "path": path, "help": "", "form": None}
         each["queries"], each["error"] = [], None
         found.append(each)
@@ -63,6 +116,6 @@ def type_records(repo: Repository, *, loads: bool = True) -> list[dict[str, Any]
         try:
             kind = load(repo, name)
             each |= {"help": kind.help, "form": kind.form, "queries": list(kind.queries)}
-        except Exception as error:  # whatever its module raises
+        except (Exception, SystemExit) as error:  # whatever its module raises
             each["error"] = str(error)
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any, Final
@@ -16,12 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from simgit.errors import InvalidInput, SimgitError, collected_warnings
+from simgit.errors import InvalidInput, SimgitError, collected_warnings, without_folders
 from simgit.objects.json_form import plain_json
 from simgit.repository.jsonable import json_text, to_jsonable
 from simgit.server.gate import is_upload
 from simgit.server.problems import Refused, of_error
 from simgit.server.turns import is_slow, turn
+from simgit.storage.limits import check_time
 
 FOREVER: Final = "private, max-age=31536000, immutable"
 CHANGING: Final = "private, no-cache"
@@ -32,6 +33,8 @@ CELLS: Final = 50_000_000
 """The most numbers of an answer."""
 _LONGEST: Final = 4000
 """The most characters of a header."""
+_PIECE: Final = 1 << 20
+"""Bytes that are compressed at a time."""
 _SMALL: Final = 1024
 """Bytes that are not worth to be compressed."""
 
@@ -122,8 +125,17 @@ def sent(
         found.setdefault("Vary", "Accept, Accept-Encoding")
     packs = media.endswith(("json", "npy")) and len(body) > _SMALL
     if packs and "gzip" in request.headers.get("accept-encoding", ""):
-        body, found["Content-Encoding"] = gzip.compress(body, 1, mtime=0), "gzip"
+        body, found["Content-Encoding"] = _compressed(body), "gzip"
     return Response(body, status, found, media)
+
+
+def _compressed(body: bytes) -> bytes:
+    """Return a body in the format of gzip, some at a time: between them the work may end."""
+    packer, parts = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16), []
+    for start in range(0, len(body), _PIECE):
+        check_time()
+        parts.append(packer.compress(body[start : start + _PIECE]))
+    return b"".join([*parts, packer.flush()])
 
 
 def has_tag(request: Request, header: str, *tags: str) -> bool:
@@ -243,11 +255,13 @@ class Route(APIRoute):
         async def inner(request: Request) -> Response:
             is_long = is_slow(self.endpoint, request)
             with collected_warnings() as found:
-                async with turn(request) if is_long else nullcontext():
+                seconds = request.app.state.service.access.seconds
+                async with turn(request, seconds) if is_long else nullcontext():
                     response: Response = await handler(request)
             if found:
-                text = json.dumps(list(dict.fromkeys(found)))
-                short = text if len(text) < _LONGEST else json.dumps([found[0][:300], "and more"])
+                told = [without_folders(each) for each in dict.fromkeys(found)]
+                text = json.dumps(told)
+                short = text if len(text) < _LONGEST else json.dumps([told[0][:300], "and more"])
                 response.headers["Simgit-Warnings"] = short
             return response
 

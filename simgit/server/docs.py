@@ -69,7 +69,7 @@ At most 8 jobs run at once (429 with `Retry-After`). The newest 32 are known for
 - **JSON** is what the command prints with `--json` ([JSON](json.md)).
 - **By oid is for ever**: such an answer has `ETag: "OID"` and may be cached without asking again. The same by name has the same tag, says its address in `Content-Location`, and costs a 304 while nothing has moved. Other answers have a tag too.
 - **All runs**: `GET /v1/runs?limit=10000` has the header `X-Cursor`; with `since=CURSOR` only what changed since then comes: `{"runs": […], "removed": ["NAME"], "whole": false}`, and all runs with `whole` true if the server does not know the cursor.
-- **Long requests**: at most 8 of those that may take long (conditions, orders, columns, curves, diffs, logs) are answered at once. One that has waited 30 s for its turn gets 429.
+- **Long requests**: at most 8 of those that may take long (conditions, orders, columns, curves, diffs, logs) are answered at once. One that has waited 30 s for its turn gets 429. One that is answered for longer than 30 s (`--request-timeout`) gets 504, and its work ends, as does that of a client that disconnects.
 - **Lists** have pages of `limit` elements. The header `Link: <…>; rel="next"` leads to the next one. History is immutable, so pages do not shift.
 - **Columns** come as JSON, `application/x-ndjson`, `application/x-npy` (one field), `application/zip` (npz) or `application/vnd.apache.arrow.stream`, by `Accept`.
 - **Writing** takes `If-Match: "TIP"`, the oid of the run's newest state (412 names the one that is there), and `Idempotency-Key`: a request that is sent again gets the first answer, as long as the server runs. Each request that writes is one operation: its number is in the answer, and `POST /v1/undo` or `simgit undo` takes it back. Settings of the repository are no part of operations.
@@ -87,6 +87,8 @@ Browsers share the cookies of a host between its ports, so the printed addresses
 Requests are refused whose `Host` is not loopback, the `--host` or an `--allow-host`; that come from pages of other sites (`Origin`, `Sec-Fetch-Site`), unless `--allow-origin` names them; and whose body is of a type that forms send. No GET changes anything: it is answered by a handle of the repository that cannot write. Attachments are shown in the browser only if their bytes are those of a picture, a film, a sound or plain text; HTML and SVG never.
 
 Over HTTP only [registered types](simulations.md) start, and none of their settings may be an import path; types, hooks and other names of code cannot be given. States are restored and rendered in processes of their own, which are killed when they take too long and may crash without harm. As on the command line, code that a repository names (modules of environments, pickles in snapshots) runs only after `simgit trust`; without it, environments that are registered here are made with plain arguments. What is attached over HTTP is loaded as a stranger's: a pickle in it only after `simgit trust`.
+
+Answers name files of the machine without their folders: `…/train.py`, in operations, problems, warnings, jobs and simulations. Of the log of a simulation (`GET /v1/lines/R`) the full token sees all, the view token shortens paths too, those of tracebacks among them. What is stored in the repository (settings of runs, metadata, attachments) is data, and sent as it is to whoever may read it.
 """
 EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "GET /v1/health": ("/v1/health", ""),

@@ -25,6 +25,8 @@ SMALL: Final = 4096
 """The most bytes of a body that is read without a token."""
 UPLOAD: Final = 4 << 30
 """The most bytes of an attachment or a bundle."""
+SECONDS: Final = 30.0
+"""Seconds that a long request may take."""
 TYPES: Final = (
     "application/json", "application/x-ndjson", "application/x-npz", "application/zip",
     "application/octet-stream",
@@ -65,6 +67,7 @@ class Access:
         port: the port, which is part of the cookie's name: hosts share cookies between ports.
         is_tls: the connection is encrypted.
         upload: the most bytes of an attachment or a bundle.
+        seconds: the time that a long request may take.
         sessions: what cookies stand for.
     """
 
@@ -75,6 +78,7 @@ class Access:
     port: int = 0
     is_tls: bool = False
     upload: int = UPLOAD
+    seconds: float = SECONDS
     sessions: Sessions = field(default_factory=Sessions, repr=False, compare=False)
 
     @property

@@ -26,13 +26,21 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from simgit import errors
-from simgit.errors import InvalidInput, NotFound, StorageError, StorageFullError, reason
+from simgit.errors import (
+    InvalidInput,
+    NotFound,
+    StorageError,
+    StorageFullError,
+    reason,
+    without_folders,
+)
 from simgit.live.channel import make_private
 from simgit.live.processes import Child, end, interrupt, signal_name
 from simgit.process import is_alive, now, writer_of
 from simgit.refs.simulations import home_of
 from simgit.repository.jsonable import stamp
 from simgit.server.problems import STATUS, Refused
+from simgit.server.shortened import shortened
 from simgit.storage import regular
 
 MOST: Final = 8
@@ -184,7 +192,8 @@ class Jobs:
         """
         record = self._read(number)
         found = self._told(record)
-        return found | _output(self._place(number), found)
+        found |= shortened(_output(self._place(number), found))
+        return found
 
     def all(self) -> list[dict[str, Any]]:
         """Return what is known of all jobs but their lines and results, the newest first."""
@@ -305,8 +314,9 @@ class Jobs:
             self._over[number] = record
         phase = "ended" if is_over else "running" if record["by"] is None else "stopping"
         return {
-            "job": number, "kind": record["kind"], "arguments": record["arguments"],
-            "phase": phase, "outcome": outcome, "reason": why, "progress": _progress(place),
+            "job": number, "kind": record["kind"], "arguments": shortened(record["arguments"]),
+            "phase": phase, "outcome": outcome, "reason": shortened(why, without_folders),
+            "progress": _progress(place),
             "process": None if is_over or not record["process"] else record["process"]["pid"],
             "created": stamp(record["created"]), "ended": stamp(record["ended"]),
         }  # fmt: skip

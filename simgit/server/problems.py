@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from simgit import errors
 from simgit.repository.jsonable import error_data, json_text
+from simgit.server.shortened import shortened
 
 MEDIA: Final = "application/problem+json"
 STATUS: Final[Mapping[type[Exception], int]] = {
@@ -56,6 +57,7 @@ def problem(
     """Return a problem as a response."""
     more = {name: value for name, value in members.items() if name not in _OWN}
     record = {"type": kind, "title": title, "status": status, "detail": detail, **more}
+    record = shortened(record)
     found = {"Cache-Control": "no-store", **(headers or {})}
     return Response(json_text(record), status, found, MEDIA)
 

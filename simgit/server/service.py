@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from simgit.errors import StorageError
 from simgit.live.tracker import Tracker
+from simgit.live.views import KeptTypes
 from simgit.repository import Repository
 from simgit.server.films import Films
 from simgit.server.gate import Access
@@ -74,6 +75,7 @@ class Service:
         self.watch = Watch(self.reader, self.jobs)
         self.restorers = Restorers(directory)
         self.films = Films()
+        self.types = KeptTypes()
 
     def at(self, operation: int) -> Handle:
         """Return a handle of the repository as it was after an operation.

@@ -23,7 +23,7 @@ from simgit.errors import InvalidInput, NotFound, StorageError, reason
 from simgit.live.tracker import Tracker
 from simgit.repository import Repository
 from simgit.server.application import application
-from simgit.server.gate import Access, host_name, is_loopback, new_tokens
+from simgit.server.gate import SECONDS, Access, host_name, is_loopback, new_tokens
 
 FILE: Final = "serve.json"
 PAGE: Final = "serve.html"
@@ -45,6 +45,7 @@ class Options:
         with_token: a token is needed.
         workers: how many simulations of the queue run at once.
         has_page: a browser is shown the page.
+        seconds: the time that a long request may take.
     """
 
     host: str = "127.0.0.1"
@@ -56,6 +57,7 @@ class Options:
     with_token: bool = True
     workers: int = 1
     has_page: bool = True
+    seconds: float = SECONDS
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
         read_only=options.read_only,
         port=port,
         is_tls=options.certificate is not None,
+        seconds=options.seconds,
     )
     pages = {level: f"{access.scheme}://{each}:{port}/" for level, each in own.items()}
     address = Address(f"{access.scheme}://{name}:{port}/", access.tokens, pages)

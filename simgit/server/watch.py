@@ -33,9 +33,10 @@ from simgit.refs.simulations import (
     stored_simulations,
 )
 from simgit.repository import Repository
-from simgit.repository.jsonable import json_text, stamp, to_jsonable
+from simgit.repository.jsonable import json_text, stamp
 from simgit.server.jobs import Jobs
 from simgit.server.levels import Level, encoded, gone, kind_of, level
+from simgit.server.shortened import explained, operation_told
 from simgit.server.standing import Standing
 from simgit.storage.base import ReadTxn
 
@@ -176,7 +177,7 @@ class Watch:
             newest = self.operations[-1][0] if self.operations else 0
             operations = [each for each in kept if each.number > newest]
             for each in reversed(operations):
-                text = json_text(to_jsonable(each))
+                text = json_text(operation_told(each))
                 self.operations.append((each.number, encoded("operation", text, each.number)))
             self._stored, self._txn = found, number
             return is_another or has_answers or found != before or bool(operations)
@@ -338,10 +339,10 @@ def _gap(first: int, last: int) -> bytes:
 
 
 def _phase(run: str, record: SimulationRecord) -> Mapping[str, object]:
-    return {
+    return explained({
         "run": run, "phase": record.phase, "outcome": record.outcome, "reason": record.reason,
         "began": stamp(record.began), "ended": stamp(record.ended),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def _record(name: str, stored: bytes) -> Mapping[str, object]:

@@ -19,6 +19,7 @@ from simgit.storage.base import (
     check_start,
     check_table,
 )
+from simgit.storage.limits import current_limit
 
 
 class _Table:
@@ -134,6 +135,7 @@ class _MemoryRead(ReadTxn):
     def __init__(self, storage: MemoryStorage) -> None:
         self._storage = storage
         self._tables: dict[str, _Table] | None = None
+        self._limit = current_limit()
         self._number = 0
         self._changes = 0
 
@@ -185,6 +187,8 @@ class _MemoryRead(ReadTxn):
 
     def _table(self, table: str) -> _Table:
         check_table(table)
+        if self._limit is not None:
+            self._limit.check()
         return self._open_tables()[table]
 
     def _ascend(

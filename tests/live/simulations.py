@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from simgit.errors import InvalidInput
@@ -183,3 +184,13 @@ def forks(control: Any) -> None:
     if worker.is_alive():
         worker.kill()
         raise RuntimeError("the worker did not end")
+
+
+def reads(control: Any) -> None:
+    """Records a state, and then reads a file that is not there."""
+    control.recorder().append(observation=0.0)
+    control.flush()
+    Path(control.config["path"]).read_text()
+
+
+reads.defaults = {"path": ""}  # type: ignore[attr-defined]

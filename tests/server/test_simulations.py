@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,3 +271,61 @@ def test_what_reached_a_run_that_is_not_there_is_not_found(
     for noun in ("inputs", "usage", "lines", "simulations"):
         assert client.get(f"{noun}/none").status_code == 404, noun
         assert client.get(f"{noun}/empty").status_code in (200, 404), noun
+
+
+def test_types_are_read_again_when_their_files_or_the_settings_change(
+    client: Client, repo: Repository, tmp_path: Path
+) -> None:
+    file, count = tmp_path / "own_type.py", tmp_path / "count"
+    text = """
+import pathlib
+with (pathlib.Path(__file__).parent / "count").open("a") as out:
+    out.write("x")
+def walk(control):
+    "{help}"
+walk.defaults = {{"steps": 1}}
+"""
+
+    def found() -> Any:
+        answer = client.get("types")
+        return {each["name"]: each for each in answer.json()}, answer.headers["etag"]
+
+    file.write_text(text.format(help="One."))
+    repo.set_setting("live.types.walk", f"{file}:walk")
+    first, tag = found()
+    assert first["walk"]["help"] == "One." and "steps" in str(first["walk"]["form"])
+    assert found() == (first, tag) and count.read_text() == "x"
+    assert client.get("types", headers={"If-None-Match": tag}).status_code == 304
+    assert count.read_text() == "x"
+    file.write_text(text.format(help="Another one."))
+    second, other = found()
+    assert second["walk"]["help"] == "Another one." and other != tag
+    assert count.read_text() == "xx"
+    repo.set_setting("live.types.walk2", f"{file}:walk")
+    assert found()[0]["walk2"]["help"] == "Another one."
+    repo.set_setting("live.types.walk", None)
+    assert "walk" not in found()[0]
+
+
+def test_a_type_that_failed_is_tried_again(
+    client: Client, repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "late_type.py"
+    repo.set_setting("live.types.late", "late_type:walk")
+    one = {each["name"]: each for each in client.json("types")}["late"]
+    assert one["form"] is None and "late_type" in one["error"]
+    file.write_text("def walk(control):\n    'Late.'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("simgit.live.views.monotonic", lambda: float("inf"))
+    one = {each["name"]: each for each in client.json("types")}["late"]
+    assert (one["help"], one["error"]) == ("Late.", None)
+
+
+def test_a_view_token_imports_no_type(client: Client, repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "heavy_type.py").write_text("raise SystemExit(3)\n")
+    repo.set_setting("live.types.heavy", f"{tmp_path}/heavy_type.py:walk")
+    seen = client.json(
+        "types", headers={"Authorization": f"Bearer {client.access.tokens['view']}"}
+    )
+    one = {each["name"]: each for each in seen}["heavy"]
+    assert (one["form"], one["error"], one["help"]) == (None, None, "")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from simgit import Repository
 from simgit.server import turns
+from simgit.server.gate import Access
 from simgit.server.routes import ROUTERS
 from simgit.server.run_rows import RunRows
+from simgit.storage.limits import TimeIsUp
 from tests.support.web import Client
 
 
@@ -80,3 +85,85 @@ def test_which_requests_take_turns() -> None:
     assert "where" in found["/runs"]
     for path in ("/health", "/events", "/simulations", "/states/{revision:path}", "/jobs"):
         assert found[path] is None, path
+
+
+SLOW = {
+    "runs?where=step>0", "runs?columns=max(reward)", "best", "diff?a=main&b=sweep/1",
+    "diff?a=main@1&b=sweep/1&kind=states", "bisect?a=main&b=sweep/1",
+    "merge-base?a=main&b=sweep/1", "series?run=main&field=reward", "bands?field=reward",
+    "columns/main?field=reward&field=observation", "log", "log/main?where=reward>0",
+    "episodes/main", "outline", "leaves", "contains/main@2", "media/main", "unreachable", "stats",
+}  # fmt: skip
+"""Requests, at least one of each route that takes turns."""
+
+
+def test_work_that_takes_too_long_ends_and_leaves_nothing_wrong(repo: Repository) -> None:
+    client, fresh = Client(repo, Access(seconds=1e-9)), Client(repo)
+    for path in sorted(SLOW):
+        found = client.get(path)
+        assert found.status_code == 504, (path, found.text)
+        assert "takes longer" in found.json()["detail"]
+        assert "'limit'" in found.json()["detail"]
+    client.service.access = replace(client.access, seconds=60)
+    for path in sorted(SLOW):
+        found = client.get(path)
+        assert found.status_code == 200, (path, found.text)
+        assert found.json() == fresh.json(path), path
+    client.close()
+    fresh.close()
+
+
+def test_every_route_that_takes_turns_is_bounded_here() -> None:
+    every: list[Any] = [each for router in ROUTERS for each in router.routes]
+    found = {each.path.split("/")[1] for each in every if hasattr(each.endpoint, "slow")}
+    assert found == {path.partition("?")[0].partition("/")[0] for path in SLOW}
+
+
+def test_work_ends_when_its_client_has_gone(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, gone = asyncio.Event(), threading.Event()
+    loop: list[asyncio.AbstractEventLoop] = []
+
+    def reads(self: RunRows) -> Any:
+        """Read until that is ended."""
+        loop[0].call_soon_threadsafe(began.set)
+        try:
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                with client.service.reader.odb.read() as txn:
+                    txn.count("refs")
+            raise AssertionError("it was not ended")
+        except TimeIsUp:
+            gone.set()
+            raise
+
+    monkeypatch.setattr(RunRows, "table", reads)
+    client.app.state.service = client.service
+    token = client.headers["Authorization"].encode()
+    scope = {
+        "type": "http", "method": "GET", "path": "/v1/runs", "query_string": b"where=step>0",
+        "headers": [(b"host", b"127.0.0.1"), (b"authorization", token)], "root_path": "",
+        "scheme": "http", "http_version": "1.1", "raw_path": b"/v1/runs",
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        loop.append(asyncio.get_running_loop())
+        messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Any:
+            for message in messages:
+                return message
+            await began.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await client.app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert gone.is_set() and sent[0]["status"] == 499
+    monkeypatch.undo()
+    assert client.get("runs?where=step>0").status_code == 200

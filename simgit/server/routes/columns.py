@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,10 +22,13 @@ from simgit.server.problems import Refused
 from simgit.server.routes.states import canonical
 from simgit.server.service import Reader
 from simgit.server.turns import slow
+from simgit.storage.limits import check_time
 
 router = APIRouter(route_class=Route, tags=["columns"])
 LINES, NPY, NPZ = "application/x-ndjson", "application/x-npy", "application/zip"
 ARROW = "application/vnd.apache.arrow.stream"
+_PART = 8192
+"""States that are written at a time."""
 
 
 @router.get("/columns/{revisions:path}")
@@ -53,13 +56,10 @@ def columns(
             return _arrow(states, [*map(_path, fields)])
         found = _read(states, fields, where)
         if media == JSON:
-            return json_text({name: _plain(value) for name, value in found.items()}).encode()
+            texts = (f"{json_text(name)}: [{_text(value)}]" for name, value in found.items())
+            return f"{{{', '.join(texts)}}}".encode()
         if media == LINES:
-            listed = [_plain(value) for value in found.values()]
-            rows = zip(*listed, strict=True)
-            return "".join(
-                json_text(dict(zip(found, row, strict=True))) + "\n" for row in rows
-            ).encode()
+            return "".join(_lines(found)).encode()
         return _npy(found, fields) if media == NPY else _npz(found)
 
     return by_revision(request, "columns", revisions, tag, make, media, has_address=bool(whole))
@@ -106,6 +106,23 @@ def _plain(column: LeafColumn) -> list[Any]:
         return list(np.ma.MaskedArray(column.values, _mask(column)).tolist())
     pairs = zip(column.values.tolist(), column.absent.tolist(), strict=True)
     return [None if absent else value for value, absent in pairs]
+
+
+def _parts(column: LeafColumn) -> Iterator[list[Any]]:
+    """Yield the values as JSON types, some at a time: between them the work may end."""
+    for start in range(0, len(column.absent), _PART):
+        check_time()
+        yield _plain(column.part(lambda each, at=start: each[at : at + _PART]))  # type: ignore[misc]
+
+
+def _text(column: LeafColumn) -> str:
+    return ", ".join(json_text(part)[1:-1] for part in _parts(column))
+
+
+def _lines(found: dict[str, LeafColumn]) -> Iterator[str]:
+    for parts in zip(*map(_parts, found.values()), strict=True):
+        for row in zip(*parts, strict=True):
+            yield json_text(dict(zip(found, row, strict=True))) + "\n"
 
 
 def _mask(column: LeafColumn) -> Any:

@@ -12,6 +12,7 @@ from simgit.objects.oid import Oid
 from simgit.repository.jsonable import entry_record, tag_record, to_jsonable
 from simgit.server.answers import After, Limit, Route, page, past, reply
 from simgit.server.service import Present, Reader
+from simgit.server.shortened import operation_told, shortened
 from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["references"])
@@ -38,7 +39,8 @@ def reflog(
 ) -> Response:
     """List the earlier values of a run, a tag or HEAD, newest first."""
     entries = [entry_record(i, entry) for i, entry in enumerate(repo.reflog(ref))]
-    return page(request, past(entries, after, _index), limit, _index)
+    shown = past(entries, after, _index)[: limit + 1]
+    return page(request, shortened(shown), limit, _index)
 
 
 def _index(entry: dict[str, int]) -> int:
@@ -61,13 +63,14 @@ def head(request: Request, repo: Reader) -> Response:
 def operations(request: Request, repo: Reader, limit: Limit = 100, after: After = None) -> Response:
     """List the operations, newest first."""
     found = past(repo.operations(), after, lambda each: each.number)
-    return page(request, found, limit, lambda each: each.number)
+    shown = list(map(operation_told, found[: limit + 1]))
+    return page(request, shown, limit, lambda each: each["number"])
 
 
 @router.get("/changes/{operation}")
 def changes(request: Request, repo: Reader, operation: str) -> Response:
     """Return an operation and what it changed; '@' is the newest."""
-    found = to_jsonable(repo.operation(operation))
+    found = operation_told(repo.operation(operation))
     return reply(request, found | {"changed": to_jsonable(repo.changes(operation))})
 
 

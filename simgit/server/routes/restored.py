@@ -28,6 +28,7 @@ from simgit.server.media import send_file
 from simgit.server.problems import Refused
 from simgit.server.restorers import Restored
 from simgit.server.service import Handle, Reading, Served, Service
+from simgit.server.shortened import explained
 
 router = APIRouter(route_class=Route, tags=["restored"])
 FRAMES = {"mp4": 3600, "gif": 600}
@@ -48,7 +49,7 @@ def plan(request: Request, reading: Reading, served: Served, revision: str) -> R
     then 'how' is null, and 'error' is the class of the error.
     """
     oid = reading.repo.resolve(revision)
-    return reply(request, _asked(reading, served, oid, what="plan").record)
+    return reply(request, explained(_asked(reading, served, oid, what="plan").record))
 
 
 @router.get("/frames/{revision:path}")
@@ -122,7 +123,9 @@ def cluster(request: Request, reading: Reading, served: Served, revision: str) -
 
     def make() -> bytes:
         with _nothing_to_show():
-            return json_text(_asked(reading, served, oid, what="cluster").record).encode()
+            return json_text(
+                explained(_asked(reading, served, oid, what="cluster").record)
+            ).encode()
 
     # a later version may know more: by oid too it is asked for again
     return conditional(request, f"{oid.hex()}-{__version__}", make, JSON, {})

@@ -8,19 +8,20 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, without_folders
 from simgit.live.inputs import inputs_of
 from simgit.live.kept_usage import thinned, usage_of
 from simgit.live.records import Records
 from simgit.live.tracker import Simulation, Tracker
 from simgit.live.usage import COLUMNS
-from simgit.live.views import record, type_records, view
+from simgit.live.views import record, view
 from simgit.objects.json_form import value_to_json
 from simgit.refs.simulations import MOST_PRIORITY
 from simgit.repository import Repository
 from simgit.server.answers import MOST, After, Limit, Route, page, past, reply
 from simgit.server.problems import Refused
 from simgit.server.service import ONLY_PRESENT, Present, Served, Service
+from simgit.server.shortened import explained, shortened
 
 router = APIRouter(route_class=Route, tags=["simulations"], dependencies=ONLY_PRESENT)
 WEB = "the page or the HTTP API"
@@ -67,7 +68,7 @@ def types(request: Request, repo: Present, served: Served) -> Response:
     The forms are for those who may start one: they are read from the types' modules.
     """
     may_start = served.tracker is not None and request.scope.get("simgit.level") == "full"
-    return reply(request, type_records(repo, loads=may_start))
+    return reply(request, served.types.records(repo, loads=may_start))
 
 
 @router.get("/simulations")
@@ -85,14 +86,14 @@ def simulations(
         if phase in (None, "ended" if each.is_over else each.phase)
     ]
     left = past(chosen, after, str)
-    rows = [record(view(repo, Simulation(repo, run))) for run in left[: limit + 1]]
+    rows = [_told(repo, Simulation(repo, run)) for run in left[: limit + 1]]
     return page(request, rows, limit, lambda row: row["run"])
 
 
 @router.get("/simulations/{run:path}")
 def simulation(request: Request, repo: Present, run: Run) -> Response:
     """Return what is known of the simulation of a run."""
-    return reply(request, record(view(repo, Simulation(repo, run))))
+    return reply(request, _told(repo, Simulation(repo, run)))
 
 
 @router.get("/lines/{run:path}")
@@ -107,7 +108,8 @@ def lines(
 ) -> Response:
     """Return lines of a simulation's log, and where the next ones begin.
 
-    Who shows the end asks for 'last', then for what comes 'after'. Not both: 422.
+    Who shows the end asks for 'last', then for what comes 'after'. Not both: 422. A view token
+    sees of absolute paths, such as those of a traceback, the last name only.
     A run that is restarted has another 'execution', whose log begins at 0.
     """
     one = Simulation(repo, run)
@@ -115,6 +117,8 @@ def lines(
     if last is not None and after:
         raise InvalidInput("lines come 'after' a place, or are the 'last' ones: not both")
     found, place = one.lines(after) if last is None else one.tail(last)
+    if request.scope.get("simgit.level") != "full":
+        found = [*map(without_folders, found)]
     return reply(request, {"lines": found, "next": place, "execution": execution})
 
 
@@ -246,4 +250,9 @@ def _tracker(served: Service) -> Tracker:
 
 
 def _shown(request: Request, repo: Repository, one: Simulation, status: int = 200) -> Response:
-    return reply(request, record(view(repo, one)), status=status)
+    return reply(request, _told(repo, one), status=status)
+
+
+def _told(repo: Repository, one: Simulation) -> dict[str, Any]:
+    found = explained(record(view(repo, one)))
+    return found | {"folder": shortened(found["folder"])}

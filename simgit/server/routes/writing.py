@@ -23,6 +23,7 @@ from simgit.objects.json_form import parse_json, value_from_json
 from simgit.objects.oid import Oid
 from simgit.odb import foreign
 from simgit.recording import stream
+from simgit.refs.oplog.log import Operation
 from simgit.refs.run_config import flat, is_within, nested
 from simgit.refs.runs import HOOKS, SIMULATION
 from simgit.refs.settings import TYPES as REGISTERED
@@ -33,6 +34,7 @@ from simgit.server.gate import TYPES
 from simgit.server.problems import Refused
 from simgit.server.routes.runs import Status
 from simgit.server.service import ONLY_PRESENT, Served
+from simgit.server.shortened import operation_told
 
 router = APIRouter(route_class=Route, tags=["writing"], dependencies=ONLY_PRESENT)
 Values = dict[str, Any]
@@ -444,4 +446,5 @@ def _check_newest(request: Request, repo: Repository) -> None:
 def _reverted(request: Request, repo: Repository, verb: str, what: Any) -> Response:
     number = repo.named_operation
     changed = [] if number is None else to_jsonable(repo.changes(number))
-    return _done(request, repo, {verb: to_jsonable(what), "changed": changed})
+    told = operation_told(what) if isinstance(what, Operation) else what
+    return _done(request, repo, {verb: told, "changed": changed})

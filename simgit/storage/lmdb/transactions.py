@@ -20,6 +20,7 @@ from simgit.storage.base import (
 )
 from simgit.storage.failpoints import fail_point
 from simgit.storage.interrupts import interrupts_held_back
+from simgit.storage.limits import current_limit
 
 
 class OpenFile(Protocol):
@@ -63,6 +64,7 @@ class LmdbRead(ReadTxn):
     def __init__(self, storage: Storage, environment: OpenFile) -> None:
         self._storage: Final = storage  # which would close the environment if it were dropped
         self._environment = environment
+        self._limit = current_limit()
         self._txn = ENDED
         self._tables: dict[str, Any] = {}
         self._cause: lmdb.Error | None = None
@@ -136,6 +138,8 @@ class LmdbRead(ReadTxn):
 
     def _handle(self, table: str) -> Any:
         """Return the handle of a table, None for an optional one that the store does not have."""
+        if self._limit is not None:
+            self._limit.check()
         try:
             return self._tables[table]
         except KeyError:
@@ -154,9 +158,12 @@ class LmdbRead(ReadTxn):
     def _ascend(
         self, cursor: Any, start: bytes, stop: bytes | None
     ) -> Iterator[tuple[bytes, bytes]]:
+        limit = self._limit
         try:
             if cursor.set_range(start):
                 for entry in cursor.iternext():
+                    if limit is not None:
+                        limit.check()
                     if stop is not None and entry[0] >= stop:
                         return
                     yield entry
@@ -166,9 +173,12 @@ class LmdbRead(ReadTxn):
     def _descend(
         self, cursor: Any, start: bytes, stop: bytes | None
     ) -> Iterator[tuple[bytes, bytes]]:
+        limit = self._limit
         try:
             if _before(cursor, stop):
                 for entry in cursor.iterprev():
+                    if limit is not None:
+                        limit.check()
                     if entry[0] < start:
                         return
                     yield entry
