@@ -25,6 +25,7 @@ from simgit.server.restorers import MOST
 from tests.server.test_docs import RESTORED
 from tests.server.test_reading import printed
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.support.web import Client
 
 WORLD = """
@@ -258,7 +259,7 @@ def test_a_process_that_hangs_is_killed_and_one_that_crashes_takes_nothing_with_
     found = client.get("frames/main@3")
     assert (found.status_code, found.json()["type"]) == (504, "TimedOut")
     assert client.service.restorers.pids == [] and is_gone(pid)
-    monkeypatch.setattr("simgit.server.restorers.SECONDS", 20.0)
+    monkeypatch.setattr("simgit.server.restorers.SECONDS", PATIENCE)
     mood("crash")
     found = client.get("frames/main@3")
     assert found.status_code == 502 and "SIGSEGV" in found.json()["detail"]
