@@ -10,17 +10,21 @@ import random
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.examples import register_profiles, share
 from tests.support.patience import PATIENCE
+from tests.support.shared import differences, shared
 
 register_profiles()
 
 # no test knows the user's key and list of trusted repositories, or changes them
 os.environ["SIMGIT_CONFIG_DIR"] = tempfile.mkdtemp(prefix="simgit-config-")
 atexit.register(shutil.rmtree, os.environ["SIMGIT_CONFIG_DIR"], ignore_errors=True)
+# where Stable-Baselines3 makes a folder for each training, which nobody removes
+os.environ["SB3_LOGDIR"] = f"{os.environ['SIMGIT_CONFIG_DIR']}/sb3"
 
 # a shell's background job ignores Ctrl-C, and so would every process that a test starts and stops
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -38,6 +42,14 @@ def seed() -> int:
     drawn = int(given or random.SystemRandom().randrange(1 << 32))
     print(f"SIMGIT_SEED={drawn}")
     return drawn
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_all_tests_share_is_left_as_it_was() -> Iterator[None]:
+    """Fail a module that leaves a registry, the environment or a handler of signals changed."""
+    before = shared()
+    yield
+    assert not (changed := [*differences(before, shared())]), changed
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,6 +72,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             or getattr(getattr(item, "module", None), "share", None) is share
         ):
             item.add_marker("thorough")
+    # first what takes long: in the end no worker is alone with it
+    items.sort(key=lambda item: not any(item.iter_markers("slow")))
 
 
 def pytest_collection_finish() -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -41,12 +41,17 @@ CODE: Final = (*_NO_STATE, types.MethodType)
 """Functions, classes and modules: what has no state of its own."""
 _PARALLEL: Final = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
 _INTERNAL: Final = frozenset(vars(torch.nn.Module()))
-_OPTIMIZER: Final = frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
 _FIXED: Final = (
     torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, complex, slice, range,
     frozenset, np.dtype, Enum, PurePath,
 )  # fmt: skip
 """Values of a module that have no form and cannot change."""
+
+
+@cache
+def _of_every_optimizer() -> frozenset[str]:
+    """Return the attributes of torch's own; to make the first one takes torch seconds."""
+    return frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
 
 
 class Objects:
@@ -346,7 +351,7 @@ class Objects:
         if type(optimizer).__module__.startswith("torch."):
             return
         for key, value in vars(optimizer).items():
-            if key not in _OPTIMIZER and not isinstance(value, CODE):
+            if key not in _of_every_optimizer() and not isinstance(value, CODE):
                 yield key, self.saved(value, f"{path}.{key}")
 
     def _save_moment(self, value: Any, parameter: Any, path: str) -> Any:

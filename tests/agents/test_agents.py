@@ -107,7 +107,11 @@ def test_a_learner_finds_the_action_that_it_is_shown(name: str) -> None:
     assert game.episode(agent, explore=False) == 10
 
 
-@pytest.mark.parametrize("settings", [{}, {"double": True}, {"duelling": True}, {"n_step": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, *(pytest.param(each, marks=pytest.mark.slow)
+           for each in ({"double": True}, {"duelling": True}, {"n_step": 1}))],
+)  # fmt: skip
 def test_a_dqn_prefers_the_greater_reward_that_is_further_away(settings: dict[str, Any]) -> None:
     agent = agents.make("dqn", 6, 2, 2, **QUICK["dqn"], **settings)
     for _ in range(70):
@@ -183,11 +187,11 @@ def test_an_agent_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
     stage(agent, steps, rng)
     kept = encode_value(agent.state())
     ahead = rng.bit_generator.state
-    expected = stage(agent, 60, rng)
+    expected = stage(agent, 30, rng)
     again = variant(name, seed=77)
     again.load(decode_value(kept))
     rng.bit_generator.state = ahead
-    assert stage(again, 60, rng) == expected
+    assert stage(again, 30, rng) == expected
     assert encode_value(again.state()) == encode_value(agent.state())
 
 

@@ -8,6 +8,7 @@ import itertools
 import random
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -120,17 +121,30 @@ class World:
         self.path = path
         self.repo = filled(":memory:")
         self.trajectory = self.repo["main"]
-        self.recorder = self.repo.recorder("recorded")
-        self.recorder.append(1)
-        self.lanes = self.repo.recorder(["lane/0", "lane/1"])
-        self.simulator = self.repo.recorder(
+        self.env: Any = None
+
+    # most targets need no recorder: its threads, and what its end stores, cost more than the calls
+
+    @cached_property
+    def recorder(self) -> Any:
+        recorder = self.repo.recorder("recorded")
+        recorder.append(1)
+        return recorder
+
+    @cached_property
+    def lanes(self) -> Any:
+        return self.repo.recorder(["lane/0", "lane/1"])
+
+    @cached_property
+    def simulator(self) -> Any:
+        simulator = self.repo.recorder(
             "simulated",
             rebuild=lambda **given: {"given": given},
             advance=lambda simulator, action: None,
             observe=lambda simulator: {"observation": 1},
         )
-        self.simulator.reset(seed=1)
-        self.env: Any = None
+        simulator.reset(seed=1)
+        return simulator
 
 
 TARGETS: list[Target] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -42,7 +43,11 @@ BEGINNINGS = beginnings()
 def offences(where: str, text: str) -> list[str]:
     """Return the forbidden forms that a text contains, with the place."""
     flat = re.sub(r"(?i)\bthere (is|are) none\b", GAP, " ".join(text.split()))
-    return [f"{where}: '{form}' in: {flat}" for form, p in FORBIDDEN.items() if p.search(flat)]
+    return [
+        f"{where}: '{form}' in: {flat}"
+        for form, pattern in FORBIDDEN.items()
+        if form[1:] in flat and pattern.search(flat)  # the former is far quicker
+    ]
 
 
 def helps(ctx: click.Context) -> Iterator[tuple[str, str]]:
@@ -116,6 +121,16 @@ def files(room: str) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
+@cache
+def texts(room: str) -> list[tuple[str, list[tuple[int, str]], list[tuple[int, str]]]]:
+    """Return the messages and the docstrings of each module of a package."""
+    found = []
+    for path in files(room):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found.append((str(path.relative_to(ROOT)), [*messages(tree)], [*docstrings(tree)]))
+    return found
+
+
 def test_the_page_has_forms_to_compare_with() -> None:
     assert len(FORBIDDEN) > 50 and "is none" in FORBIDDEN and "Whether" in BEGINNINGS
     assert offences("here", "Nothing\n  leads to it") and not offences("here", "nothing led to")
@@ -131,18 +146,18 @@ def test_no_help_has_a_forbidden_form() -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_message_has_a_forbidden_form(room: str) -> None:
     found = []
-    for path in files(room):
-        for line, text in messages(ast.parse(path.read_text(encoding="utf-8"))):
-            found += offences(f"{path.relative_to(ROOT)}:{line}", text)
+    for path, said, _ in texts(room):
+        for line, text in said:
+            found += offences(f"{path}:{line}", text)
     assert not found, "\n" + "\n".join(dict.fromkeys(found))
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_docstrings_begin_with_what_the_thing_is_or_does(room: str) -> None:
     found = []
-    for path in files(room):
-        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8"))):
-            where = f"{path.relative_to(ROOT)}:{line}"
+    for path, _, first_lines in texts(room):
+        for line, text in first_lines:
+            where = f"{path}:{line}"
             found += offences(where, text)
             if text.split()[0].rstrip(",.") in BEGINNINGS:
                 found.append(f"{where}: begins with '{text.split()[0]}': {text}")

@@ -66,6 +66,7 @@ def test_a_recording_is_paused_and_stopped_and_records_the_same(tmp_path: Path) 
         assert there == alone[: len(there)]
 
 
+@pytest.mark.slow
 def test_rollouts_are_seen_and_stopped_and_are_the_same(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         env = make_environment("Pendulum-v1")

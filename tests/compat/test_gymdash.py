@@ -255,6 +255,7 @@ def stages(control: Any) -> None:
             time.sleep(0.01)
 
 
+@pytest.mark.slow  # three processes with torch
 def test_a_classifier_that_is_stopped_goes_on_to_the_same_states(
     tracker: Tracker, repo: Repository
 ) -> None:

@@ -19,8 +19,8 @@ SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 WHOLE = ("database_gym", "demo", "ppo_cleanrl")
 """Examples that have a simulator of their own."""
 LONG = (
-    "branch_cartpole", "checkpoint_torch", "compare_policies", "curriculum", "database_gym",
-    "demo", "go_explore", "intervene", "ppo_cleanrl", "record_mesa",
+    "branch_cartpole", "checkpoint_torch", "classifier", "compare_policies", "curriculum",
+    "database_gym", "demo", "go_explore", "intervene", "ppo_cleanrl", "record_mesa",
     "resume_after_kill", "resume_sb3", "train_cleanrl", "train_gymnasium", "train_sb3",
 )  # fmt: skip
 

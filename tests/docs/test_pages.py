@@ -190,7 +190,8 @@ def registries_as_they_were() -> Iterator[None]:
 
 
 LONG = (
-    "docs/agents/dqn.md", "docs/earlier-systems.md", "docs/environments.md",
+    "README.md", "docs/agents/dqn.md", "docs/database-gym.md", "docs/datasets.md",
+    "docs/earlier-systems.md", "docs/environments.md",
     "docs/formats.md", "docs/golden.md", "docs/pictures.md",
     "docs/recording.md", "docs/sb3.md", "docs/simkube.md", "docs/simulations.md",
     "docs/sql.md", "docs/torch.md", "docs/tutorial.md",

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from . import clocks, copies, damage, fuzz, io_errors, kills, loop, planted, power
+from . import clocks, copies, damage, examples, fuzz, io_errors, kills, loop, planted, power
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ PARTS = {
     "clocks": Part(400, lambda n, d: (Counter({"sessions": 1}), clocks.session(n, d))),
     "planted": Part(len(planted.FAULTS), planted.unit),
     "fuzz": Part(60, fuzz.unit),
+    "examples": Part(examples.SEEDS * len(examples.folders()), examples.unit),
 }
 
 

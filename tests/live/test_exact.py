@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from simgit import Repository
 from simgit.live import Control, attach
 from simgit.live.channel import Message
+from tests.support.examples import share
 
 pytestmark = pytest.mark.filterwarnings("ignore::simgit.errors.Unverified")
 STEPS = 40
@@ -146,18 +147,10 @@ def check(repo: Repository, inputs: Any, cuts: Any) -> None:
     assert oids(repo, "cut") == oids(repo, "whole")
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=share(40))
 @given(st.dictionaries(places, sets, max_size=4), st.lists(cuts, max_size=3))
 def test_a_steered_run_that_is_cut_off_anywhere_goes_on_to_the_same_states(
     tmp_path_factory: pytest.TempPathFactory, inputs: Any, cuts: Any
 ) -> None:
-    with Repository.init(tmp_path_factory.mktemp("exact") / "r") as repo:
-        check(repo, inputs, cuts)
-
-
-@pytest.mark.slow
-@settings(max_examples=60, deadline=None)
-@given(st.dictionaries(places, sets, max_size=4), st.lists(cuts, min_size=1, max_size=3))
-def test_and_so_do_many(tmp_path_factory: pytest.TempPathFactory, inputs: Any, cuts: Any) -> None:
     with Repository.init(tmp_path_factory.mktemp("exact") / "r") as repo:
         check(repo, inputs, cuts)

@@ -214,4 +214,4 @@ def test_no_life_loses_a_state_or_leaves_a_process() -> None:
 
 @pytest.mark.slow
 def test_nor_do_many() -> None:
-    live(60, 15)
+    live(30, 15)

@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
 SPAWN = get_context("spawn")
-LENGTHS = [1.5, pytest.param(30, marks=pytest.mark.slow)]
+LENGTHS = [1.5, pytest.param(10, marks=pytest.mark.slow)]
 """Seconds."""
 
 

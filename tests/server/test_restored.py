@@ -265,7 +265,7 @@ def test_a_process_that_hangs_is_killed_and_one_that_crashes_takes_nothing_with_
     found = client.get("frames/main@3")
     assert (found.status_code, found.json()["type"]) == (504, "TimedOut")
     assert client.service.restorers.pids == [] and is_gone(pid)
-    monkeypatch.setattr("simgit.server.restorers.SECONDS", 20.0)
+    monkeypatch.setattr("simgit.server.restorers.SECONDS", PATIENCE)
     mood("crash")
     found = client.get("frames/main@3")
     assert found.status_code == 502 and "SIGSEGV" in found.json()["detail"]

@@ -11,6 +11,7 @@ import pytest
 from simgit import Repository, training
 from simgit.errors import InvalidInput
 from simgit.live import Stopped, Tracker, find
+from tests.support.patience import PATIENCE
 
 SETTINGS = {
     "environment.id": "CartPole-v1", "training.episodes": 8, "training.checkpoint": 2,
@@ -18,10 +19,11 @@ SETTINGS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_and_restarted_is_the_undisturbed_one(tmp_path: Path) -> None:
     with Repository.init(tmp_path / "r") as repo, Tracker(repo) as tracker:
         whole = tracker.start("train", "whole", config=SETTINGS, seed=1)
-        assert whole.wait(120) == "completed", whole.lines()[0]
+        assert whole.wait(PATIENCE) == "completed", whole.lines()[0]
         assert any("episode 8: return" in line for line in whole.lines()[0])
         one = tracker.start("train", "one", config=SETTINGS, seed=1)
         while (repo.runs["one"].episodes < 4) and one.phase != "ended":
@@ -29,9 +31,9 @@ def test_a_training_that_is_stopped_and_restarted_is_the_undisturbed_one(tmp_pat
         if one.phase != "ended":
             with pytest.raises(InvalidInput, match="reads its settings when it begins"):
                 one.configure({"agent.lr": 0.5})
-            assert one.stop(timeout=60) == "stopped"
+            assert one.stop(timeout=PATIENCE) == "stopped"
             assert repo.runs["one"].status == "paused"
-            assert tracker.restart("one").wait(120) == "completed"
+            assert tracker.restart("one").wait(PATIENCE) == "completed"
         assert repo.resolve("one") == repo.resolve("whole")
 
 

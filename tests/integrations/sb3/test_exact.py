@@ -53,12 +53,11 @@ def stored(path: Path, case: str) -> list[int]:
         return [each.timesteps for each in checkpoints.checkpoints(repo, first)]
 
 
-def test_trainings_become_the_same_in_another_process(tmp_path: Path) -> None:
-    jobs = {}
-    for case in ("ppo-2-normalize", "dqn-1-plain"):
-        learned = CASES[case].train(tmp_path / "runs", case)[0]
-        _, *before = stored(tmp_path / "runs", case)
-        jobs[f"{case}@{before[len(before) // 2]}"] = learned
+def test_a_training_becomes_the_same_in_another_process(tmp_path: Path) -> None:
+    case = "ppo-2-normalize"
+    learned = CASES[case].train(tmp_path / "runs", case)[0]
+    _, *before = stored(tmp_path / "runs", case)
+    jobs = {f"{case}@{before[len(before) // 2]}": learned}
     assert resumed(tmp_path / "runs", list(jobs)) == jobs
 
 
