@@ -19,6 +19,7 @@ from simgit.odb import ancestry
 from simgit.odb.ancestry import LineRange
 from simgit.odb.clock import clocks
 from simgit.odb.database import ObjectDatabase
+from simgit.odb.known_episodes import Known, Mark
 from simgit.odb.location import Location
 from simgit.odb.segments.lines import Line, read_line
 from simgit.odb.segments.times import time_spans
@@ -364,15 +365,22 @@ def episode_columns(
     odb: ObjectDatabase, txn: ReadTxn, tip: Location, since: int = 0
 ) -> EpisodeColumns:
     """Return the episodes of a state's first-parent history, from that of a step on."""
-    number, began = 1, 0
-    if since:
-        place = ancestry.ancestor(txn, tip, since)
-        number, began, _ = odb.states.standing(txn, odb.states.header(txn, place), since)
+    number, began, count = 1, 0, 0
     starts: list[npt.NDArray[np.int64]] = []
     returns: list[npt.NDArray[np.float64]] = []
     names = ("terminated", "truncated")
     ended: dict[str, list[npt.NDArray[np.bool_]]] = {name: [] for name in names}
     last = dict.fromkeys(names, False)  # the flags of the row before
+    oids, known = _segment_ends(odb, txn, tip, since)
+    if known is not None:
+        (start, return_, *before), mark = known.columns, known.mark
+        began, count, last = mark.stop, mark.begun, dict(zip(names, mark.flags, strict=True))
+        starts, returns = [start], [np.append(return_[:-1], mark.returned)]
+        ended = {name: [each] for name, each in zip(names, before, strict=True)}
+    elif since:
+        place = ancestry.ancestor(txn, tip, since)
+        number, began, _ = odb.states.standing(txn, odb.states.header(txn, place), since)
+    marks: dict[bytes, Mark] = {}
     for part in reversed(list(ancestry.line_ranges(txn, tip, began))):
         for step, rows in odb.states.rows(txn, *part, False):
             reward = _column(rows, "reward", float)
@@ -396,12 +404,40 @@ def episode_columns(
                         before[0] = last[name]
                     ended[name].append(before)
                 last[name] = flags[-1]
-    start = np.concatenate(starts)
-    stop = np.append(start[1:], tip.step + 1)
-    flags = [np.append(np.concatenate(ended[name])[1:], last[name]) for name in names]
-    return EpisodeColumns(
-        np.arange(number, number + len(start)), start, stop, np.concatenate(returns), *flags
-    )
+            count += len(at)
+            if (oid := oids.get(stop := step + rows.count)) is not None:
+                flags_here = last["terminated"], last["truncated"]
+                marks[oid] = Mark(stop, count, float(sums[-1]), flags_here)
+    start, return_ = np.concatenate(starts), np.concatenate(returns)
+    before = [np.concatenate(ended[name]) for name in names]
+    if known is not None or not since:  # from the beginning
+        odb.episodes.keep(marks, (start, return_, *before), known.oid if known else None)
+    stops = np.append(start[1:], tip.step + 1)
+    flags = [np.append(b[1:], last[name]) for b, name in zip(before, names, strict=True)]
+    numbers = np.arange(number, number + len(start))
+    first = int(np.searchsorted(start, since, "right")) - 1 if known is not None else 0
+    found = (numbers, start, stops, return_, *flags)
+    return EpisodeColumns(*(each[first:] for each in found))
+
+
+def _segment_ends(
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, since: int
+) -> tuple[dict[int, bytes], Known | None]:
+    """Return where segments of a history end, with oids, back to one that is known, and that.
+
+    No further than a step: what is known before that is no help.
+    """
+    found: dict[int, bytes] = {}
+    for part in ancestry.line_ranges(txn, tip, since):
+        stop = part.stop
+        while stop > part.start:
+            header = odb.states.header(txn, Location(part.line, stop - 1))
+            if header.end <= part.stop:
+                if (known := odb.episodes.known(header.last)) is not None:
+                    return found, known
+                found[header.end] = header.last
+            stop = header.step
+    return found, None
 
 
 def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[EpisodeLine]:

@@ -31,6 +31,7 @@ from simgit.objects.kinds import (
 from simgit.objects.oid import OID_SIZE, Oid, hash_object, object_header
 from simgit.objects.row_encoder import hash_array
 from simgit.objects.schema import Schema
+from simgit.odb.known_episodes import KnownEpisodes
 from simgit.odb.location import Location
 from simgit.odb.loose import (
     CHUNK_ITEM,
@@ -77,6 +78,7 @@ class ObjectDatabase:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.states = StateStore(self.schema)
+        self.episodes = KnownEpisodes()
         self._cache = PayloadCache()
         self.after_write: Callable[[], None] = _nothing
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}

@@ -19,6 +19,7 @@ from simgit.server.problems import handle
 from simgit.server.routes import ROUTERS
 from simgit.server.routes.answered import add_answers
 from simgit.server.service import Service
+from simgit.server.static import Files
 from simgit.server.static import router as page
 
 _NONE: Final[Any] = dict.fromkeys(
@@ -76,6 +77,7 @@ def application(
         app.include_router(router, prefix="/v1")
     if has_page:
         app.include_router(page)
+        app.add_middleware(Files)
     for error in (SimgitError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(error, handle)
     app.add_middleware(Gate, access=lambda: app.state.service.access)

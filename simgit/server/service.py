@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from simgit.errors import StorageError
+from simgit.errors import SimgitError, StorageError
 from simgit.live.tracker import Tracker
 from simgit.live.views import KeptTypes
 from simgit.repository import Repository
@@ -22,9 +22,12 @@ from simgit.server.jobs import Jobs
 from simgit.server.problems import Refused
 from simgit.server.replays import Replays
 from simgit.server.restorers import Restorers
-from simgit.server.run_rows import RunRows
+from simgit.server.run_rows import MEMBERS, RunRows
+from simgit.server.static import files
 from simgit.server.watch import Watch
 
+WARMED: Final = 2_000_000
+"""The most states of a run whose curve is read before anybody asks for it."""
 PAST: Final = 8
 """The most moments of the past whose handles are kept, those that were asked for last."""
 
@@ -76,6 +79,29 @@ class Service:
         self.restorers = Restorers(directory)
         self.films = Films()
         self.types = KeptTypes()
+        self._warming: threading.Thread | None = None
+        self._ended = threading.Event()
+
+    def warm(self) -> None:
+        """Read in a thread what every viewer asks for first: the first need not wait for it."""
+        self._warming = threading.Thread(target=self._warm, name="warm", daemon=True)
+        self._warming.start()
+
+    def _warm(self) -> None:
+        files()
+        with suppress(SimgitError):  # who asks for it is told
+            rows = self.present.rows
+            infos = rows.infos()
+            rows.since(infos, None)
+            rows.packed(infos, MEMBERS)
+            first = min(
+                (each for each in infos if each.oid is not None),
+                key=lambda each: (each.parent is not None, each.created),
+                default=None,
+            )
+            is_soon = first is not None and (first.step or 0) < WARMED and not self._ended.is_set()
+            if first is not None and is_soon:
+                self.reader.buckets(first.name, ["return"])  # which are read from the states
 
     def at(self, operation: int) -> Handle:
         """Return a handle of the repository as it was after an operation.
@@ -97,6 +123,7 @@ class Service:
 
     def end(self) -> None:
         """End all streams, and what restores states: the server ends."""
+        self._ended.set()
         self.watch.end()
         self.restorers.close()
 
@@ -104,6 +131,8 @@ class Service:
         """Close the handle that reads; the other one belongs to the caller."""
         self.end()
         self.films.close()
+        if self._warming is not None:
+            self._warming.join()
         if self.reader is not self.repo:
             self.reader.close()
 

@@ -137,8 +137,9 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
     pages = {level: f"{access.scheme}://{each}:{port}/" for level, each in own.items()}
     address = Address(f"{access.scheme}://{name}:{port}/", access.tokens, pages)
     tracker = tracker_of(repo, options)
+    app = application(repo, access, tracker, has_page=options.has_page)
     config = uvicorn.Config(
-        application(repo, access, tracker, has_page=options.has_page),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -148,6 +149,7 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
         ssl_certfile=options.certificate,
     )
     with listening, tracker or nullcontext(), _told(repo.directory, address):
+        app.state.service.warm()
         ready(address)
         asyncio.run(Server(config).serve([listening]))
 

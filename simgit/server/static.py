@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import posixpath
 import re
@@ -12,9 +13,10 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from simgit.server.answers import FOREVER, has_tag
-from simgit.server.problems import Refused
+from simgit.server.problems import Refused, of_error
 
 router = APIRouter(include_in_schema=False)
 FOLDER: Final = Path(__file__).parent / "page"
@@ -24,8 +26,10 @@ _TYPES: Final = {
     ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
 }  # fmt: skip
-_FIRST: Final = ("main.js", "screens/runs.js")
-"""Modules of the first screen: with what they import they are asked for at once."""
+_FIRST: Final = ("main.js", "screens/runs.js", "parts/curves.js")
+"""Modules of the first screen: with what they import they are asked for at once, in this order."""
+_STYLES: Final = ("vendor/uplot.css", "style.css")
+"""What the page's one style sheet is made of."""
 _IMPORT: Final = re.compile(rb'^import [^;]*?"(\.[^"]+)";$', re.MULTILINE)
 
 
@@ -45,14 +49,17 @@ def files() -> tuple[str, dict[str, File]]:
         for path in sorted(FOLDER.rglob("*"))
         if path.suffix in _TYPES
     }
+    found["page.css"] = b"\n".join(found.pop(name) for name in _STYLES)
     hasher = blake3()
     for name, data in found.items():
         hasher.update(name.encode() + b"\0" + blake3(data).digest())
     version = hasher.hexdigest(8)
     base = f"/page/{version}"
-    first = sorted(_needed(found))
-    links = "\n".join(f'<link rel="modulepreload" href="{base}/{name}">' for name in first)
-    text = found["index.html"].decode().replace("{base}", base).replace("{preload}", links)
+    links = [f'<link rel="modulepreload" href="{base}/{name}">' for name in _needed(found)]
+    icon = "data:image/svg+xml;base64," + base64.b64encode(found.pop("icon.svg")).decode()
+    text = found["index.html"].decode()
+    for name, value in (("base", base), ("icon", icon), ("preload", "\n".join(links))):
+        text = text.replace(f"{{{name}}}", value)
     found["index.html"] = text.encode()
     return version, {
         name: File(data, gzip.compress(data, 9, mtime=0), _TYPES[Path(name).suffix])
@@ -60,29 +67,45 @@ def files() -> tuple[str, dict[str, File]]:
     }
 
 
-def _needed(found: dict[str, bytes]) -> set[str]:
-    """Return the modules of the first screen, and those that they import."""
-    needed: set[str] = set()
-    waiting = list(_FIRST)
+def _needed(found: dict[str, bytes]) -> list[str]:
+    """Return the modules of the first screen, and those that they import, the first ones first."""
+    needed: dict[str, None] = {}
+    waiting = list(reversed(_FIRST))
     while waiting:
         name = waiting.pop()
         if name not in needed:
-            needed.add(name)
+            needed[name] = None
             near = posixpath.dirname(name)
             waiting += [
                 posixpath.normpath(posixpath.join(near, each.decode()))
-                for each in _IMPORT.findall(found[name])
+                for each in reversed(_IMPORT.findall(found[name]))
             ]
-    return needed
+    return list(needed)
 
 
-@router.get("/page/{version}/{path:path}")
-def file(request: Request, version: str, path: str) -> Response:
-    """Return a file of the page."""
-    now, found = files()
-    if version != now or path not in found:
-        raise Refused(404, f"there is no '{path}' in this version of the page; load it again")
-    return _sent(request, found[path], {"Cache-Control": FOREVER})
+class Files:
+    """Answers requests for files of the page at once: a visit asks for forty of them.
+
+    They stand before the application, whose routes would be compared with each of their paths.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before an application."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for a file, and hand on every other."""
+        parts = scope["path"].split("/", 3) if scope["type"] == "http" else []
+        if len(parts) < 4 or parts[1] != "page" or scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+        now, found = files()
+        if parts[2] == now and parts[3] in found:
+            answer = _sent(Request(scope), found[parts[3]], {"Cache-Control": FOREVER})
+        else:
+            why = f"there is no '{parts[3]}' in this version of the page; load it again"
+            answer = of_error(Refused(404, why))
+        await answer(scope, receive, send)
 
 
 @router.get("/")

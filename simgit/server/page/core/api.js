@@ -1,4 +1,5 @@
 // Requests to the HTTP API (docs/http-api.md).
+import { taken } from "./early.js";
 import { asOf, pastOf } from "./past.js";
 import { place } from "./router.js";
 import { Store } from "./store.js";
@@ -51,7 +52,7 @@ export async function send(method, to, { body, headers = {}, signal, as = "json"
   }
   let response;
   try {
-    response = await fetch(to, { method, headers: given, body: /** @type {BodyInit} */ (data), signal });
+    response = await (taken(`${method} ${to}`) ?? fetch(to, { method, headers: given, body: /** @type {BodyInit} */ (data), signal }));
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Problem({ type: "Unreachable", status: 0, detail: "the server does not answer; is 'simgit serve' running?" });

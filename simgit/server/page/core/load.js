@@ -1,5 +1,5 @@
 // Reading for a component: what it shows is read again when what it depends on changes.
-import { useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useRef, useState } from "../vendor/preact.js";
 
 /**
  * Return what a function reads; the newest answer wins, earlier requests are aborted.
@@ -22,14 +22,16 @@ export function useLoad(read, on) {
 
 /** Return a value, at most once in so many milliseconds. @template T @param {T} value @param {number} pause @returns {T} */
 export function useCalm(value, pause) {
-  const [calm, set] = useState({ value, at: performance.now() });
+  const calm = useRef({ value, at: -Infinity });
+  const [, redraw] = useState(0);
+  const isNew = !Object.is(value, calm.current.value);
+  if (isNew && performance.now() >= calm.current.at + pause) calm.current = { value, at: performance.now() };
   useEffect(() => {
-    if (Object.is(value, calm.value)) return undefined;
-    const wait = Math.max(0, calm.at + pause - performance.now());
-    const timer = setTimeout(() => set({ value, at: performance.now() }), wait);
+    if (Object.is(value, calm.current.value)) return undefined;
+    const timer = setTimeout(() => redraw((times) => times + 1), Math.max(0, calm.current.at + pause - performance.now()));
     return () => clearTimeout(timer);
-  }, [value, calm]);
-  return calm.value;
+  }, [value, calm.current]);
+  return calm.current.value;
 }
 
 /** Return True if a server does not have what was asked for. @param {any} error */

@@ -44,6 +44,7 @@ export function readRuns() {
       }
       if (moment !== asOf()) return void setTimeout(readRuns); // another moment was chosen meanwhile
       cursor = moment === null ? (answer.headers.get("X-Cursor") ?? "") : "";
+      if (isPart && !found.whole && !found.runs.length && !found.removed.length && !meanwhile.size) return;
       const next = new Map(Array.isArray(found) || found.whole ? [] : (runs.value ?? []));
       for (const name of found.removed ?? []) next.delete(name);
       for (const run of found.runs ?? found) next.set(run.name, run);

@@ -14,6 +14,7 @@ import { save, toCsv, toPng, toSvg } from "./download.js";
 
 const AXES = { step: "step", episode: "episode", time: "time" };
 const AGAIN = 250;
+const ALL = { from: null, to: null };
 
 /**
  * The curves of runs; what is shown is part of the address.
@@ -34,10 +35,12 @@ export function Curves({ names, marks, onPick, cursor, hint }) {
 
   const isStep = x === "step";
   const shown = useSeries({ runs: there, fields, x, smooth: smoothIn(query), tips, withBand: band, ...(isStep ? { from: read.from, to: read.to === null ? null : read.to + 1 } : {}) });
-  const whole = useSeries({ runs: there, fields, x, tips, points: 300, withBand: false });
+  const isAll = !isStep || (read.from === null && read.to === null);
+  const hasRead = useRead(shown, isStep ? read : ALL);
+  const own = useSeries({ runs: isAll ? [] : there, fields, x, tips, points: 300, withBand: false });
+  const whole = useWhole(shown, hasRead.from === null && hasRead.to === null, own, there, fields, x);
   const lastStep = Math.max(0, ...there.map((name) => known?.get(name)?.step ?? 0));
   const [first, last] = isStep ? [0, Math.max(1, lastStep)] : ends(whole.curves);
-  const hasRead = useRead(shown, read);
   const isWithin = !isStep || ((from ?? first) >= (hasRead.from ?? first) && (to ?? last) <= (hasRead.to ?? last));
   const curves = isWithin ? shown.curves : whole.curves; // until what is around has come
   const zoom = (a, b) => hold({ from: a === null ? null : Math.max(first, Math.round(a)), to: b === null ? null : Math.round(b) });
@@ -80,6 +83,18 @@ function useRead(shown, asked) {
   const last = useRef({ curves: shown.curves, asked });
   if (last.current.curves !== shown.curves) last.current = { curves: shown.curves, asked };
   return last.current.asked;
+}
+
+/**
+ * Return the curves of all steps: those that are shown where that is all, else what is read for it,
+ * and until that has come what was shown before.
+ */
+function useWhole(shown, hasReadAll, own, ...of) {
+  const key = JSON.stringify(of);
+  const last = useRef({ key: "", series: own });
+  const isOwn = own.curves.length > 0;
+  if (isOwn || hasReadAll) last.current = { key, series: isOwn ? own : shown };
+  return last.current.key === key ? last.current.series : own;
 }
 
 /** A bucket is named by its first step; its newest state is the last that it has. */
