@@ -1,4 +1,4 @@
-"""What an answer says of files of the server's machine: their names, never where they lie.
+"""Answers name files of the server's machine without where they lie."""
 
 Who reads a repository over HTTP needs no more. What is stored in it (settings of runs, metadata,
 attachments) is data, and sent as it is.
