@@ -28,20 +28,26 @@ def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
     except OSError:
         return None
     place, kind = _mount_of(path.resolve(), table)
-    if kind == "9p" and place == Path("/"):  # a sandbox's own root, not a share
+    if kind == "9p" and not place:  # a sandbox's own root, not a share
         return None
     return kind if _is_network(kind) else None
 
 
-def _mount_of(path: Path, table: str) -> tuple[Path, str]:
-    best = Path("/"), ""
-    for line in table.splitlines():
+def _mount_of(path: Path, table: str) -> tuple[str, str]:
+    """Return where what a path lies on is mounted, '' for the root, and its type.
+
+    It is done at every opening of a repository: as text, since paths would take milliseconds.
+    """
+    best, kind, within = "", "", f"{path}/"
+    for line in table.split("\n"):
         before, _, after = line.partition(" - ")
-        place = Path(_unescape(before.split()[4]))
-        covers = path == place or place in path.parents
-        if covers and len(place.parts) >= len(best[0].parts):  # a later mount covers an earlier
-            best = place, after.split()[0]
-    return best
+        if not after:
+            continue
+        place = _unescape(before.split(maxsplit=5)[4]).rstrip("/")
+        # a later mount covers an earlier
+        if len(place) >= len(best) and within.startswith(f"{place}/"):
+            best, kind = place, after.split(maxsplit=1)[0]
+    return best, kind
 
 
 def _is_network(kind: str) -> bool:
@@ -50,4 +56,6 @@ def _is_network(kind: str) -> bool:
 
 
 def _unescape(field: str) -> str:
+    if "\\" not in field:
+        return field
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

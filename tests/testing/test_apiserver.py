@@ -17,8 +17,9 @@ from simgit.testing.apiserver import EVERYTHING, TOKEN, ApiServer
 from simgit.testing.apiserver.server import node_object
 from tests.support.patience import PATIENCE
 
+# its names are imported when they are used: all of its models take seconds
 kubernetes = pytest.importorskip("kubernetes")
-from kubernetes.client import ApiClient, ApiException, AppsV1Api, CoreV1Api  # noqa: E402
+api = kubernetes.client
 
 POD = {"containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": "1"}}}]}
 
@@ -57,7 +58,7 @@ class Client:
     def __call__(
         self, method: str, path: str, body: Any = None, kind: str = "application/json"
     ) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(self._host, timeout=10)
+        connection = http.client.HTTPConnection(self._host, timeout=PATIENCE)
         data = None if body is None else json.dumps(body)
         connection.request(method, path, data, {**self._headers, "Content-Type": kind})
         answer = connection.getresponse()
@@ -69,7 +70,7 @@ class Client:
 
     @contextmanager
     def stream(self, path: str) -> Iterator[http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection(self._host, timeout=10)
+        connection = http.client.HTTPConnection(self._host, timeout=PATIENCE)
         connection.request("GET", path, headers=self._headers)
         answer = connection.getresponse()
         try:
@@ -104,7 +105,7 @@ def call(server: ApiServer) -> Client:
 
 
 @pytest.fixture
-def client(server: ApiServer, tmp_path: Path) -> Iterator[ApiClient]:
+def client(server: ApiServer, tmp_path: Path) -> Iterator[api.ApiClient]:
     path = server.kubeconfig(tmp_path / "config")
     with kubernetes.config.new_client_from_config(path) as client:
         yield client
@@ -114,9 +115,9 @@ def client(server: ApiServer, tmp_path: Path) -> Iterator[ApiClient]:
 
 
 def test_the_real_client_sees_a_deployment_become_ready_pods(
-    server: ApiServer, client: ApiClient
+    server: ApiServer, client: api.ApiClient
 ) -> None:
-    apps, core = AppsV1Api(client), CoreV1Api(client)
+    apps, core = api.AppsV1Api(client), api.CoreV1Api(client)
     apps.create_namespaced_deployment("default", deployment())
     pods = core.list_namespaced_pod("default", label_selector="app=web").items
     assert [pod.status.phase for pod in pods] == ["Running"] * 3
@@ -136,10 +137,10 @@ def test_the_real_client_sees_a_deployment_become_ready_pods(
 
 
 def test_pods_that_do_not_fit_have_the_schedulers_message(
-    server: ApiServer, client: ApiClient
+    server: ApiServer, client: api.ApiClient
 ) -> None:
-    AppsV1Api(client).create_namespaced_deployment("default", deployment(cpu="17000m"))
-    core = CoreV1Api(client)
+    api.AppsV1Api(client).create_namespaced_deployment("default", deployment(cpu="17000m"))
+    core = api.CoreV1Api(client)
     for pod in core.list_namespaced_pod("default").items:
         (condition,) = pod.status.conditions
         assert (condition.type, condition.status, condition.reason) == (
@@ -153,15 +154,17 @@ def test_pods_that_do_not_fit_have_the_schedulers_message(
     assert len(events) == 3
 
 
-def test_the_real_clients_watch_follows_a_scale_down(server: ApiServer, client: ApiClient) -> None:
-    apps, core = AppsV1Api(client), CoreV1Api(client)
+def test_the_real_clients_watch_follows_a_scale_down(
+    server: ApiServer, client: api.ApiClient
+) -> None:
+    apps, core = api.AppsV1Api(client), api.CoreV1Api(client)
     apps.create_namespaced_deployment("default", deployment())
     version = core.list_namespaced_pod("default").metadata.resource_version
     apps.patch_namespaced_deployment("web", "default", {"spec": {"replicas": 1}})
     seen = []
     watch = kubernetes.watch.Watch()
     for event in watch.stream(
-        core.list_namespaced_pod, "default", resource_version=version, _request_timeout=(3, 10)
+        core.list_namespaced_pod, "default", resource_version=version, _request_timeout=PATIENCE
     ):
         seen.append(event["type"])
         if seen.count("DELETED") == 2:
@@ -170,7 +173,9 @@ def test_the_real_clients_watch_follows_a_scale_down(server: ApiServer, client: 
     assert len(core.list_namespaced_pod("default").items) == 1
 
 
-def test_the_dynamic_client_discovers_what_is_served(server: ApiServer, client: ApiClient) -> None:
+def test_the_dynamic_client_discovers_what_is_served(
+    server: ApiServer, client: api.ApiClient
+) -> None:
     from kubernetes.dynamic import DynamicClient
 
     dynamic = DynamicClient(client)
@@ -731,8 +736,8 @@ def test_the_real_client_raises_for_401_and_403(tmp_path: Path) -> None:
         for token, status in (("none", 403), ("wrong", 401)):
             path = server.kubeconfig(tmp_path / "config", token=token)
             with kubernetes.config.new_client_from_config(path) as client:
-                with pytest.raises(ApiException) as caught:
-                    CoreV1Api(client).list_namespaced_pod("default")
+                with pytest.raises(api.ApiException) as caught:
+                    api.CoreV1Api(client).list_namespaced_pod("default")
                 assert caught.value.status == status
 
 
@@ -740,7 +745,7 @@ def test_the_real_client_raises_for_401_and_403(tmp_path: Path) -> None:
 
 
 def test_connections_are_kept_and_requests_are_logged(server: ApiServer, call: Client) -> None:
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE)
     for path in ("/version", "/readyz"):
         connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
         answer = connection.getresponse()

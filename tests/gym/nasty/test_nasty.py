@@ -45,7 +45,7 @@ def test_restored_elsewhere_none_goes_on_differently_without_a_word(tmp_path: Pa
     once = [
         (name, kind.times[i % len(kind.times)])
         for i, (name, kind) in enumerate(envs.HIDING.items())
-        if i % 8 == 1 or share(2 * FULL) > FULL
+        if i % 16 == 1 or share(2 * FULL) > FULL
     ]
     cases = matrix.cases(once, snapshots=4, self_check=False)
     found = matrix.outcomes(tmp_path, cases)
