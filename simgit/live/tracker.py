@@ -507,6 +507,8 @@ class Tracker:
         self._owner = os.getpid()
         self._gone: dict[str, float] = {}
         self._children: dict[str, tuple[str, processes.Child]] = {}
+        self._unnoted: dict[str, tuple[str, SimulationRecord, str]] = {}
+        """Those that could not be begun, which could not be noted yet."""
         self._claimed: set[str] = set()
         self._adopted: set[str] = set()
         self._callbacks: list[Callback] = []
@@ -786,19 +788,26 @@ class Tracker:
         try:
             child = processes.spawn(self._records.directory, run, record.execution, record.folder)
         except SimgitError as error:
-            with contextlib.suppress(SimgitError):  # it was deleted
-                self.repo.set_status(run, "failed")
-            self._records.change(
-                run, record, "ended", {"outcome": "failed", "reason": str(error)}, phase="ended",
-                ended=now(), outcome="failed", reason=str(error),
-            )  # fmt: skip
+            try:
+                self._note_failure(run, record, str(error))
+            except StorageError:  # such as a full disk: at another look
+                self._unnoted[record.execution] = (run, record, str(error))
             raise
         with self._lock:
             self._children[record.execution] = (run, child)
         fail_point("live.spawned")
         # should this tracker end before the process has claimed it: it was started all the same
-        with contextlib.suppress(Conflict, NotFound):  # it has
+        with contextlib.suppress(Conflict, NotFound, StorageError):  # it has, or cannot either
             self._records.change(run, record, process=writer_of(child.pid))
+
+    def _note_failure(self, run: str, record: SimulationRecord, why: str) -> None:
+        """Note that a process could not be begun."""
+        with contextlib.suppress(NotFound):  # it was deleted
+            self.repo.set_status(run, "failed")
+        self._records.change(
+            run, record, "ended", {"outcome": "failed", "reason": why}, phase="ended",
+            ended=now(), outcome="failed", reason=why,
+        )  # fmt: skip
 
     # --- looking ---
 
@@ -943,22 +952,29 @@ class Tracker:
     # --- the thread ---
 
     def _watch(self) -> None:
+        said = ""
         while not self._stopped.wait(LOOK_SECONDS):
             try:
                 self._look()
+                said = ""
             except Exception as error:  # the tracker must not end of it
-                if not self._stopped.is_set():
-                    warn(f"the tracker could not look: {type(error).__name__}: {error}")
+                before, said = said, f"{type(error).__name__}: {error}"
+                if not self._stopped.is_set() and said != before:
+                    warn(f"the tracker could not look: {said}")
 
     def _look(self) -> None:
         with self._lock:
             for execution, (run, child) in list(self._children.items()):
                 code = child.poll()
                 if code is not None:
-                    del self._children[execution]
                     found = self._records.find(run)
                     if found is not None and found.execution == execution:
-                        settle(self.repo, run, found, None, code)
+                        settle(self.repo, run, found, None, code)  # or at another look
+                    del self._children[execution]
+            for execution, (run, failed, why) in list(self._unnoted.items()):
+                with contextlib.suppress(Conflict, NotFound):  # it was deleted
+                    self._note_failure(run, failed, why)
+                del self._unnoted[execution]
             number, records = self._records.look()
             if records is not self._known:
                 self._known = records
