@@ -255,9 +255,9 @@ class Simulation:
     def _end(self, reason: str, *, politely: bool) -> None:
         found = self.record
         if found.process is not None and not found.is_over:
+            processes.suspend(found.process, False)  # it may hold what the next line waits for
             with contextlib.suppress(Conflict):  # for whoever sees its end first
                 self._records.change(self.run, found, reason=reason)
-            processes.suspend(found.process, False)
             if not processes.end(found.process, politely=politely):
                 raise TimedOut(f"the processes of run '{self.run}' could not be ended")
         settle(self._repo, self.run, self.record, reason)
@@ -286,13 +286,17 @@ class Simulation:
     def freeze(self) -> None:
         """Stop its processes where they are (SIGSTOP), for one that does not look.
 
+        It is never amid a transaction, for which all others that write would have to wait.
+
         Raises:
             Conflict: it does not run, or not on this machine.
         """
         found = self.record
         if found.process is None or found.is_over or found.process["machine"] != machine():
             raise Conflict(f"the simulation of run '{self.run}' does not run here")
-        processes.suspend(found.process, True)
+        storage = self._repo.odb.storage
+        with contextlib.nullcontext() if storage.read_only else storage.write():
+            processes.suspend(found.process, True)
 
     def configure(
         self, overrides: Mapping[str, Any], timeout: float = 10.0, *, by: str | None = None
