@@ -122,7 +122,7 @@ class Sampler:
         return (self._now(), float(step), cpu, memory, threads, read, written)
 
     def _now(self) -> float:
-        """Return the time in seconds since 1970; it never goes back, though the clock be set."""
+        """Return the time in seconds since 1970, always a later one, though the clock be set."""
         at, elapsed = time.time(), time.monotonic()
         if self._last is not None:
             at = max(at, self._last[0] + elapsed - self._last[1])
