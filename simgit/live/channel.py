@@ -46,6 +46,7 @@ class Message:
     request: dict[str, Any]
     _send: Callable[[dict[str, Any]], None]
     is_answered: bool = field(default=False)
+    _arrived: float = field(default_factory=time.monotonic)
 
     @property
     def what(self) -> str:
@@ -55,8 +56,8 @@ class Message:
     @property
     def is_late(self) -> bool:
         """True if who asked waits no more."""
-        until = self.request.get("until")
-        return isinstance(until, (int, float)) and time.time() > until
+        within = self.request.get("within")
+        return isinstance(within, (int, float)) and time.monotonic() - self._arrived > within
 
     def answer(self, result: Any = None) -> None:
         """Answer with a result of plain values."""
@@ -220,14 +221,14 @@ def call(path: str | Path, request: Mapping[str, Any], timeout: float | None = 5
         SimgitError: what it answered.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    until = {} if timeout is None else {"until": time.time() + timeout}
+    within = {} if timeout is None else {"within": timeout}
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         try:
             connection.connect(str(path))
             if user_of(connection) not in (os.getuid(), 0):
                 raise Conflict(f"socket '{path}' belongs to another user")
-            connection.sendall(encoded({**request, **until}))
+            connection.sendall(encoded({**request, **within}))
             answer = bytearray()
             while not answer.endswith(b"\n"):
                 if deadline is not None:

@@ -7,13 +7,20 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, SimgitError, Stopped, Untrusted, without_folders
+from simgit.errors import (
+    Conflict,
+    SimgitError,
+    Stopped,
+    StorageFullError,
+    Untrusted,
+    without_folders,
+)
 from simgit.live.channel import Listener, socket_path
 from simgit.live.control import Control, enter, leave, write_line
 from simgit.live.inputs import begin_of
@@ -60,7 +67,7 @@ class Execution:
         Raises:
             Conflict: it is another process's.
         """
-        self._is_own, self._logs = is_own, logs
+        self._is_own, self._logs, self._has_spent = is_own, logs, False
         self.repo = repo
         self.run = run
         self.records = Records(repo)
@@ -135,8 +142,10 @@ class Execution:
             try:
                 self.control.close(soon=outcome == "stopped")
             except Exception as error:
-                outcome, reason = "failed", _line(error)
-                traceback.print_exc()
+                if outcome != "failed":
+                    outcome, reason = "failed", _line(error)
+                if self._logs:
+                    write_line(traceback.format_exc(), "error", self.control.position - 1)
             if not self._is_own and outcome in ("completed", "stopped"):
                 with suppress(Exception):  # its own error, which whoever closes it is told
                     self.control.flush()  # the usage belongs to a state that is stored
@@ -148,17 +157,28 @@ class Execution:
             with suppress(SimgitError):
                 if is_ours:
                     self._attach_log()
-                    self.repo.set_status(self.run, STATUSES[outcome])
+            with suppress(SimgitError):
+                if is_ours:
+                    self._with_reserve(partial(self.repo.set_status, self.run, STATUSES[outcome]))
         fail_point("live.ended")
         try:
-            self._change(
-                "ended", {"outcome": outcome, "reason": reason or ""},
+            self._with_reserve(partial(
+                self._change, "ended", {"outcome": outcome, "reason": reason or ""},
                 phase="ended", ended=now(), outcome=outcome, reason=reason, socket=None,
-            )  # fmt: skip
+            ))  # fmt: skip
         except Conflict:  # the run was deleted, with what is known of its simulation
             write_line("the run was deleted while it was recorded", "error", -1)
         finally:
             self.listener.close()
+
+    def _with_reserve(self, write: Callable[[], None]) -> None:
+        """Write how it ended; on a full disk with the first part of the space that is gc's."""
+        try:
+            write()
+        except StorageFullError:
+            if not self._has_spent:
+                self._has_spent = self.repo.odb.storage.give_up_reserve()
+            write()
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -238,7 +258,7 @@ def attach_log(repo: Repository, run: str, path: Path) -> None:
 def execute(work: Execution) -> int:
     """Execute a simulation to its end; return the exit code."""
     try:
-        with work.ending():
+        with work.repo, work.ending():  # what could not be stored ends as the simulation did
             if not work.repo.is_trusted():
                 raise Untrusted("the repository is not trusted to start code; see 'simgit trust'")
             if work.record.folder:

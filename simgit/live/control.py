@@ -6,10 +6,11 @@ and at each step of its environment.
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -150,7 +151,7 @@ class Control:
         self._asked = 0
         self._progress = Progress()
         self._looked = time.monotonic()
-        self._began = time.time()
+        self._began = time.monotonic()
         self._phase = "running"
         self._closing: list[Callable[[], None]] = []
 
@@ -583,7 +584,7 @@ class Control:
         from simgit.live.event_folder import EventFolder, MetricsOfEvents
 
         found = MetricsOfEvents(self.repo, f"{self.run}/{METRICS}", self._metrics_recorder())
-        files = EventFolder(Path(folder), self._began)
+        files = EventFolder(Path(folder), time.time() - (time.monotonic() - self._began))
 
         def read(is_last: bool) -> None:
             if news := files.read():
@@ -794,8 +795,9 @@ class Control:
         """
         if soon and (hurry := getattr(self._recorder, "hurry", None)) is not None:
             hurry()
-        while self._closing:
-            self._closing.pop()()
+        with ExitStack() as ends:  # all of them, also if one fails
+            while self._closing:
+                ends.callback(self._closing.pop(0))
 
 
 class _Place:
@@ -849,7 +851,14 @@ def leave(control: Control) -> None:
 
 
 def write_line(text: str, level: str, step: int) -> None:
-    """Write lines of a log to stdout, with their time, level and step."""
+    """Write lines of a log to stdout, with their time, level and step; none on a full disk.
+
+    Whatever else cannot be stored there is told as what it is.
+    """
     at = time.strftime("%H:%M:%S")
     for line in text.splitlines() or [""]:
-        print(f"{at} {level:<7} {step:>7}  {visible(line)}", flush=True)
+        try:
+            print(f"{at} {level:<7} {step:>7}  {visible(line)}", flush=True)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise

@@ -32,9 +32,19 @@ class EventFolder:
     """The event files of a folder and of those below it, read as far as they are written."""
 
     def __init__(self, folder: Path, since: float) -> None:
-        """Read nothing yet; files that were written last before a time are left out."""
+        """Read nothing yet.
+
+        Args:
+            folder: the folder, which need not exist yet.
+            since: files that are there and were written last before this time, in seconds since
+                1970, are left out until somebody writes to them.
+        """
         self._folder = folder
-        self._since = since
+        self._old: dict[Path, tuple[int, int]] = {}
+        for path in event_files(folder):
+            with suppress(OSError):
+                if path.stat().st_mtime < since:
+                    self._old[path] = _written(path)
         self._files: dict[Path, EventFile] = {}
         self._plugins: dict[Path, dict[str, str]] = {}
         self._media: list[LoggedMedia] = []
@@ -46,7 +56,7 @@ class EventFolder:
             points: list[Logged] = []
             with suppress(OSError, IntegrityError):  # it is not an event file yet, or not any more
                 file = self._files.get(path)
-                if file is None and path.stat().st_mtime < self._since:
+                if file is None and path in self._old and _written(path) == self._old[path]:
                     continue
                 if file is None or not file.is_same():
                     plugins = self._plugins.setdefault(path.parent, {})
@@ -59,6 +69,12 @@ class EventFolder:
                 found.append((str(path), [*points, *self._media]))
             self._media.clear()
         return found
+
+
+def _written(path: Path) -> tuple[int, int]:
+    """Return what changes when somebody writes to a file, whatever the clock says."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 class MetricsOfEvents:

@@ -255,9 +255,9 @@ class Simulation:
     def _end(self, reason: str, *, politely: bool) -> None:
         found = self.record
         if found.process is not None and not found.is_over:
+            processes.suspend(found.process, False)  # it may hold what the next line waits for
             with contextlib.suppress(Conflict):  # for whoever sees its end first
                 self._records.change(self.run, found, reason=reason)
-            processes.suspend(found.process, False)
             if not processes.end(found.process, politely=politely):
                 raise TimedOut(f"the processes of run '{self.run}' could not be ended")
         settle(self._repo, self.run, self.record, reason)
@@ -286,13 +286,17 @@ class Simulation:
     def freeze(self) -> None:
         """Stop its processes where they are (SIGSTOP), for one that does not look.
 
+        It is never amid a transaction, for which all others that write would have to wait.
+
         Raises:
             Conflict: it does not run, or not on this machine.
         """
         found = self.record
         if found.process is None or found.is_over or found.process["machine"] != machine():
             raise Conflict(f"the simulation of run '{self.run}' does not run here")
-        processes.suspend(found.process, True)
+        storage = self._repo.odb.storage
+        with contextlib.nullcontext() if storage.read_only else storage.write():
+            processes.suspend(found.process, True)
 
     def configure(
         self, overrides: Mapping[str, Any], timeout: float = 10.0, *, by: str | None = None
@@ -507,6 +511,8 @@ class Tracker:
         self._owner = os.getpid()
         self._gone: dict[str, float] = {}
         self._children: dict[str, tuple[str, processes.Child]] = {}
+        self._unnoted: dict[str, tuple[str, SimulationRecord, str]] = {}
+        """Those that could not be begun, which could not be noted yet."""
         self._claimed: set[str] = set()
         self._adopted: set[str] = set()
         self._callbacks: list[Callback] = []
@@ -786,19 +792,26 @@ class Tracker:
         try:
             child = processes.spawn(self._records.directory, run, record.execution, record.folder)
         except SimgitError as error:
-            with contextlib.suppress(SimgitError):  # it was deleted
-                self.repo.set_status(run, "failed")
-            self._records.change(
-                run, record, "ended", {"outcome": "failed", "reason": str(error)}, phase="ended",
-                ended=now(), outcome="failed", reason=str(error),
-            )  # fmt: skip
+            try:
+                self._note_failure(run, record, str(error))
+            except StorageError:  # such as a full disk: at another look
+                self._unnoted[record.execution] = (run, record, str(error))
             raise
         with self._lock:
             self._children[record.execution] = (run, child)
         fail_point("live.spawned")
         # should this tracker end before the process has claimed it: it was started all the same
-        with contextlib.suppress(Conflict, NotFound):  # it has
+        with contextlib.suppress(Conflict, NotFound, StorageError):  # it has, or cannot either
             self._records.change(run, record, process=writer_of(child.pid))
+
+    def _note_failure(self, run: str, record: SimulationRecord, why: str) -> None:
+        """Note that a process could not be begun."""
+        with contextlib.suppress(NotFound):  # it was deleted
+            self.repo.set_status(run, "failed")
+        self._records.change(
+            run, record, "ended", {"outcome": "failed", "reason": why}, phase="ended",
+            ended=now(), outcome="failed", reason=why,
+        )  # fmt: skip
 
     # --- looking ---
 
@@ -943,22 +956,29 @@ class Tracker:
     # --- the thread ---
 
     def _watch(self) -> None:
+        said = ""
         while not self._stopped.wait(LOOK_SECONDS):
             try:
                 self._look()
+                said = ""
             except Exception as error:  # the tracker must not end of it
-                if not self._stopped.is_set():
-                    warn(f"the tracker could not look: {type(error).__name__}: {error}")
+                before, said = said, f"{type(error).__name__}: {error}"
+                if not self._stopped.is_set() and said != before:
+                    warn(f"the tracker could not look: {said}")
 
     def _look(self) -> None:
         with self._lock:
             for execution, (run, child) in list(self._children.items()):
                 code = child.poll()
                 if code is not None:
-                    del self._children[execution]
                     found = self._records.find(run)
                     if found is not None and found.execution == execution:
-                        settle(self.repo, run, found, None, code)
+                        settle(self.repo, run, found, None, code)  # or at another look
+                    del self._children[execution]
+            for execution, (run, failed, why) in list(self._unnoted.items()):
+                with contextlib.suppress(Conflict, NotFound):  # it was deleted
+                    self._note_failure(run, failed, why)
+                del self._unnoted[execution]
             number, records = self._records.look()
             if records is not self._known:
                 self._known = records

@@ -51,6 +51,7 @@ class Sampler:
         self._keep = keep
         self._samples: list[Row] = []
         self._newest: Row | None = None
+        self._last: tuple[float, float] | None = None
         self._kept = time.monotonic()
         self._stopped = threading.Event()
         self._step: Callable[[], int] = lambda: -1
@@ -118,7 +119,15 @@ class Sampler:
                 moved = each.io_counters()
                 read += moved.read_bytes
                 written += moved.write_bytes
-        return (time.time(), float(step), cpu, memory, threads, read, written)
+        return (self._now(), float(step), cpu, memory, threads, read, written)
+
+    def _now(self) -> float:
+        """Return the time in seconds since 1970, always a later one, though the clock be set."""
+        at, elapsed = time.time(), time.monotonic()
+        if self._last is not None:
+            at = max(at, self._last[0] + elapsed - self._last[1])
+        self._last = at, elapsed
+        return at
 
 
 def machine(directory: Path | None) -> dict[str, Any]:

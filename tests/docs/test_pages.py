@@ -14,13 +14,15 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -29,6 +31,7 @@ from simgit.kube.task.actions import ACTIONS
 from simgit.kube.task.reward import REWARDS
 from simgit.kube.task.scenarios import SCENARIOS
 from simgit.kube.task.vectors import VECTORS
+from simgit.process import process_start
 from simgit.recording.recorder import RunRecorder
 from simgit.recording.vector_recorder import LaneRecorder
 from tests.support.golden_plugin import plugin_arguments
@@ -81,6 +84,10 @@ def blocks(page: str) -> Iterator[Block]:
         yield Block(match[1], match[2], match.start(2))
 
 
+MARK: Final = "PAGE_OF_DOCS"
+"""The variable that tells which processes a page has started."""
+
+
 class Shell:
     """Runs a page's blocks in a directory, as a reader would who types them one after another."""
 
@@ -103,7 +110,19 @@ class Shell:
             "PATH": f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8",
         }  # fmt: skip
+        self.environment[MARK] = str(directory)
         self.names: dict[str, Any] = {"__name__": "page"}
+
+    def end(self) -> None:
+        """End every process that the page has left running; simulations are to outlive a command."""
+        mark = f"{MARK}={self.environment[MARK]}".encode()
+        place = os.fsencode(self.environment[MARK])
+        for each in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_marked = mark in (each / "environ").read_bytes().split(b"\0")
+                words = (each / "cmdline").read_bytes()
+                if is_marked or (b"simgit.live.child" in words and place in words):
+                    os.kill(int(each.name), signal.SIGKILL)
 
     def run(self, command: str) -> str:
         """Return what a command prints; a failure is one of the page."""
@@ -165,19 +184,31 @@ def renewed(page: str, directory: Path) -> str:
     """Return a page with the outputs that its commands have now."""
     shell = Shell(directory)
     out, at = [], 0
-    for block in blocks(page):
-        out.append(page[at : block.start])
-        at = block.start + len(block.text)
-        if block.language == "console":
-            out.append(shell.console(block.text))
-        else:
-            out.append(block.text)
-            if block.language == "python":
-                above = page.count(
-                    "\n", 0, block.start
-                )  # so that a traceback names the page's line
-                shell.python("\n" * above + block.text)
+    try:
+        for block in blocks(page):
+            out.append(page[at : block.start])
+            at = block.start + len(block.text)
+            if block.language == "console":
+                out.append(shell.console(block.text))
+            else:
+                out.append(block.text)
+                if block.language == "python":
+                    # so that a traceback names the page's line
+                    above = page.count("\n", 0, block.start)
+                    shell.python("\n" * above + block.text)
+    finally:
+        shell.end()
     return "".join([*out, page[at:]])
+
+
+def test_a_page_that_fails_leaves_no_process(tmp_path: Path) -> None:
+    page = "```console\n$ sleep 600 > /dev/null 2>&1 & echo $! > pid\n$ false\n```\n"
+    with pytest.raises(AssertionError, match="false"):
+        renewed(page, tmp_path)
+    pid, deadline = int((tmp_path / "home" / "pid").read_text()), time.monotonic() + PATIENCE
+    while process_start(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)

@@ -94,7 +94,7 @@ def makes_room(
         assert repo.odb.storage.compact()  # the file itself has no room left either
         if not with_reserve:
             (directory / ".simgit" / "reserve").unlink()
-        _fill_disk(directory / "filler")
+        fill_disk(directory / "filler")
         removed = 0
         with suppress(StorageFullError), patch.object(sweep, "SLICE", seconds):
             removed = repo.gc(grace=0, expire=0).removed.objects["binding"]
@@ -102,22 +102,22 @@ def makes_room(
         return removed == SMALL // share
 
 
-def _fill_disk(path: Path) -> None:
+def fill_disk(path: Path) -> None:
     """Write a file until there is no space left."""
     with path.open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(4096)) == 4096:
             pass
 
 
-def on_disk(directory: Path, size: str = "8m") -> None:
-    """Fill a file system of a size; skip the test where none can be made."""
+def on_disk(directory: Path, size: str = "8m", module: str = "tests.faults.full") -> None:
+    """Run a module in a file system of a size; skip the test where none can be made."""
     inner = f'mount -t tmpfs -o size={size} none "$1" && shift && exec "$@"'
     command = ["unshare", "-rm", "sh", "-c", inner, "sh", directory]
     try:
         subprocess.run([*command, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no file system can be made here")
-    command += [sys.executable, "-m", "tests.faults.full", directory]
+    command += [sys.executable, "-m", module, directory]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -35,9 +35,9 @@ STATES = [0.0, *(float(i) * (1.0 if i < 6 else 2.0) for i in range(12))]
 PICK = st.integers(0, 9)
 
 
-def work(path: Path) -> Any:
+def work(path: Path, workers: int) -> Any:
     def body(say: Say) -> None:
-        with Repository.open(path) as repo, Tracker(repo, workers=1):
+        with Repository.open(path) as repo, Tracker(repo, workers=workers):
             while True:
                 time.sleep(1)
 
@@ -45,7 +45,7 @@ def work(path: Path) -> Any:
 
 
 class LifeCycle(RuleBasedStateMachine):
-    """Who asks is this process; who takes from the queue is another, which may be killed.
+    """Who asks is this process; who takes from the queue are up to two others, which may be killed.
 
     The model knows what must be so whatever the processes do meanwhile: the states, how many of
     them were seen, what was queued in which order, what ended by whom.
@@ -57,7 +57,7 @@ class LifeCycle(RuleBasedStateMachine):
         self.path = Path(self.stack.enter_context(TemporaryDirectory())) / "r"
         self.repo = self.stack.enter_context(Repository.init(self.path))
         self.tracker = self.stack.enter_context(Tracker(self.repo, workers=0))
-        self.worker: Child | None = None
+        self.workers: list[Child] = []
         self.runs: dict[str, Simulation] = {}
         self.queued: list[str] = []
         self.seen: dict[str, int] = {}
@@ -129,12 +129,34 @@ class LifeCycle(RuleBasedStateMachine):
         if one.outcome in ("stopped", "crashed"):
             assert self.tracker.restart(one.run, queue=queue).outcome in (None, "completed")
 
+    @precondition(lambda self: self.runs)
+    @rule(number=PICK, then=st.sampled_from(["resume", "stop", "kill"]))
+    def freeze(self, number: int, then: str) -> None:
+        one = self.pick(number)
+        with suppress(Conflict):  # it does not run, or has ended meanwhile
+            one.freeze()
+            deadline = time.monotonic() + PATIENCE
+            while not (one.is_frozen or one.record.is_over):
+                assert time.monotonic() < deadline, one
+            Records(self.repo).note(one.run, "frozen", {})  # it holds nothing that this needs
+            if then == "resume":
+                one.resume(PATIENCE)
+                assert not one.is_frozen
+            else:
+                outcome = one.stop(0.1) if then == "stop" else one.kill()
+                assert outcome in ("stopped", "crashed", "completed")
+
+    @precondition(lambda self: self.workers)
     @rule()
-    def another_tracker_comes(self) -> None:
-        if self.worker is not None:
-            self.worker.kill()
-            self.worker.wait()
-        self.worker = start(work(self.path))
+    def a_tracker_dies(self) -> None:
+        self.workers[0].kill()
+        self.workers.pop(0).wait()
+
+    @rule(workers=st.integers(1, 2))
+    def another_tracker_comes(self, workers: int) -> None:
+        if len(self.workers) == 2:
+            self.a_tracker_dies()
+        self.workers.append(start(work(self.path, workers)))
 
     @invariant()
     def nothing_that_was_seen_is_lost(self) -> None:
@@ -151,16 +173,16 @@ class LifeCycle(RuleBasedStateMachine):
             try:
                 self.finish()
             finally:
-                if self.worker is not None:
-                    self.worker.kill()
-                    self.worker.wait()
+                for each in self.workers:
+                    each.kill()
+                    each.wait()
                 for one in self.runs.values():
                     with suppress(Conflict):
                         one.kill()
 
     def finish(self) -> None:
-        if self.worker is None:
-            self.another_tracker_comes()
+        if not self.workers:
+            self.another_tracker_comes(1)
         deadline = time.monotonic() + PATIENCE
         while left := [each for each in self.runs.values() if each.outcome != "completed"]:
             assert time.monotonic() < deadline, left

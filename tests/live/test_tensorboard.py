@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import time
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,25 @@ def test_media_are_attached_to_the_state_of_their_step(repo: Repository, tmp_pat
     pixels = np.asarray(pillow.open(tmp_path / "seen.png"))
     assert np.array_equal(pixels, image.transpose(1, 2, 0))
     assert "eval.frame.png" not in repo.attachments(second)
+
+
+def test_sounds_are_attached_as_they_were_heard(repo: Repository, tmp_path: Path) -> None:
+    tone = np.sin(np.linspace(0, 60, 4000)).astype(np.float32)
+    with attach(repo, "a") as control:
+        control.recorder().append(1)
+        control.tensorboard(tmp_path, seconds=0.05)
+        with writer(tmp_path) as board:
+            board.add_audio("voice/left", tone, 3, sample_rate=8000)
+            board.add_audio("voice/left", -tone, 4, sample_rate=8000)
+    states = repo.trajectory("a/metrics")
+    assert [each.info["global_step"] for each in states] == [3, 4]
+    for state, heard in zip(states, (tone, -tone), strict=True):
+        data = bytes(repo.attachment(state.oid, "voice.left.wav"))
+        with wave.open(io.BytesIO(data)) as file:
+            shape = file.getframerate(), file.getnchannels(), file.getsampwidth()
+            samples = np.frombuffer(file.readframes(-1), "<i2")
+        assert shape == (8000, 1, 2)
+        assert np.abs(samples / 32767 - heard).max() < 1e-4
 
 
 def test_a_script_that_is_executed_again_records_only_what_is_new(

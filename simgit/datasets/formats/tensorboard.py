@@ -45,6 +45,7 @@ from simgit.errors import (
     StorageError,
     plural,
     reason,
+    warn,
 )
 from simgit.history.trajectory import Trajectory
 from simgit.odb.location import Location
@@ -309,6 +310,7 @@ class _Reader:
         self.notes = notes
         self.is_followed = is_followed
         self._folders: dict[Path, _Folder] = {}
+        self._told: set[str] = set()
 
     def runs(self) -> Iterator[SourceRun]:
         """Yield the run of each directory; later, of those with something new."""
@@ -359,6 +361,8 @@ class _Reader:
                 name=folder.name,
             )
         news = folder.read(paths, self.is_followed)
+        if self.is_followed:  # notes come at the end, which may be in a week
+            self._tell_of_media(folder)
         self.notes += news.notes
         if not self.is_followed:
             self.notes += folder.troubles()
@@ -390,6 +394,19 @@ class _Reader:
             after=None if stored is None else stored.oid,
             restart=None if stored is None else news.restart,
         )  # fmt: skip
+
+    def _tell_of_media(self, folder: _Folder) -> None:
+        """Warn once for each kind of media that files which are followed have."""
+        found = folder.left_out() & _MEDIA.keys()
+        if new := sorted(_MEDIA[kind] for kind in found - self._told):
+            warn(
+                f"{' and '.join(new)} of the event files of '{folder.name}' are left out: only "
+                "numbers are imported; in a simulation, 'control.tensorboard' attaches them"
+            )
+        self._told |= found
+
+
+_MEDIA: Final = {"audio": "sounds", "image": "images", "text": "texts"}
 
 
 def _hash(series: dict[str, dict[str, Any]], marks: dict[str, Any]) -> str:
@@ -492,6 +509,10 @@ class _Folder:
             file.settings = {}
         news.series.update({tag: found.columns() for tag, found in points.items() if found.step})
         return news
+
+    def left_out(self) -> set[str]:
+        """Return the kinds of values that were left out so far."""
+        return {kind for file in self._files.values() for kind in file.left_out}
 
     def troubles(self) -> Iterator[str]:
         """Yield what of the files was not read."""

@@ -91,7 +91,7 @@ class Environment:
 
     @property
     def is_deleted(self) -> bool:
-        """True if the store was deleted while it was open: nobody else could see new data."""
+        """True if the store was deleted while it was open: what is written is lost."""
         return self._lease.is_deleted
 
     def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:

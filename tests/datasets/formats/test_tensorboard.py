@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from simgit.datasets.event_files import (
     version_event,
 )
 from simgit.datasets.event_records import RecordFile, crc32c, records
+from simgit.errors import SimgitWarning
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
@@ -494,6 +496,39 @@ def test_what_happens_to_files_that_are_followed(tmp_path: Path, end: str) -> No
     assert (f"'{file.name}' was replaced: the points it had are kept" in done.notes) == (
         end == "replaced"
     )
+
+
+def test_who_follows_files_is_told_at_once_what_is_left_out(tmp_path: Path) -> None:
+    board = pytest.importorskip("torch.utils.tensorboard").SummaryWriter(str(tmp_path / "logs"))
+    said: list[str] = []
+    board.add_scalar("loss", 0.5, 1)
+    board.add_audio("voice", np.zeros(100), 1, sample_rate=8000)
+    board.add_histogram("weights", np.arange(9.0), 1)
+    board.flush()
+
+    def grow() -> None:
+        said.extend(str(each.message) for each in caught)
+        board.add_image("frame", np.zeros((3, 4, 5), np.uint8), 2)
+        board.add_scalar("loss", 0.25, 2)
+        board.flush()
+
+    def interrupt() -> None:  # while another run is imported, which has nothing of it then
+        (tmp_path / "logs/other").mkdir()
+        (tmp_path / "logs/other/events.out.tfevents.1.host").write_bytes(events(0, 4))
+
+    with warnings.catch_warnings(record=True) as caught, Repository.init(":memory:") as repo:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", SimgitWarning)
+        done = follow(repo, tmp_path / "logs", [grow, interrupt])
+        assert [value for _, value in logged(repo, "logs", "loss")] == [0.5, 0.25]
+    board.close()
+    end = (
+        "of the event files of 'logs' are left out: only numbers are imported; in a simulation, "
+        "'control.tensorboard' attaches them"
+    )
+    assert said == [f"sounds {end}"]
+    assert [str(each.message) for each in caught] == [f"sounds {end}", f"images {end}"]
+    assert sum("left out" in note for note in done.notes) == 3
 
 
 def test_a_file_that_is_empty_while_it_is_written_anew_is_the_same(tmp_path: Path) -> None:
