@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -30,6 +30,8 @@ WAITING: Final = 16
 """The most requests that wait for one."""
 SECONDS: Final = 20.0
 """The seconds that a request may take, waiting included."""
+_LOOK: Final = 0.25
+"""Seconds between two looks at whether somebody waits for an answer."""
 _LONGEST: Final = 1 << 20
 """The most bytes of an answer's first line."""
 _LARGEST: Final = 256 << 20
@@ -69,6 +71,7 @@ class Restorer:
         except OSError as error:
             raise StorageError(f"cannot start a process: {reason(error)}") from None
         self._data = b""
+        self._wanted: Callable[[], bool] | None = None
         self.answers = 0
         """The number of requests that it has answered."""
         self.subjects: deque[Any] = deque(maxlen=4)
@@ -85,12 +88,20 @@ class Restorer:
         """True if the process has ended by itself: while it was idle, for instance."""
         return self._process.poll() is not None
 
-    def ask(self, job: Mapping[str, Any], until: float) -> Restored:
+    def ask(
+        self,
+        job: Mapping[str, Any],
+        until: float,
+        begun: Callable[[list[str]], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
+    ) -> Restored:
         """Send a request and return the answer; the process is ended if that is not possible.
 
         Args:
             job: the request.
             until: when to give up, as ``time.monotonic`` counts.
+            begun: called with warnings when the process says that it has begun.
+            wanted: returns whether somebody waits for the answer.
 
         Raises:
             TimedOut: there is none in time.
@@ -99,6 +110,7 @@ class Restorer:
         """
         assert self._process.stdin is not None
         seconds = max(0.0, until - time.monotonic())
+        self._wanted = wanted
         try:
             try:
                 line = json.dumps({**job, "seconds": seconds}).encode() + b"\n"
@@ -106,6 +118,9 @@ class Restorer:
             except OSError:
                 raise EndedError(self._how()) from None
             found = _parsed(self._line(until))
+            while begun is not None and found["result"].get("begun") is True:
+                begun([str(each) for each in found["warnings"]])
+                found = _parsed(self._line(until))
             body = self._bytes(found["size"], until)
         except BaseException:
             self.end()
@@ -139,9 +154,11 @@ class Restorer:
         assert self._process.stdout is not None
         poll, number = select.poll(), self._process.stdout.fileno()
         poll.register(number, select.POLLIN)
-        left = until - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
-            raise TimedOut("the state was not reached in time: its process was ended")
+        while not poll.poll(1000 * min(_LOOK, max(0.0, until - time.monotonic()))):
+            if self._wanted is not None and not self._wanted():
+                raise Refused(499, "nobody waits for the answer any more")
+            if time.monotonic() >= until:
+                raise TimedOut("the state was not reached in time: its process was ended")
         data = os.read(number, 1 << 20)
         if not data:
             raise EndedError(self._how())
@@ -192,12 +209,21 @@ class Restorers:
         with self._lock:
             return [each.pid for each in self._all]
 
-    def ask(self, subject: Any, seconds: float | None = None, **job: Any) -> Restored:
+    def ask(
+        self,
+        subject: Any,
+        seconds: float | None = None,
+        begun: Callable[[list[str]], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
+        **job: Any,
+    ) -> Restored:
         """Have a request answered, again in a new process if a used one ended or diverged.
 
         Args:
             subject: what it is about: the process that was asked about the same is preferred.
             seconds: the time, None for the usual.
+            begun: see ``Restorer.ask``; what has begun is not asked for again.
+            wanted: see ``Restorer.ask``.
             job: the request.
 
         Raises:
@@ -206,19 +232,27 @@ class Restorers:
             SimgitError: what was raised.
         """
         until = time.monotonic() + (SECONDS if seconds is None else seconds)
+        has_begun = False
+
+        def begins(warnings: list[str]) -> None:
+            nonlocal has_begun
+            has_begun = True
+            assert begun is not None
+            begun(warnings)
+
         for _ in range(MOST + 1):  # all that are kept may end, and a new one then says why
             one = self._taken(subject, until)
             is_new = one.answers == 0
             try:
-                found = one.ask(job, until)
+                found = one.ask(job, until, begun and begins, wanted)
             except EndedError as error:
-                if is_new:
+                if is_new or has_begun:
                     raise Refused(
                         502, f"the process that restores states failed: {error}"
                     ) from None
             except Divergence:
                 one.end()  # what an environment keeps in classes is the process's
-                if is_new:
+                if is_new or has_begun:
                     raise
             else:
                 return found

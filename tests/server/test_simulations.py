@@ -324,8 +324,6 @@ def test_a_type_that_failed_is_tried_again(
 def test_a_view_token_imports_no_type(client: Client, repo: Repository, tmp_path: Path) -> None:
     (tmp_path / "heavy_type.py").write_text("raise SystemExit(3)\n")
     repo.set_setting("live.types.heavy", f"{tmp_path}/heavy_type.py:walk")
-    seen = client.json(
-        "types", headers={"Authorization": f"Bearer {client.access.tokens['view']}"}
-    )
+    seen = client.json("types", headers={"Authorization": f"Bearer {client.access.tokens['view']}"})
     one = {each["name"]: each for each in seen}["heavy"]
     assert (one["form"], one["error"], one["help"]) == (None, None, "")
