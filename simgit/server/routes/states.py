@@ -77,6 +77,7 @@ def parents(request: Request, repo: Reader, revision: str) -> Response:
 
 
 @router.get("/children/{revision:path}")
+@slow("as_of")
 def children(
     request: Request, repo: Reader, revision: str, limit: Limit = 100, after: After = None
 ) -> Response:
