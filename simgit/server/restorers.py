@@ -202,6 +202,8 @@ class Restorers:
         self._starting = self._waiting = 0
         self._films = threading.BoundedSemaphore(MOST - 1)
         self._is_closed = False
+        self._is_warming = False
+        """True while a process is started that nobody waits for yet; the next request does."""
 
     @property
     def pids(self) -> list[int]:
@@ -260,6 +262,30 @@ class Restorers:
                 self._give_back(one)
         raise Refused(502, "the process that restores states ended again and again")
 
+    def warm(self) -> None:
+        """Start a process, without waiting for it, if there is none: a frame will be asked for."""
+        with self._lock:
+            if self._directory is None or self._is_closed or self._all or self._starting:
+                return
+            self._starting, self._is_warming = self._starting + 1, True
+        threading.Thread(target=self._start_ahead, name="restorer", daemon=True).start()
+
+    def _start_ahead(self) -> None:
+        assert self._directory is not None
+        one: Restorer | None = None
+        try:
+            with suppress(StorageError):  # whoever needs it is told why
+                one = Restorer(self._directory)
+        finally:
+            with self._lock:
+                self._starting, self._is_warming = self._starting - 1, False
+                if one is not None:
+                    self._all.add(one)
+                else:
+                    self._lock.notify_all()
+        if one is not None:
+            self._give_back(one)
+
     def film(self, subject: Any, seconds: float, **job: Any) -> Restored:
         """Have a film made; at least one process is left for frames.
 
@@ -305,7 +331,11 @@ class Restorers:
             self._waiting += 1
             try:
                 ready = self._lock.wait_for(
-                    lambda: self._is_closed or self._free or len(self._all) + self._starting < MOST,
+                    lambda: (
+                        self._is_closed
+                        or self._free
+                        or (not self._is_warming and len(self._all) + self._starting < MOST)
+                    ),
                     until - time.monotonic(),
                 )
             finally:
