@@ -69,7 +69,7 @@ def serve(
     With --demo no repository is needed, and none is touched: everything that is done there is
     removed at Ctrl-C. 'simgit clone' keeps it while it is served.
     """
-    from simgit.server.demo import demo
+    from simgit.live.demo import demo
     from simgit.server.gate import is_loopback
     from simgit.server.serving import Options, redirect, serve
 

@@ -7,7 +7,7 @@
 - ``render_process``: the process that restores and renders states for a server.
 - ``child``: the process; ``channel``: how it is reached; ``inquiries``: how many are;
   ``processes``, ``usage``: processes.
-- ``attached``: a script of one's own that becomes a simulation.
+- ``attached``: a script of one's own that becomes a simulation; ``demo``: one to look at.
 """
 
 from importlib import import_module

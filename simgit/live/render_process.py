@@ -73,13 +73,17 @@ class RenderRequests:
         from simgit.gym.tools.film import Film
         from simgit.gym.tools.frames import refuse_live
         from simgit.plot.scaling import narrowed
-        from simgit.plot.video import write_film
+        from simgit.plot.video import write_film, write_growing
 
         repo, states = self._at(job), job["revision"]
         refuse_live(RecordedPath(repo, states.rpartition("..")[2]))
         film = Film(repo, states, every=job["every"])
         fps = job["fps"] or film.fps
-        count = write_film(Path(job["path"]), (narrowed(each, job["width"]) for each in film), fps)
+        path, frames = Path(job["path"]), (narrowed(each, job["width"]) for each in film)
+        if path.suffix == ".mp4":
+            count = write_growing(path, frames, fps, job["begun"])
+        else:
+            count = write_film(path, frames, fps)
         return {"frames": count, "fps": fps}, b""
 
     def cluster(self, job: Mapping[str, Any]) -> Reply:
@@ -89,11 +93,22 @@ class RenderRequests:
         return cluster_record(self._at(job), Oid.from_hex(job["oid"])), b""
 
 
-def answered(do: Callable[[Mapping[str, Any]], Reply], job: Mapping[str, Any]) -> Reply:
-    """Return the answer to a request, with warnings; or the error as data."""
+def answered(
+    do: Callable[[Mapping[str, Any]], Reply],
+    job: Mapping[str, Any],
+    tell: Callable[[dict[str, Any], bytes], None],
+) -> Reply:
+    """Return the answer to a request, with warnings; or the error as data.
+
+    ``tell`` sends what is said before it: that a film has begun.
+    """
+
+    def begun() -> None:
+        tell({"result": {"begun": True}, "warnings": list(warned), "size": 0}, b"")
+
     with collected_warnings() as warned:
         try:
-            record, body = do(job)
+            record, body = do({**job, "begun": begun})
         except SimgitError as error:
             record, body = _failed(error), b""
         except Exception as error:  # of the environment
@@ -126,6 +141,11 @@ def main(directory: str) -> None:
             jobs.put(line)
         os._exit(0)  # whatever it does: nobody waits for it any more
 
+    def tell(record: dict[str, Any], body: bytes) -> None:
+        left = memoryview(json.dumps(record).encode() + b"\n" + body)
+        while left:
+            left = left[os.write(out, left) :]
+
     threading.Thread(target=read, daemon=True).start()
     work = RenderRequests(Path(directory))
     while True:
@@ -134,10 +154,7 @@ def main(directory: str) -> None:
         except queue.Empty:
             os._exit(0)
         _limit_time(job["seconds"])
-        record, body = answered(getattr(work, job["what"]), job)
-        left = memoryview(json.dumps(record).encode() + b"\n" + body)
-        while left:
-            left = left[os.write(out, left) :]
+        tell(*answered(getattr(work, job["what"]), job, tell))
 
 
 def _limit_time(seconds: float) -> None:

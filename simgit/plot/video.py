@@ -5,17 +5,56 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from simgit.errors import AlreadyExists, InvalidInput, NotFound, StorageError
+from simgit.errors import AlreadyExists, InvalidInput, NotFound, StorageError, reason
 from simgit.plot.notebook import Pixels, png
 
 MISSING: Final = "films need imageio and Pillow: pip install 'simgit[video]'"
+_GROWING: Final = (
+    "-movflags", "empty_moov+default_base_moof", "-frag_duration", "500000", "-flush_packets", "1",
+)  # fmt: skip
+"""Options of ffmpeg: what players need comes first, then a fragment each half second of film."""
 Write = Callable[[Path, Iterator[Pixels], float], None]
+
+
+def write_growing(
+    path: Path, frames: Iterable[Pixels], fps: float, begun: Callable[[], None]
+) -> int:
+    """Write frames as ``.mp4`` into a file that can be played while it grows; return their number.
+
+    It is a fragmented MP4 (ISO/IEC 14496-12, 8.8). Where this raises, the file is a part of a film.
+
+    Args:
+        path: the file.
+        frames: see ``write_film``.
+        fps: frames per second.
+        begun: called when there is a frame.
+
+    Raises:
+        InvalidInput, NotFound, StorageError: see ``write_film``.
+    """
+    count = 0
+
+    def counted() -> Iterator[Pixels]:
+        nonlocal count
+        for frame in frames:
+            count += 1
+            yield frame
+            if count == 1:
+                begun()
+
+    try:
+        _write_mp4(path, counted(), fps, _GROWING)
+    except OSError as error:
+        raise StorageError(f"cannot write '{path}': {reason(error)}") from None
+    if not count:
+        raise InvalidInput("no frames to write")
+    return count
 
 
 def write_film(path: Path, frames: Iterable[Pixels], fps: float) -> int:
@@ -49,8 +88,7 @@ def write_film(path: Path, frames: Iterable[Pixels], fps: float) -> int:
             partial.replace(path)
             return count
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise StorageError(f"cannot write '{path}': {why}") from None
+        raise StorageError(f"cannot write '{path}': {reason(error)}") from None
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
@@ -98,13 +136,17 @@ def _write_gif(path: Path, frames: Iterator[Pixels], fps: float) -> None:
             )
 
 
-def _write_mp4(path: Path, frames: Iterator[Pixels], fps: float) -> None:
+def _write_mp4(
+    path: Path, frames: Iterator[Pixels], fps: float, options: Sequence[str] = ()
+) -> None:
     imageio = _imageio()
     first = next(frames, None)
     if first is None:
         return
     # the pixel format that all players show
-    look = {"codec": "libx264", "pixelformat": "yuv420p", "macro_block_size": 1}
+    look: dict[str, Any] = {"codec": "libx264", "pixelformat": "yuv420p", "macro_block_size": 1}
+    if options:
+        look["output_params"] = list(options)
     with imageio.get_writer(path, format="FFMPEG", mode="I", fps=fps, **look) as film:
         for frame in itertools.chain([first], frames):
             film.append_data(_even(frame))

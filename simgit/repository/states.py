@@ -41,6 +41,7 @@ class States:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._odb = store.odb
+        self._reach: tuple[int, dict[int, int]] | None = None
 
     def state(self, revision: str | Oid) -> State:
         with self._store.read() as txn:
@@ -79,13 +80,18 @@ class States:
 
         if not isinstance(self._store.storage, PastStorage):
             return None
+        kept = self._reach
+        if kept is not None and kept[0] == txn.txn_id:
+            return kept[1]
         refs = self._store.refs
         places = [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
         oids = [ref.oid for _, ref in refs.tags(txn)]
         if isinstance(head := refs.head(txn), Oid):
             oids.append(head)
         places += [self._odb.locate(txn, oid) for oid in oids]
-        return ancestry.reach(self._odb, txn, places)
+        found = ancestry.reach(self._odb, txn, places)
+        self._reach = txn.txn_id, found
+        return found
 
     def _children(
         self, txn: ReadTxn, place: Location, reach: dict[int, int] | None

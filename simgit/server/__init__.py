@@ -12,7 +12,8 @@
 - ``run_rows``: the list of runs, kept as it is sent; ``turns``: of requests that take long.
 - ``watch``: tells viewers what any process writes; ``levels``: what it tells; ``standing``: how
   simulations stand.
-- ``jobs``: work that takes long, in processes; ``sessions``: of browsers.
+- ``jobs``: work that takes long, in processes; ``sessions``: of browsers; ``shortened``: answers
+  without the places of files.
 - ``serving``: the process: the socket, the tokens, the end.
 
 This is the one place that imports FastAPI, Starlette and uvicorn.

@@ -76,7 +76,7 @@ At most 8 jobs run at once (429 with `Retry-After`). The newest 32 are known for
 - **Errors** are problems (RFC 9457, `application/problem+json`): `type` is the class of the [error](python-api.md#errors), its attributes are members. NotFound is 404, AlreadyExists, Conflict and Divergence 409, InvalidInput 422, Untrusted 403, IntegrityError 500, FormatError 501, ClusterError 502, StorageError 503, TimedOut 504, StorageFullError 507.
 - **Warnings** are in the header `Simgit-Warnings`, a JSON array of texts.
 - **The past**: `as_of=NUMBER` shows the repository as it was after an operation (0: before all), to whatever is read of states, runs, tags and attachments; what is only known of the present (simulations, reflogs, settings, statistics, events) and what writes refuses it with 422.
-- **Limits**: a body has at most 32 MiB (attachments 4 GiB), an answer 50 million numbers (413); there are at most 64 streams (429). A state is restored within 20 seconds (504), a film within 120; two processes do that, and 16 requests wait for them (429).
+- **Limits**: a body has at most 32 MiB (attachments 4 GiB), an answer 50 million numbers (413); there are at most 64 streams (429). A state is restored within 20 seconds (504), a film within 120; two processes do that (the first is started when the episodes of an environment are listed), and 16 requests wait for them (429).
 
 ## Security
 

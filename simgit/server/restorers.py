@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -31,6 +31,8 @@ WAITING: Final = 16
 """The most requests that wait for one."""
 SECONDS: Final = 20.0
 """The seconds that a request may take, waiting included."""
+_LOOK: Final = 0.25
+"""Seconds between two looks at whether somebody waits for an answer."""
 _LONGEST: Final = 1 << 20
 """The most bytes of an answer's first line."""
 _LARGEST: Final = 256 << 20
@@ -73,6 +75,7 @@ class Restorer:
             raise StorageError(f"cannot start a process: {reason(error)}") from None
         self._reaping, self._is_reaped = threading.Lock(), False
         self._data = b""
+        self._wanted: Callable[[], bool] | None = None
         self.answers = 0
         """The number of requests that it has answered."""
         self.subjects: deque[Any] = deque(maxlen=4)
@@ -89,12 +92,20 @@ class Restorer:
         """True if the process has ended by itself: while it was idle, for instance."""
         return exit_code(self._process) is not None
 
-    def ask(self, job: Mapping[str, Any], until: float) -> Restored:
+    def ask(
+        self,
+        job: Mapping[str, Any],
+        until: float,
+        begun: Callable[[list[str]], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
+    ) -> Restored:
         """Send a request and return the answer; the process is ended if that is not possible.
 
         Args:
             job: the request.
             until: when to give up, as ``time.monotonic`` counts.
+            begun: called with warnings when the process says that it has begun.
+            wanted: returns whether somebody waits for the answer.
 
         Raises:
             TimedOut: there is none in time.
@@ -103,6 +114,7 @@ class Restorer:
         """
         assert self._process.stdin is not None
         seconds = max(0.0, until - time.monotonic())
+        self._wanted = wanted
         try:
             try:
                 line = json.dumps({**job, "seconds": seconds}).encode() + b"\n"
@@ -110,6 +122,9 @@ class Restorer:
             except OSError:
                 raise EndedError(self._how()) from None
             found = _parsed(self._line(until))
+            while begun is not None and found["result"].get("begun") is True:
+                begun([str(each) for each in found["warnings"]])
+                found = _parsed(self._line(until))
             body = self._bytes(found["size"], until)
         except BaseException:
             self.end()
@@ -143,9 +158,11 @@ class Restorer:
         assert self._process.stdout is not None
         poll, number = select.poll(), self._process.stdout.fileno()
         poll.register(number, select.POLLIN)
-        left = until - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
-            raise TimedOut("the state was not reached in time: its process was ended")
+        while not poll.poll(1000 * min(_LOOK, max(0.0, until - time.monotonic()))):
+            if self._wanted is not None and not self._wanted():
+                raise Refused(499, "nobody waits for the answer any more")
+            if time.monotonic() >= until:
+                raise TimedOut("the state was not reached in time: its process was ended")
         data = os.read(number, 1 << 20)
         if not data:
             raise EndedError(self._how())
@@ -200,6 +217,8 @@ class Restorers:
         self._starting = self._waiting = 0
         self._films = threading.BoundedSemaphore(MOST - 1)
         self._is_closed = False
+        self._is_warming = False
+        """True while a process is started that nobody waits for yet; the next request does."""
 
     @property
     def pids(self) -> list[int]:
@@ -207,12 +226,21 @@ class Restorers:
         with self._lock:
             return [each.pid for each in self._all]
 
-    def ask(self, subject: Any, seconds: float | None = None, **job: Any) -> Restored:
+    def ask(
+        self,
+        subject: Any,
+        seconds: float | None = None,
+        begun: Callable[[list[str]], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
+        **job: Any,
+    ) -> Restored:
         """Have a request answered, again in a new process if a used one ended or diverged.
 
         Args:
             subject: what it is about: the process that was asked about the same is preferred.
             seconds: the time, None for the usual.
+            begun: see ``Restorer.ask``; what has begun is not asked for again.
+            wanted: see ``Restorer.ask``.
             job: the request.
 
         Raises:
@@ -221,25 +249,57 @@ class Restorers:
             SimgitError: what was raised.
         """
         until = time.monotonic() + (SECONDS if seconds is None else seconds)
+        has_begun = False
+
+        def begins(warnings: list[str]) -> None:
+            nonlocal has_begun
+            has_begun = True
+            assert begun is not None
+            begun(warnings)
+
         for _ in range(MOST + 1):  # all that are kept may end, and a new one then says why
             one = self._taken(subject, until)
             is_new = one.answers == 0
             try:
-                found = one.ask(job, until)
+                found = one.ask(job, until, begun and begins, wanted)
             except EndedError as error:
-                if is_new:
+                if is_new or has_begun:
                     raise Refused(
                         502, f"the process that restores states failed: {error}"
                     ) from None
             except Divergence:
                 one.end()  # what an environment keeps in classes is the process's
-                if is_new:
+                if is_new or has_begun:
                     raise
             else:
                 return found
             finally:
                 self._give_back(one)
         raise Refused(502, "the process that restores states ended again and again")
+
+    def warm(self) -> None:
+        """Start a process, without waiting for it, if there is none: a frame will be asked for."""
+        with self._lock:
+            if self._directory is None or self._is_closed or self._all or self._starting:
+                return
+            self._starting, self._is_warming = self._starting + 1, True
+        threading.Thread(target=self._start_ahead, name="restorer", daemon=True).start()
+
+    def _start_ahead(self) -> None:
+        assert self._directory is not None
+        one: Restorer | None = None
+        try:
+            with suppress(StorageError):  # whoever needs it is told why
+                one = Restorer(self._directory)
+        finally:
+            with self._lock:
+                self._starting, self._is_warming = self._starting - 1, False
+                if one is not None:
+                    self._all.add(one)
+                else:
+                    self._lock.notify_all()
+        if one is not None:
+            self._give_back(one)
 
     def film(self, subject: Any, seconds: float, **job: Any) -> Restored:
         """Have a film made; at least one process is left for frames.
@@ -285,7 +345,11 @@ class Restorers:
             self._waiting += 1
             try:
                 ready = self._lock.wait_for(
-                    lambda: self._is_closed or self._free or len(self._all) + self._starting < MOST,
+                    lambda: (
+                        self._is_closed
+                        or self._free
+                        or (not self._is_warming and len(self._all) + self._starting < MOST)
+                    ),
                     until - time.monotonic(),
                 )
             finally:

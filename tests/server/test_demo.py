@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from simgit.errors import NotFound
+from simgit.live.demo import RUN
 from simgit.server import demo
-from simgit.server.demo import RUN
 from tests.support.patience import PATIENCE
 from tests.support.web import serving
 

@@ -133,3 +133,21 @@ def test_children_and_leaves_are_those_of_then(client: Client) -> None:
     assert (now - then, then - now) == ({later, other}, {oids[2]})
     newest = repo.operations()[0].number
     assert listed(at("leaves", newest)) == now
+
+
+def test_what_the_refs_of_then_reach_is_found_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from simgit.odb import ancestry
+
+    reach, calls = ancestry.reach, []
+    monkeypatch.setattr(ancestry, "reach", lambda *a: calls.append(0) or reach(*a))
+    newest = client.json("operations")[0]["number"]
+    first = client.json(f"children/main@2?as_of={newest}")
+    assert [each["step"] for each in first] == [3]
+    for step in (0, 1, 2, 3):
+        client.json(f"children/main@{step}?as_of={newest}")
+    assert len(calls) == 1
+    client.repo.commit([1.0], run="main")
+    assert client.json(f"children/main@2?as_of={newest}") == first
+    assert len(calls) == 2  # states may lie elsewhere after any write

@@ -116,6 +116,25 @@ def test_a_frame_by_oid_is_for_ever(cart: tuple[Client, list[Any]]) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
+def test_the_first_process_is_started_before_a_frame_is_asked_for(
+    cart: tuple[Client, list[Any]], client: Client
+) -> None:
+    other = Client(cart[0].repo)
+    assert other.service.restorers.pids == []
+    assert other.get("episodes/main").status_code == 200
+    until = time.monotonic() + 60
+    while not (pids := other.service.restorers.pids):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    other.get("episodes/main")
+    assert np.array_equal(shown(other.get("frames/main@5")), cart[1][5])
+    assert other.service.restorers.pids == pids
+    other.close()
+    assert all(map(is_gone, pids))
+    client.get("episodes/main")  # its states are of no environment
+    assert client.service.restorers.pids == [] and client.service.restorers._starting == 0
+
+
 def test_a_frame_can_be_smaller(cart: tuple[Client, list[Any]]) -> None:
     client, seen = cart
     whole = seen[5].astype(int)

@@ -91,7 +91,7 @@ SLOW = {
     "runs?where=step>0", "runs?columns=max(reward)", "best", "diff?a=main&b=sweep/1",
     "diff?a=main@1&b=sweep/1&kind=states", "bisect?a=main&b=sweep/1",
     "merge-base?a=main&b=sweep/1", "series?run=main&field=reward", "bands?field=reward",
-    "columns/main?field=reward&field=observation", "log", "log/main?where=reward>0",
+    "children/main@2?as_of=1", "columns/main?field=reward&field=observation", "log", "log/main?where=reward>0",
     "episodes/main", "outline", "leaves", "contains/main@2", "media/main", "unreachable", "stats",
 }  # fmt: skip
 """Requests, at least one of each route that takes turns."""

@@ -76,7 +76,8 @@ class Process:
 
     def __init__(self, where: Path, *options: str) -> None:
         command = [sys.executable, "-m", "simgit", "serve", "--port", "0", "--json", *options]
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        places = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        env = {**os.environ, "PYTHONPATH": places.rstrip(os.pathsep)}
         # a file, which ends with the server: simulations inherit it, and may outlive that
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from simgit import __version__
 from simgit.errors import InvalidInput, NotFound, Untrusted, warn
@@ -24,6 +23,7 @@ from simgit.server.answers import (
     has_tag,
     reply,
 )
+from simgit.server.films import MadeFilm
 from simgit.server.media import send_file
 from simgit.server.problems import Refused
 from simgit.server.restorers import Restored
@@ -83,7 +83,11 @@ def film(
     width: Width = None,
     every: Annotated[int, Query(ge=1, le=1_000_000, description="States per frame.")] = 1,
 ) -> Response:
-    """Return a film of a run, a range or an episode, restored and rendered; parts by Range.
+    """Return a film of a run, a range or an episode, restored and rendered.
+
+    An MP4 is sent while it is made, in chunks; the connection is closed before its end if that
+    fails, and warnings that come later are told to who asks again. One that is whole has parts by
+    Range; a GIF is sent when it is whole.
 
     At most 3,600 frames (GIF: 600), else 413; 429 while another one is made; otherwise as a frame.
     """
@@ -101,15 +105,31 @@ def film(
     if has_tag(request, "if-none-match", tag):
         return Response(status_code=304, headers={"ETag": f'"{tag}"', **headers})
 
-    def make(path: Path) -> None:
-        job = {"revision": whole, "fps": fps, "width": width, "every": every, "path": str(path)}
-        with _nothing_to_show():
-            root = reading.repo.resolve(f"{last}@0")
-            found = served.restorers.film(root, FILM_SECONDS, as_of=reading.as_of, **job)
-        _tell(found)
+    root = reading.repo.resolve(f"{last}@0")
 
-    file, size = served.films.opened(tag, f".{format}", make)
-    return send_file(request, tag, file, size, MEDIA[format], headers)
+    def make(film: MadeFilm) -> list[str]:
+        job = {"revision": whole, "fps": fps, "width": width, "every": every}
+        with _nothing_to_show():
+            found = served.restorers.film(
+                root, FILM_SECONDS, begun=film.begin, wanted=lambda: film.is_wanted,
+                as_of=reading.as_of, path=str(film.path), **job,
+            )  # fmt: skip
+        return found.warnings
+
+    film = served.films.film(tag, f".{format}", make)
+    is_read = False
+    try:
+        film.wait(is_whole=request.scope.get("simgit.head", False))
+        for text in film.warnings:
+            warn(text)
+        if film.size is not None:
+            return send_file(request, tag, film.path.open("rb"), film.size, MEDIA[format], headers)
+        is_read = True
+        shown = {"ETag": f'"{tag}"', **headers}
+        return StreamingResponse(film.read(), 200, shown, MEDIA[format])
+    finally:
+        if not is_read:
+            film.leave()
 
 
 @router.get("/cluster/{revision:path}")

@@ -22,7 +22,7 @@ from simgit.server.answers import (
     past,
     reply,
 )
-from simgit.server.service import Reader
+from simgit.server.service import Reader, Served
 from simgit.server.turns import slow
 
 router = APIRouter(route_class=Route, tags=["states"])
@@ -77,6 +77,7 @@ def parents(request: Request, repo: Reader, revision: str) -> Response:
 
 
 @router.get("/children/{revision:path}")
+@slow("as_of")
 def children(
     request: Request, repo: Reader, revision: str, limit: Limit = 100, after: After = None
 ) -> Response:
@@ -186,6 +187,7 @@ def outline(
 def episodes(
     request: Request,
     repo: Reader,
+    served: Served,
     revision: str,
     limit: Limit = 100,
     after: Annotated[
@@ -200,6 +202,8 @@ def episodes(
             raise
         why = f"after: episode {after} is not in the list; begin again"
         raise InvalidInput(why, after=after) from None
+    if "environment" in repo.origin(revision):  # who looks at its episodes will look at frames
+        served.restorers.warm()
     return page(request, found, limit, lambda each: each.number)
 
 
