@@ -17,6 +17,10 @@ playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
 
+ASKED = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+    .map((each) => [each.name.replace(location.origin, ""), each.transferSize])"""
+
+
 def rows(page: Any) -> list[str]:
     return [
         each.inner_text()
@@ -102,3 +106,40 @@ def test_the_page_is_small() -> None:
     first = sum(len(found[name].packed) for name in (*shown, "core/worker.js", "index.html"))
     assert first <= 120 << 10
     assert sum(len(each.packed) for each in found.values()) <= 200 << 10  # every screen seen
+
+
+def test_a_first_visit_asks_for_little_and_for_nothing_twice(
+    served: Process, visit: Callable[..., Any]
+) -> None:
+    page = visit(served).page
+    expect(page.locator(".legend li")).to_have_count(3)
+    asked: list[tuple[str, int]] = []
+    while not any(
+        "since=" in name for name, _ in asked
+    ):  # the last: after the stream's first event
+        page.wait_for_timeout(50)
+        asked = page.evaluate(ASKED)
+    names = [name for name, _ in asked]
+    assert len(names) <= 45
+    assert sum(size for _, size in asked) <= 250 << 10
+    assert sorted({each for each in names if names.count(each) > 1}) == []
+    assert sum(each.startswith("/v1/series") for each in names) == 1
+    assert [each for each in names if each.startswith("/v1/runs?limit")] == ["/v1/runs?limit=10000"]
+
+
+def test_after_a_wrong_token_the_right_one_is_given(
+    served: Process, visit: Callable[..., Any]
+) -> None:
+    visitor = visit(served)
+    page, address = visitor.page, served.address
+    visitor.expects("session", 401)
+    visitor.expects("version", 401)
+    visitor.context.clear_cookies()
+    page.goto("about:blank")
+    page.goto(f"{address['url']}#token=wrong")
+    page.get_by_label("Address or token").fill(address["tokens"]["full"])
+    assert "token" not in page.url
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("3 runs")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("3 runs")).to_be_visible()

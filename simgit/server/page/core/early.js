@@ -9,8 +9,8 @@ const begun = new Map();
 
 /** @param {string} key method and address @param {Promise<Response>} answer */
 function begin(key, answer) {
-  answer.catch(() => {}); // told to who takes it
   begun.set(key, answer);
+  answer.catch(() => begun.delete(key)); // it is sent anew, or told to who has taken it
   return answer;
 }
 
@@ -23,7 +23,7 @@ export function taken(key) {
 
 /** Exchange a token for a cookie. @param {string} given */
 const exchange = (given) => fetch("/v1/session", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token: given }) });
-const after = (first, to) => first.then((answer) => (answer.ok ? fetch(to) : Promise.reject(new Error("not signed in")))); // which nobody takes
+const after = (first, to) => first.then((answer) => (answer.ok ? fetch(to) : Promise.reject(new Error("not signed in"))));
 
 const first = token ? begin("POST /v1/session", exchange(token)) : begin("GET /v1/version", fetch("/v1/version"));
 if (token) begin("GET /v1/version", after(first, "/v1/version"));

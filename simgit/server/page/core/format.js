@@ -25,10 +25,12 @@ export function number(given, digits = 5) {
 /** Return how many digits tell numbers of a size apart that differ by so much. @param {number} size @param {number} difference */
 export const digitsFor = (size, difference) => (size > 0 && difference > 0 ? Math.max(5, Math.min(17, Math.ceil(Math.log10(size / difference)) + 1)) : 5);
 
+const grouped = new Intl.NumberFormat("en-US");
+
 const minus = (text) => text.replace(/-/g, "−");
 
 /** Return a whole number with separators. @param {number} value */
-export const count = (value) => minus(Math.abs(value) < 10_000 ? String(value) : value.toLocaleString("en-US"));
+export const count = (value) => minus(Math.abs(value) < 10_000 ? String(value) : grouped.format(value));
 
 /** Return "1 state", "2 states". @param {number} value @param {string} word */
 export const plural = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;

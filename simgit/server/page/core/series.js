@@ -1,5 +1,5 @@
 // Curves of runs, read in buckets whose width follows the zoom.
-import { useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { get } from "./api.js";
 import { numeric } from "./numbers.js";
 
@@ -54,9 +54,21 @@ function together(a, b) {
 export function useSeries({ runs, fields, x = "step", from = null, to = null, points = 500, smooth = 1, withBand = true, tips }) {
   const [state, set] = useState({ curves: [], error: null, isLoading: true });
   const asked = JSON.stringify([runs, fields, x, from, to, points, smooth, withBand]);
+  const under = useRef(/** @type {{asked: string, control: AbortController} | null} */ (null)); // the request that is under way
+  const [again, repeat] = useState(0);
+  const isDue = useRef(false);
+  useEffect(() => () => {
+    under.current?.control.abort();
+    under.current = null;
+  }, []);
   useEffect(() => {
+    if (under.current?.asked === asked) return void (isDue.current = true); // a run that grows must not keep its curve from coming
+    under.current?.control.abort();
+    under.current = null;
+    isDue.current = false;
     if (!runs.length || !fields.length) return void set({ curves: [], error: null, isLoading: false });
     const control = new AbortController();
+    const mine = (under.current = { asked, control });
     set((before) => ({ ...before, isLoading: true }));
     const parts = ["n", "mean", ...(withBand ? ["min", "max"] : []), ...(smooth > 1 ? ["smooth"] : [])].join(",");
     const query = { run: runs, field: fields, x, from, to, points, smooth, parts };
@@ -67,8 +79,11 @@ export function useSeries({ runs, fields, x = "step", from = null, to = null, po
         error: null, isLoading: false,
       }),
       (error) => control.signal.aborted || set((before) => ({ ...before, error, isLoading: false })),
-    );
-    return () => control.abort();
-  }, [asked, tips]);
+    ).then(() => {
+      if (under.current !== mine) return;
+      under.current = null;
+      if (isDue.current) repeat((times) => times + 1);
+    });
+  }, [asked, tips, again]);
   return state;
 }

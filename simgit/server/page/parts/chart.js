@@ -3,6 +3,7 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../
 import { digitsFor, number, plain, plural } from "../core/format.js";
 import { useStore } from "../core/store.js";
 import uPlot from "../vendor/uplot.js";
+import { drawBands } from "./band.js";
 import { colour, painted, strokeOf } from "./colors.js";
 import { drawMarks } from "./marks.js";
 
@@ -25,19 +26,21 @@ function aligned(curves, withBand) {
     withBand ? [spread(curve, curve.line), spread(curve, curve.max), spread(curve, curve.min)] : [spread(curve, curve.line)])];
 }
 
+const MANY = 150;
+/** A line of many points is one pixel wide where the screen has large ones: that is drawn many times faster. @param {Curve} curve */
+const lineWidth = (curve) => (curve.x.length > MANY && devicePixelRatio <= 1 ? 1 : 1.6);
+
 function strokes(curves, withBand) {
   const series = [{ label: "x" }];
-  const bands = [];
   for (const curve of curves) {
     const { variable, dash } = strokeOf(curve.label);
     const stroke = colour(variable);
-    series.push({ label: plain(curve.label), stroke, width: 1.6, dash, points: { show: curve.x.length < 40, size: 4 } });
+    series.push({ label: plain(curve.label), stroke, width: lineWidth(curve), dash, points: { show: curve.x.length < 40, size: 4 } });
     if (!withBand) continue;
-    const edge = { stroke: "transparent", width: 0, points: { show: false } };
+    const edge = { paths: () => null, points: { show: false } }; // for the scale: band.js draws between them
     series.push(edge, edge);
-    bands.push({ series: [series.length - 2, series.length - 1], fill: `${stroke}26` });
   }
-  return { series, bands };
+  return series;
 }
 
 /**
@@ -60,7 +63,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
     if (!element) return undefined;
     const axis = () => ({ stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: `12px ${colour("--font")}` });
     const options = {
-      width: Math.max(50, element.clientWidth), height, ...strokes(curves, band),
+      width: Math.max(50, element.clientWidth), height, series: strokes(curves, band),
       legend: { show: false },
       scales: { x: { time: isTime } },
       axes: [
@@ -77,6 +80,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
           now.current.onZoom?.(u.posToVal(left, "x"), u.posToVal(left + width, "x"));
           u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
         }],
+        drawAxes: [(u) => band && drawBands(u, now.current.curves)],
         draw: [(u) => drawMarks(u, now.current)],
       },
     };
@@ -97,6 +101,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
   useLayoutEffect(() => {
     const u = plot.current;
     const isWhole = from === null && to === null;
+    if (u) curves.forEach((curve, index) => (u.series[1 + index * (band ? 3 : 1)].width = lineWidth(curve)));
     u?.batch(() => {
       if (drawn.current !== curves || isWhole) u.setData(aligned(curves, band), isWhole);
       const xs = u.data[0];

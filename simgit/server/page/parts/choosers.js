@@ -1,5 +1,5 @@
 // What the runs are grouped by, and which columns are shown: settings that differ, fields and measures.
-import { html, useMemo } from "../vendor/preact.js";
+import { html } from "../vendor/preact.js";
 import { plain } from "../core/format.js";
 import { place, setQuery } from "../core/router.js";
 import { runs } from "../core/runs.js";
@@ -47,7 +47,12 @@ export function ColumnChoice() {
   </${Menu}>`;
 }
 
+let read = { configs: [], settings: [] };
+
+/** Settings of all runs; a run that only grows has the ones that it had. */
 function useSettings() {
-  const known = useStore(runs);
-  return useMemo(() => settingsOf(known?.values() ?? []), [known]);
+  const all = [...(useStore(runs)?.values() ?? [])];
+  const isSame = all.length === read.configs.length && all.every((run, index) => run.config === read.configs[index]);
+  if (!isSame) read = { configs: all.map((run) => run.config), settings: settingsOf(all) };
+  return read.settings;
 }

@@ -2,6 +2,7 @@
 import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 
 const BEYOND = 8;
+const STEP = 4; // rows that are scrolled before others are drawn
 
 /**
  * @typedef {{key: string, title: any, width?: string, isNumber?: boolean, sort?: string,
@@ -16,12 +17,15 @@ const BEYOND = 8;
  *   empty?: any, fill?: boolean, at?: number, onSeen?: (first: number, last: number) => void}} props
  *   rows: an array, or what has length, slice and at, with the place of the current row as at; onSeen: told which rows are seen
  */
-export function Table({ label, columns, rows, rowKey, current, onCurrent, onOpen, isChosen, height = 30, sorted, onSort, empty, fill, at: given, onSeen }) {
+export function Table(props) {
+  const { label, columns, rows, rowKey, current, onCurrent, onOpen, isChosen, height = 30, sorted, onSort, empty, fill, at: given, onSeen } = props;
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const [view, setView] = useState({ top: 0, size: 600 });
   const see = useCallback(() => {
     const now = box.current;
-    if (now) setView((old) => (old.top === now.scrollTop && old.size === now.clientHeight ? old : { top: now.scrollTop, size: now.clientHeight }));
+    if (!now) return;
+    const top = Math.floor(now.scrollTop / (STEP * height)) * STEP * height;
+    setView((old) => (old.top === top && old.size === now.clientHeight ? old : { top, size: now.clientHeight }));
   }, []);
   useLayoutEffect(() => {
     see();
@@ -40,20 +44,29 @@ export function Table({ label, columns, rows, rowKey, current, onCurrent, onOpen
   }, [current]);
 
   const first = Math.max(0, Math.floor(view.top / height) - BEYOND);
-  const last = Math.min(rows.length, Math.ceil((view.top + view.size) / height) + BEYOND);
+  const last = Math.min(rows.length, Math.ceil((view.top + view.size) / height) + STEP + BEYOND);
   useEffect(() => onSeen?.(first, Math.max(first, last - 1)), [first, last]);
   const grid = useRef(/** @type {HTMLDivElement | null} */ (null));
   useLayoutEffect(() => {
     if (!grid.current) return;
     grid.current.style.setProperty("--columns", columns.map((column) => column.width ?? "minmax(4rem, 1fr)").join(" "));
     grid.current.style.setProperty("--row", `${height}px`);
-  });
+  }, [columns, height]);
   const body = useRef(/** @type {HTMLDivElement | null} */ (null));
   useLayoutEffect(() => {
-    if (!body.current) return;
-    body.current.style.height = `${rows.length * height}px`;
-    body.current.style.paddingTop = `${first * height}px`;
-  });
+    if (body.current) body.current.style.height = `${rows.length * height}px`;
+  }, [rows.length, height]);
+  // while the table is only scrolled, rows that stay are not drawn again
+  const drawn = useRef({ props, rows: new Map() });
+  const before = drawn.current.props === props ? drawn.current.rows : new Map();
+  drawn.current = { props, rows: new Map() };
+  const draw = (row, index) => {
+    const key = rowKey(row);
+    const there = before.get(key);
+    const kept = there?.row === row && there.index === index ? there : { row, index, drawn: drawRow(props, row, key, index, index === at) };
+    drawn.current.rows.set(key, kept);
+    return kept.drawn;
+  };
 
   function press(event) {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -rows.length, End: rows.length }[event.key];
@@ -83,17 +96,17 @@ export function Table({ label, columns, rows, rowKey, current, onCurrent, onOpen
         })}
       </div>
       <div class="body" role="presentation" ref=${body}>
-        ${rows.slice(first, last).map((row, offset) => {
-          const index = first + offset;
-          const key = rowKey(row);
-          const kind = `row${index === at ? " current" : ""}${isChosen?.(row) ? " chosen" : ""}`;
-          return html`<div role="row" key=${key} id=${`${label}-${index}`.replaceAll(" ", "-")} class=${kind} aria-rowindex=${index + 2}
-            aria-selected=${isChosen ? isChosen(row) : index === at} onclick=${() => onCurrent?.(key)} ondblclick=${() => onOpen?.(row)}>
-            ${columns.map((column) => html`<div role="gridcell" key=${column.key} class=${column.isNumber ? "number" : ""}>${column.draw(row, index)}</div>`)}
-          </div>`;
-        })}
+        ${rows.slice(first, last).map((row, offset) => draw(row, first + offset))}
       </div>
     </div>
     ${!rows.length && html`<p class="empty">${empty ?? "Nothing here yet."}</p>`}
+  </div>`;
+}
+
+function drawRow({ label, columns, onCurrent, onOpen, isChosen, height = 30 }, row, key, index, isCurrent) {
+  const kind = `row${isCurrent ? " current" : ""}${isChosen?.(row) ? " chosen" : ""}`;
+  return html`<div role="row" key=${key} id=${`${label}-${index}`.replaceAll(" ", "-")} class=${kind} aria-rowindex=${index + 2} ref=${(element) => element && (element.style.top = `${index * height}px`)}
+    aria-selected=${isChosen ? isChosen(row) : isCurrent} onclick=${() => onCurrent?.(key)} ondblclick=${() => onOpen?.(row)}>
+    ${columns.map((column) => html`<div role="gridcell" key=${column.key} class=${column.isNumber ? "number" : ""}>${column.draw(row, index)}</div>`)}
   </div>`;
 }
