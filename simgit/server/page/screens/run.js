@@ -37,7 +37,7 @@ export function Screen() {
 function Run({ run }) {
   const simulation = useStore(simulations, (all) => all.get(run.name));
   const seen = useCalm(run, AGAIN); // a run that grows is drawn a few times a second
-  const past = useMemo(() => new Past(run.name), []);
+  const past = useMemo(() => new Past(), []);
   past.follow(seen);
   const tip = seen.oid ? (seen.step ?? -1) : -1;
   const { step, isLive, beyond, goTo } = useCursor(tip);
