@@ -31,7 +31,7 @@ def environment(control: Control) -> None:
     if not config["id"]:
         raise InvalidInput("setting 'id' is missing: the id of an environment", path="id")
     env = control.env(config["id"], **config["arguments"])
-    own = {"random": _random, "ask": partial(_asking, control)}
+    own: dict[str, Any] = {"random": _random, "ask": partial(_asking, control)}
     policies: dict[str, Any] = {}  # a fork has that of its parent up to its branch point
     for _ in control.range("steps"):
         assert control.last is not None
