@@ -66,11 +66,11 @@ export function Curves({ names, marks = [], onPick, cursor, hint }) {
       ${shown.isLoading && html`<span class="muted" role="status">reading …</span>`}
       <span class="buttons" role="group" aria-label="Download the curves">
         ${[["csv", toCsv], ["png", toPng], ["svg", toSvg]].map(([kind, make]) =>
-          html`<button type="button" class="quiet" onclick=${async () => save(`curves.${kind}`, await make(curves.map((each) => clipped(each, from, to)), x))}>⤓ ${kind}</button>`)}
+          html`<button type="button" class="quiet" onclick=${async () => save(`curves.${kind}`, await make(curves.map((each) => clipped(each, from, to, isStep)), x))}>⤓ ${kind}</button>`)}
       </span>
     </div>
     ${shown.error && html`<p class="error" role="alert">${plain(shown.error.message)}</p>`}
-    <${Chart} label=${`Curves of ${fields.join(", ")}`} curves=${curves} xLabel=${x} band=${band} from=${from} to=${to} marks=${all} cursor=${isStep ? cursor : null}
+    <${Chart} label=${`Curves of ${fields.join(", ")}`} curves=${curves} xLabel=${x} band=${band} from=${from ?? (isStep ? first : null)} to=${to ?? (isStep ? last : null)} marks=${all} cursor=${isStep ? cursor : null}
       isTime=${x === "time"} onZoom=${zoom} onPick=${isStep && onPick ? (curve, step) => onPick(curve.run, pickStep(curve, step)) : undefined} />
     <${Brush} curves=${whole.curves} from=${from} to=${to} first=${first} last=${last} onZoom=${zoom} />
     ${all.length > 0 && html`<${MarkList} marks=${all} names=${there} onPick=${onPick} />`}
@@ -104,8 +104,10 @@ function ends(curves) {
   return all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
 }
 
-function clipped(curve, from, to) {
-  const keep = curve.x.map((x) => (from === null || x >= from) && (to === null || x <= to));
+/** Return what is drawn between two places: with the bucket that began before the first and reaches into it. */
+function clipped(curve, from, to, isStep) {
+  const reaches = (index) => (isStep ? curve.x[index] + curve.width > from : curve.width > 1 && curve.x[index + 1] > from);
+  const keep = curve.x.map((x, index) => (from === null || x >= from || reaches(index)) && (to === null || x <= to));
   const kept = (values) => values.filter((_, index) => keep[index]);
   return { ...curve, x: kept(curve.x), mean: kept(curve.mean), min: kept(curve.min), max: kept(curve.max), line: kept(curve.line) };
 }

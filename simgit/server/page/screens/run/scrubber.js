@@ -7,6 +7,7 @@ import { useCalm, useLoad } from "../../core/load.js";
 import { place, setQuery } from "../../core/router.js";
 import { useStore } from "../../core/store.js";
 import { fail, say } from "../../parts/notice.js";
+import { Branches } from "./branches.js";
 import { useSettled } from "./cursor.js";
 import { jump } from "./jump.js";
 
@@ -19,7 +20,7 @@ const AGAIN = 2000;
 const ended = new Map();
 
 /** Return where an episode begins and stops. @param {any} run @param {number} number @param {number} all */
-async function episode({ name, oid }, number, all, signal) {
+export async function episode({ name, oid }, number, all, signal) {
   const known = ended.get(`${name}/${number}`);
   if (known) return known;
   const found = (await get("episodes", oid, { limit: 1, after: number < all ? number + 1 : null }, { signal }))[0] ?? null;
@@ -85,6 +86,7 @@ export function Scrubber({ run, past, step, tip, isLive, beyond, grows, state, o
       ${grows && html` <span class=${isLive ? "following" : "muted"}>${isLive ? "● live" : html`<button type="button" class="quiet" onclick=${() => onStep(tip)}>follow</button>`}</span>`}
       ${beyond !== null && html` <span class="bad">step ${count(beyond)} is not there</span>`}</output>
     <${Jump} oid=${run.oid} step=${step} tip=${tip} onStep=${onStep} />
+    <${Branches} run=${run} step=${step} onStep=${onStep} />
   </section>`;
 }
 
