@@ -10,8 +10,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from simgit.errors import InvalidInput, plural
 
 if TYPE_CHECKING:
@@ -51,29 +49,17 @@ def _random(env: Any) -> Any:
 
 
 def _asking(control: Control, env: Any) -> Any:
-    """Return a policy that asks people for each action; the first offer is the middle one."""
-    from gymnasium.spaces import Box, Discrete
+    """Return a policy that asks people for each action."""
+    from simgit.gym.tools.asked_actions import action_form, action_of
 
     space = env.action_space
-    if isinstance(space, Discrete):
-        first, last = int(space.start), int(space.start + space.n - 1)
-        kind = {"type": "integer", "minimum": first, "maximum": last, "default": first}
-    elif isinstance(space, Box):
-        middle = np.nan_to_num(np.clip(np.zeros(space.shape), space.low, space.high))
-        kind = {"type": "array", "default": middle.tolist()}
-    else:
-        raise InvalidInput(f"people are asked for numbers: not for actions of {space}")
-    form = {"properties": {"action": kind}, "required": ["action"]}
+    form = action_form(space)
 
     def policy(_: Any) -> Any:
         while True:
             given = control.ask("which action?", form)["action"]
-            if isinstance(space, Discrete):
-                return given
-            with suppress(ValueError, TypeError):  # a list that is no array of numbers
-                action = np.asarray(given, space.dtype)
-                if space.contains(action):
-                    return action
+            if (action := action_of(space, given)) is not None:
+                return action
             control.log(f"action {given} does not fit {space}", "warning")
 
     return policy

@@ -311,7 +311,7 @@ def test_branches_and_films_of_a_run(
     dialog.get_by_role("combobox", name="format").select_option("GIF")
     expect(dialog.get_by_text("700 frames, of which a film has at most 600")).to_be_visible()
     dialog.get_by_role("button", name="Take 2 states per frame").click()
-    expect(dialog.get_by_text("350 frames")).to_be_visible()
+    expect(dialog.get_by_text("351 frames")).to_be_visible()
 
 
 @pytest.mark.slow
