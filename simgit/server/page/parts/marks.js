@@ -4,6 +4,7 @@ import { colour, strokeOf } from "./colors.js";
 /** A mark: run: the curve on which it has a sign, note: what is said of it. @typedef {{x: number, text: string, run?: string, note?: string}} Mark */
 
 const MOST = 200; // signs
+const LONGEST = 40; // characters of a text on the chart; the list has all
 
 /** Draw what happened along the curve, and the step that is shown elsewhere. */
 export function drawMarks(u, { marks, curves, cursor }) {
@@ -24,9 +25,10 @@ export function drawMarks(u, { marks, curves, cursor }) {
   };
   placeSigns(u, marks, curves);
   const right = []; // where the text of a row ends: texts that would meet take the next row
-  for (const { x, text } of marks.filter((mark) => mark.text).sort((a, b) => a.x - b.x)) {
+  for (const { x, text: whole } of marks.filter((mark) => mark.text).sort((a, b) => a.x - b.x)) {
     const left = line(x, "--muted", [4 * devicePixelRatio, 4 * devicePixelRatio]);
     if (left === null) continue;
+    const text = whole.length > LONGEST ? `${whole.slice(0, LONGEST - 1)}…` : whole;
     const width = ctx.measureText(text).width + 8 * devicePixelRatio;
     const start = left + width > bbox.left + bbox.width ? left - width : left + 4 * devicePixelRatio;
     const row = [0, 1, 2].find((each) => (right[each] ?? -Infinity) < start) ?? 3;

@@ -55,6 +55,7 @@ function PlayDialog({ run, step }) {
   return html`<${Dialog} title=${`Play on from ${plain(at)}`} isWide>
     <form class="start" onsubmit=${submit} novalidate>
       <${Why} may=${may} types=${types} canStart=${canStart} branch="The command below plays on in a window." />
+      ${isReading && html`<p class="muted about" role="status">reading who can act here …</p>`}
       ${!isReading && canStart && !players.length && html`<p class="said" role="status">Nobody can act here: the run was recorded without an environment that this server knows.</p>`}
       ${players.length > 0 && html`<fieldset class="choice"><legend>Who acts</legend>${players.map(([key, told]) => html`<label key=${key}>
         <input type="radio" name="player" checked=${key === player} autofocus=${key === player} onchange=${() => setPlayer(key)} /> ${plain(told)}</label>`)}</fieldset>`}
