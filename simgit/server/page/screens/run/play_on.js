@@ -30,7 +30,7 @@ function PlayDialog({ run, step }) {
   const ownType = run.metadata?.simulation?.type ?? null;
   const canAct = canStart && Boolean(environment?.id) && types.data.some((each) => each.name === TYPE);
   const isOther = canStart && ownType !== null && ownType !== TYPE && types.data.some((each) => each.name === ownType);
-  const players = [...(canAct ? [["ask", "you: one action after the other"], ["random", "random actions, of a new seed"]] : []), ...(isOther ? [["own", `${ownType}, as it was: the same states again, then on`]] : [])];
+  const players = [...(canAct ? [["ask", "you: one action after the other"], ["random", ownType === TYPE ? "random actions: those that were drawn, then on" : "random actions, of a new seed"]] : []), ...(isOther ? [["own", `${ownType}, as it was: the same states again, then on`]] : [])];
   const [name, setName] = useState(() => freeName(`play/${run.name}`, known, 1));
   const [chosen, setPlayer] = useState("");
   const [text, setText] = useState(DEFAULT);
@@ -44,7 +44,7 @@ function PlayDialog({ run, step }) {
   const actor = ownType === TYPE ? {} : { id: environment?.id, ...(Object.keys(environment?.kwargs ?? {}).length ? { arguments: environment.kwargs } : {}) };
   const draft = {
     name, at, type: player === "own" ? ownType : TYPE, isOwnType: player === "own" || ownType === TYPE, preset: null, sweep: null, isQueued: false,
-    seed: player === "random" ? seed : null,
+    seed: player === "random" && ownType !== TYPE ? seed : null, // a fork of its own type draws as it did
     overrides: player === "own" ? {} : { ...actor, policy: player, steps: step + Number(steps.value ?? 0) },
   };
   const isGood = Boolean(player) && !nameError && !steps.error && may?.can_write;
