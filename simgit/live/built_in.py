@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import InvalidInput, plural
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 def environment(control: Control) -> None:
     """Record an environment while a policy acts in it.
 
-    Settings: ``id`` of the environment, ``arguments`` that it is made with, ``policy``: "random" or
-    a function of the observation as "module:name", ``steps``, and ``pace``: seconds between two
-    steps, for people who watch.
+    Settings: ``id`` of the environment, ``arguments`` that it is made with, ``policy``: "random",
+    "ask" (people say each action) or a function of the observation as "module:name", ``steps``,
+    and ``pace``: seconds between two steps, for people who watch.
     """
     from simgit.gym.tools.collect import make_policy
 
@@ -28,12 +29,14 @@ def environment(control: Control) -> None:
     if not config["id"]:
         raise InvalidInput("setting 'id' is missing: the id of an environment", path="id")
     env = control.env(config["id"], **config["arguments"])
-    policy: Any = (
-        _random(env) if config["policy"] == "random" else make_policy(config["policy"], env, None)
-    )
+    own: dict[str, Any] = {"random": _random, "ask": partial(_asking, control)}
+    policies: dict[str, Any] = {}  # a fork has that of its parent up to its branch point
     for _ in control.range("steps"):
         assert control.last is not None
-        *_, terminated, truncated, _ = env.step(policy(control.last.observation))
+        name = config["policy"]
+        if name not in policies:
+            policies[name] = own[name](env) if name in own else make_policy(name, env, None)
+        *_, terminated, truncated, _ = env.step(policies[name](control.last.observation))
         if terminated or truncated:
             env.reset()
         if config["pace"]:
@@ -43,6 +46,23 @@ def environment(control: Control) -> None:
 def _random(env: Any) -> Any:
     """Return a policy that draws actions; the seed of the action space is part of the states."""
     return lambda _: env.action_space.sample()
+
+
+def _asking(control: Control, env: Any) -> Any:
+    """Return a policy that asks people for each action."""
+    from simgit.gym.tools.asked_actions import action_form, action_of
+
+    space = env.action_space
+    form = action_form(space)
+
+    def policy(_: Any) -> Any:
+        while True:
+            given = control.ask("which action?", form)["action"]
+            if (action := action_of(space, given)) is not None:
+                return action
+            control.log(f"action {given} does not fit {space}", "warning")
+
+    return policy
 
 
 environment.defaults = {  # type: ignore[attr-defined]

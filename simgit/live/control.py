@@ -322,14 +322,18 @@ class Control:
                 f"type '{self._kind.name}' reads its settings when it begins; fork the run with "
                 "other settings"
             )
-        for path in flat(nested(overrides)):
+        changed, now = flat(nested(overrides)), flat(self._settings.config)
+        for path in changed:
             if any(is_within(path, each) or is_within(each, path) for each in self._kind.imports):
                 raise InvalidInput(f"setting '{path}' is read at the beginning: fork the run")
         here = self.position
         if self._recorder is not None and here == self._looked_at + 1:
             here += 1  # it would not be known again which of the looks at this place it was
         self._kind.check(overrides)
-        data = {"overrides": nested(overrides), "by": request.get("by")}
+        data = {
+            "overrides": nested(overrides), "by": request.get("by"),
+            "before": {path: now[path] for path in changed if path in now},
+        }  # fmt: skip
         entry = Input(max(here, self._begin.until), SET, data)
         self._keep_input(entry)
         if entry.position > self.position:

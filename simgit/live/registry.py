@@ -177,7 +177,7 @@ def check_remote(repo: Repository, name: str, config: Mapping[str, Any]) -> None
 def names_code(path: str, value: Any) -> bool:
     """Return whether a setting of a type's ``imports`` is an import path, or might be."""
     if path.rpartition(".")[2] == "policy":
-        return value not in ("random", None)
+        return value not in ("random", "ask", None)
     return value is not None and (not isinstance(value, str) or ":" in value)
 
 

@@ -89,6 +89,9 @@ def test_a_simulation_is_started_steered_and_stopped_by_mouse(
     question.get_by_role("button", name="Answer").click()
     done = page.get_by_role("region", name="What people did")
     expect(done).to_contain_text("answered “which torque?”: torque 1.5")
+    expect(page.get_by_role("region", name="Control")).to_contain_text(
+        "“which torque?” was answered by the page or the HTTP API: torque 1.5"
+    )
     expect(asks).to_have_count(0)
 
     settings = page.get_by_role("region", name="Settings")
@@ -107,6 +110,12 @@ def test_a_simulation_is_started_steered_and_stopped_by_mouse(
         time.sleep(0.2)
         assert repo.runs["demo-1"].step == paused
     visitor.look("control-paused")
+    page.get_by_role("tab", name="Curves").click()
+    page.get_by_text("1 mark", exact=True).press("Enter")
+    mark = page.get_by_role("listitem").filter(has_text="push 0 → 0.5 from step")
+    expect(mark).to_contain_text("by the page or the HTTP API")
+    visitor.look("run-marks")
+    page.get_by_role("tab", name="Control").click()
     control.get_by_role("button", name="Resume").click()
     expect(control.get_by_role("button", name="Pause")).to_be_visible()
     control.get_by_role("button", name="Stop").click()

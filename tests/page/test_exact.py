@@ -47,6 +47,9 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 what: dict[str, Any] = {"reset": {}} if step % EPISODE == 0 else {}
                 taken = () if what else (0, 1.0, step % EPISODE == EPISODE - 1, False)
                 recorder.append(np.array([COUNTER + step]), *taken, info=info, **what)
+        with repo.recorder("long") as recorder:
+            for step in range(1200):
+                recorder.append(np.array([float(step)]), 0, 1.0, False, False)
         for name in ("moved", "again", "config"):
             commit(repo, name, 5)
     return where
@@ -79,6 +82,12 @@ def test_a_curve_is_exact_and_whole(server: Process, visit: Callable[..., Any]) 
         ".getImageData(0, 0, canvas.width, canvas.height).data.some((each) => each)"
     )
     assert drawn
+    # of a zoomed curve with all that is drawn: the first bucket began before
+    page = visitor.visit("/run/long?y=observation[0]&from=3&to=1100")
+    expect(page.get_by_text("4 states a bucket")).to_be_visible()
+    rows = downloaded(page)
+    assert [int(each["step"]) for each in rows] == [*range(0, 1101, 4)]
+    assert [float(each["mean"]) for each in rows[:2]] == [1.5, 5.5]
     page = visitor.visit("/run/main?y=observation[0]")
     expect(page.get_by_text("all states")).to_be_visible()
     assert [int(each["mean"]) for each in downloaded(page)] == [*range(COUNTER, COUNTER + STATES)]

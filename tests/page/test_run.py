@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from simgit.live.processes import log_path
+from simgit.live.records import Records
 from simgit.repository import Repository
 from tests.support.web import Process, serving
 
@@ -110,7 +112,7 @@ def test_a_run_is_looked_through_by_keyboard(
         keys.press("Space")
         expect(page.get_by_role("heading", name=re.compile(r"State [1-9]\d*$"))).to_be_visible()
         keys.press("Space")
-        expect(page.get_by_role("button", name="Play")).to_be_visible()
+        expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
         keys.press("Home")
         page.get_by_role("textbox", name="Jump to a state that fulfils").focus()
         keys.type("terminated")
@@ -209,7 +211,7 @@ def test_a_run_that_grows_is_followed_from_its_tip(
 def test_a_simulation_is_paused_resumed_and_stopped(
     written: tuple[Path, Process], visit: Callable[..., Any]
 ) -> None:
-    _, server = written
+    copied, server = written
     url, headers = f"{server.url}simulations", server.headers
     given = {
         "type": "demo",
@@ -230,6 +232,19 @@ def test_a_simulation_is_paused_resumed_and_stopped(
         page.get_by_role("button", name="Stop").click()
         expect(page.get_by_text("simgit sim stop swing")).to_be_visible()
         expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+        with Repository.open(copied) as repo:  # a long log is read from its end
+            record = Records(repo).find("swing")
+            assert record is not None and repo.directory is not None
+            with log_path(repo.directory, record.execution).open("a") as log:
+                log.writelines(f"line {number}\n" for number in range(1500))
+        page = visitor.visit("/run/swing?tab=log")
+        expect(page.get_by_text("200 of 200 lines")).to_be_visible()
+        expect(page.get_by_text("line 1499", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Read older lines").click()
+        expect(page.get_by_text("1000 of 1000 lines")).to_be_visible()
+        page.get_by_role("button", name="Read older lines").click()
+        expect(page.get_by_text("episode over at step 200").first).to_be_attached()
+        expect(page.get_by_role("button", name="Read older lines")).to_have_count(0)
     finally:
         httpx.post(f"{url}/kill/swing", json={}, headers=headers, timeout=30)
 
@@ -245,3 +260,88 @@ def test_one_who_may_only_read_is_offered_nothing_to_do(
     for name in ("Fork here f", "Tag", "Stop", "Pause"):
         expect(page.get_by_role("button", name=name)).to_have_count(0)
     visitor.look("run-config-narrow")
+
+
+@pytest.mark.slow
+def test_branches_and_films_of_a_run(
+    written: tuple[Path, Process], visit: Callable[..., Any]
+) -> None:
+    copied, server = written
+    with Repository.open(copied) as repo:
+        repo.commit([0.0, 0.0, 0.0, 0.0], 1, 2.5, run="high-lr")
+        with repo.transaction():
+            for number in range(700):
+                repo.commit(float(number), run="long")
+    visitor = visit(server)
+    page = visitor.visit("/run/main?step=200")
+    branches = page.get_by_role("navigation", name="Branches of this run")
+    expect(branches.get_by_role("link")).to_have_text(["gentle", "high-lr"])
+    branches.get_by_role("button", name="Step 100, where gentle begins").click()
+    expect(page.get_by_role("heading", name="State 100", exact=True)).to_be_visible()
+    branches.get_by_role("button", name="Step 200, where high-lr begins").click()
+    page.get_by_role("definition").get_by_role("link", name="high-lr@201").click()
+    expect(page.get_by_role("heading", name="high-lr", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="State 201", exact=True)).to_be_visible()
+
+    page = visitor.visit("/run/main?step=60")
+    page.get_by_role("button", name="Film", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Film of main")
+    expect(dialog.get_by_text(re.compile(r"\d+ frames of steps"))).to_be_visible()
+    dialog.get_by_role("combobox", name="stretch").select_option("from step to step")
+    dialog.get_by_role("textbox", name="first step").fill("3")
+    dialog.get_by_role("textbox", name="last step").fill("9")
+    dialog.get_by_role("combobox", name="format").select_option("GIF")
+    expect(dialog.get_by_text("7 frames")).to_be_visible()
+    expect(dialog.get_by_role("group", name="The command that does the same")).to_have_text(
+        "simgit video main@2..main@9 --output main-2..main-9.gif"
+    )
+    dialog.get_by_role("button", name="Make the film").click()
+    with page.expect_download() as download:
+        dialog.get_by_role("link", name="Download").click()
+    assert download.value.path().read_bytes().startswith(b"GIF89a")
+    expect(dialog.get_by_role("img", name="Film of main")).to_be_visible()
+    visitor.look("run-film")
+    page.keyboard.press("Escape")
+
+    page = visitor.visit("/run/long")
+    page.get_by_role("button", name="Film", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Film of long")
+    expect(dialog.get_by_text("No film can be made")).to_be_visible()
+    expect(dialog.get_by_role("button", name="Make the film")).to_be_disabled()
+    dialog.get_by_role("combobox", name="format").select_option("GIF")
+    expect(dialog.get_by_text("700 frames, of which a film has at most 600")).to_be_visible()
+    dialog.get_by_role("button", name="Take 2 states per frame").click()
+    expect(dialog.get_by_text("351 frames")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_person_plays_on_from_a_state(
+    written: tuple[Path, Process], visit: Callable[..., Any]
+) -> None:
+    copied, server = written
+    visitor = visit(server)
+    page = visitor.visit("/run/main?step=3")
+    page.get_by_role("button", name="Play on from here").press("Enter")
+    dialog = page.get_by_role("dialog", name="Play on from main@3")
+    play = dialog.get_by_role("button", name="Play on", exact=True)
+    expect(play).to_be_enabled(timeout=60_000)
+    dialog.get_by_role("textbox", name="steps from here").fill("3")
+    expect(dialog.get_by_role("group", name="The command that does the same")).to_contain_text(
+        "simgit sim start env --run play/main-1 --at main@3 --set id=CartPole-v1"
+    )
+    visitor.look("run-play-on")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="play/main-1")).to_be_visible(timeout=30_000)
+    question = page.get_by_role("form", name="Question: which action?")
+    expect(question.get_by_role("button", name="action 1")).to_be_visible(timeout=30_000)
+    visitor.look("run-playing")
+    page.keyboard.press("1")
+    with Repository.open(copied) as repo:
+        at(page, 4, repo, "play/main-1")
+        question.get_by_role("button", name="action 0").click()
+        at(page, 5, repo, "play/main-1")
+        page.keyboard.press("1")
+        expect(question).to_have_count(0, timeout=30_000)
+        at(page, 6, repo, "play/main-1")
+        assert [each.action for each in repo.trajectory("play/main-1")][4:] == [1, 0, 1]
+        assert repo.resolve("play/main-1@3") == repo.resolve("main@3")

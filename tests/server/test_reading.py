@@ -342,6 +342,29 @@ def test_curves_are_those_of_the_repository(
     assert client.get("series?run=main&field=reward&points=5000").status_code == 422
 
 
+def test_curves_of_runs_that_are_gone_are_left_out_where_that_is_asked(
+    client: Client, repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "series?run=later&run=main&run=sweep/1&field=reward"
+    assert client.get(query).status_code == 404
+    whole = client.json("series?run=main&run=sweep/1&field=reward")
+    assert client.json(query + "&missing=skip") == {"curves": whole, "missing": ["later"]}
+    assert client.get(query + "&missing=skip&width=1").status_code == 200
+    assert client.get("series?run=main&field=nothing&missing=skip").status_code == 404
+    assert client.get(query + "&missing=some").status_code == 422
+
+    buckets = Repository.buckets
+
+    def delete_first(self: Repository, run: str, *args: Any, **more: Any) -> Any:
+        if run == "sweep/1":
+            repo.delete_run(run)
+        return buckets(self, run, *args, **more)
+
+    monkeypatch.setattr(Repository, "buckets", delete_first)
+    found = client.json(query + "&missing=skip")
+    assert found == {"curves": whole[:1], "missing": ["later", "sweep/1"]}
+
+
 def test_seventeen_digits_are_exact_and_fewer_are_rounded(client: Client) -> None:
     values = [0.1 + 0.2, 1 / 3, 2**53 - 1.0, 123456.78901234567, 5e-324]
     with client.repo.recorder("exact") as recorder:

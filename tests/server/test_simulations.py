@@ -121,6 +121,27 @@ def test_a_question_is_answered_once(client: Client, tracker: Tracker) -> None:
     assert client.json("inputs/q?step=2") == {"inputs": [], "config": {"steps": 5, "ask": 2}}
 
 
+def test_people_play_on_from_a_state(client: Client, repo: Repository) -> None:
+    given = {"type": "env", "overrides": PACE | {"steps": 6, "pace": 0}, "seed": 4, "run": "first"}
+    post(client, "simulations", given, 201)
+    assert until(client, "first", "ended")["outcome"] == "completed"
+    settings = {"id": "CartPole-v1", "policy": "ask", "steps": 5, "pace": 0}
+    given = {"type": "env", "run": "played", "at": "first@3", "overrides": settings}
+    post(client, "simulations", given, 201)
+    for action in (1, 0):
+        question = until(client, "played", "asking")["questions"][0]
+        assert question["form"]["properties"]["action"]["maximum"] == 1
+        post(client, "answers/played", {"value": {"action": 2}}, 422)
+        post(client, "answers/played", {"value": {"action": action}})
+        deadline = time.monotonic() + 60
+        while (repo.runs["played"].step or 0) < 5 - action:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert until(client, "played", "ended")["outcome"] == "completed"
+    assert [each.action for each in repo.trajectory("played")][4:] == [1, 0]
+    assert repo.resolve("played@3") == repo.resolve("first@3")
+
+
 def test_settings_in_force_are_those_of_the_run_and_what_was_changed(client: Client) -> None:
     post(client, "simulations", {"type": "env", "run": "s", "overrides": PACE, "seed": 1}, 201)
     while (until(client, "s", "running")["step"] or 0) < 3:
@@ -133,6 +154,7 @@ def test_settings_in_force_are_those_of_the_run_and_what_was_changed(client: Cli
     assert found["config"] == PACE | {"steps": 200_000}
     (entry,) = found["inputs"]
     assert (entry["kind"], entry["from"], entry["overrides"]) == ("set", first, {"steps": 200_000})
+    assert entry["before"] == {"steps": PACE["steps"]}
     assert client.json(f"inputs/s?step={first - 1}") == {"inputs": [], "config": PACE}
     assert client.json(f"inputs/s?step={first}")["config"]["steps"] == 200_000
     post(client, "simulations", {"type": "env", "run": "f", "at": f"s@{first - 1}",

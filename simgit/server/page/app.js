@@ -17,6 +17,7 @@ import { attempt, Notices } from "./parts/notice.js";
 /** Screens by the first part of the address; each is a module that is read when it is shown. */
 const SCREENS = { runs: "Runs", run: "Run", compare: "Compare", best: "Best", repository: "Repository", reference: "API" };
 const MENU = ["runs", "best", "repository", "reference"];
+const STATES = { live: "● live", lost: "○ no connection, trying again", refused: "○ the server was started anew: open the address that it printed", connecting: "○ connecting" };
 const THEMES = { "": "light", light: "dark", dark: "" };
 
 /** The page. */
@@ -62,11 +63,13 @@ function Past() {
 /** The screen, once its module is there. */
 function Shown({ screen }) {
   const [module, setModule] = useState(/** @type {any} */ (null));
+  const isLive = useStore(connection, (state) => state === "live");
   const [error] = useErrorBoundary((found) => console.error(found));
   useEffect(() => {
     if (!(screen in SCREENS)) return void setModule({ Screen: Missing });
-    import(`./screens/${screen}.js`).then(setModule, (found) => setModule({ Screen: () => html`<p class="error" role="alert">${plain(found.message)}</p>` }));
-  }, [screen]);
+    if (module && !module.isFault) return;
+    import(`./screens/${screen}.js`).then(setModule, (found) => setModule({ isFault: true, Screen: () => html`<p class="error" role="alert">${plain(found.message)}</p>` }));
+  }, [screen, isLive]); // what could not be read is read when there is a connection again
   if (error) return html`<p class="error" role="alert">This screen failed: ${plain(error.message)}. <a href="/">All runs</a></p>`;
   return module ? html`<${module.Screen} />` : html`<p class="empty" role="status">Loading …</p>`;
 }
@@ -94,7 +97,7 @@ function Connection() {
   const asking = useStore(simulations, (all) => [...all.values()].filter((each) => each.phase === "asking" && !each.outcome).map((each) => each.run).join("\n")).split("\n").filter(Boolean);
   const here = useStore(place, ({ screen, name }) => (screen === "run" ? name : null));
   const next = asking[(asking.indexOf(here ?? "") + 1) % asking.length]; // of several, the one after that which is shown
-  return html`<span class=${`connection ${state}`} role="status">${state === "live" ? "● live" : state === "lost" ? "○ no connection, trying again" : "○ connecting"}
+  return html`<span class=${`connection ${state}`} role="status">${STATES[state]}
     ${next && html` <a href=${address("run", next, { tab: "control" })} title=${plain(next)}>${asking.length} ask${asking.length === 1 ? "s" : ""}</a>`}</span>`;
 }
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from simgit.analysis.statistics import CONFIDENCE, column_means
-from simgit.errors import InvalidInput, near_or_known
+from simgit.errors import InvalidInput, NotFound, near_or_known
 from simgit.objects.json_form import value_to_json
 from simgit.repository import Repository
 from simgit.server.answers import Route, reply
@@ -40,24 +40,35 @@ def series(
     smooth: Annotated[int, Query(ge=1, le=4096, description="Over so many buckets.")] = 1,
     parts: Annotated[str, Query(description=f"Of {', '.join(PARTS)}; by commas.")] = "",
     digits: Annotated[int, Query(ge=1, le=17, description="Significant digits of numbers.")] = 17,
+    missing: Annotated[
+        Literal["error", "skip"], Query(description="A run that is not there: 404, or left out.")
+    ] = "error",
 ) -> Response:
     """Return fields of runs as curves: n, min, max, mean and last of buckets of 2^k steps.
 
     The same request gives the same answer, and a run that grows changes only its last bucket: a
     curve is continued with 'from', its last 'step', and with its 'width'. Who draws asks for the
-    parts that are drawn, with the digits that are seen: 17 are exact.
+    parts that are drawn, with the digits that are seen: 17 are exact. With missing=skip the answer
+    is {"curves": [...], "missing": ["NAME"]}: runs that were renamed or deleted are named there.
     """
     wanted = [each.strip() for each in parts.split(",") if each.strip()] or PARTS
     for each in wanted:
         if each not in PARTS:
             raise InvalidInput(f"unknown part '{each}'{near_or_known(each, PARTS)}", part=each)
+    is_lenient = missing == "skip"
+    there = [each for each in runs if not is_lenient or _is_there(repo, each)]
     if width is not None:
-        _check_size(repo, runs, len(fields) * len(wanted), start, stop, width)
+        _check_size(repo, there, len(fields) * len(wanted), start, stop, width)
     found = []
-    for run in runs:
-        curve = repo.buckets(
-            run, fields, x=x, start=start, stop=stop, points=points, width=width, smooth=smooth
-        )
+    for run in there:
+        try:
+            curve = repo.buckets(
+                run, fields, x=x, start=start, stop=stop, points=points, width=width, smooth=smooth
+            )
+        except NotFound:  # the run, or a field of it
+            if is_lenient and not _is_there(repo, run):
+                continue
+            raise
         columns = {
             name: {
                 part: _plain(values, digits)
@@ -70,7 +81,11 @@ def series(
             {"run": run, "width": curve.width, "stop": curve.stop, "step": _plain(curve.step),
              "x": _plain(curve.x), "fields": columns}
         )  # fmt: skip
-    return reply(request, found)
+    if not is_lenient:
+        return reply(request, found)
+    shown = {each["run"] for each in found}
+    gone = [each for each in dict.fromkeys(runs) if each not in shown]
+    return reply(request, {"curves": found, "missing": gone})
 
 
 @router.get("/bands")
@@ -122,6 +137,14 @@ def bands(
         group |= zip(names, map(_plain, column_means(rows)), strict=True)
     record = {"field": field, "by": by, "width": width, "confidence": CONFIDENCE}
     return reply(request, record | {"step": _plain(steps), "groups": list(groups.values())})
+
+
+def _is_there(repo: Repository, revision: str) -> bool:
+    try:
+        repo.resolve(revision)
+    except NotFound:
+        return False
+    return True
 
 
 def _check_size(

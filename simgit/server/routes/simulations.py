@@ -150,8 +150,9 @@ def inputs(
 ) -> Response:
     """List the answers and changed settings of a simulation, and the settings in force after them.
 
-    Each has the step of the first state that it applies to. The settings are those of the run and
-    what was changed while it ran, without the defaults of its type.
+    Each has the step of the first state that it applies to; a change also has 'before': what the
+    settings were, by dotted names. The settings are those of the run and what was changed while
+    it ran, without the defaults of its type.
     """
     found, config = inputs_of(repo, repo.runs[run].name, step)
     told = [{"kind": each.kind, "from": each.position, **each.data} for each in found]

@@ -45,7 +45,7 @@ export function bytes(value) {
 
 /** Return seconds as "0:41", "1:02:03". @param {number} value */
 export function seconds(value) {
-  if (value < 1) return `${Math.round(value * 1000)} ms`;
+  if (value < 1) return value > 0 && value < 0.0005 ? "< 1 ms" : `${Math.round(value * 1000)} ms`;
   const whole = Math.round(value);
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const two = (part) => String(part).padStart(2, "0");

@@ -2,7 +2,7 @@
 import { Store } from "./store.js";
 import { Stream } from "./worker.js";
 
-/** "live", "connecting" or "lost". */
+/** "live", "connecting", "lost", or "refused": the server knows this session no more. */
 export const connection = new Store("connecting");
 
 /** @type {Map<string, Set<(data: any) => void>>} */

@@ -45,6 +45,7 @@ document.addEventListener("click", (event) => {
   if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
   const url = new URL(link.href);
   if (url.origin !== location.origin || url.pathname.startsWith("/v1/") || link.target || link.download) return;
+  if (url.hash && url.pathname + url.search === location.pathname + location.search) return; // a place in this page
   event.preventDefault();
   go(url.pathname + url.search);
 });

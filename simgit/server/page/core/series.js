@@ -71,10 +71,10 @@ export function useSeries({ runs, fields, x = "step", from = null, to = null, po
     const mine = (under.current = { asked, control });
     set((before) => ({ ...before, isLoading: true }));
     const parts = ["n", "mean", ...(withBand ? ["min", "max"] : []), ...(smooth > 1 ? ["smooth"] : [])].join(",");
-    const query = { run: runs, field: fields, x, from, to, points, smooth, parts };
+    const query = { run: runs, field: fields, x, from, to, points, smooth, parts, missing: "skip" }; // one may be renamed or deleted meanwhile
     get("series", "", query, { signal: control.signal }).then(
       (found) => set({
-        curves: found.flatMap((each) => fields.map((field) =>
+        curves: found.curves.flatMap((each) => fields.map((field) =>
           curve(each, field, fields.length === 1 ? each.run : runs.length === 1 ? field : `${each.run} ${field}`))),
         error: null, isLoading: false,
       }),

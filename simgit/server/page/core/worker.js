@@ -36,11 +36,18 @@ export class Stream {
     source.onerror = () => {
       this.connection("lost");
       if (source.readyState !== EventSource.CLOSED || this.source !== source) return;
+      this.ask(source);
       setTimeout(() => this.source === source && this.open(), AGAIN); // refused: the browser gives up
     };
     for (const kind of KINDS) {
       source.addEventListener(kind, (event) => this.tell({ kind, data: JSON.parse(event.data) }));
     }
+  }
+
+  /** Find out why the server refused the stream: a server that was started anew knows no session of before. */
+  async ask(source) {
+    const response = await fetch("/v1/version").catch(() => null);
+    if (response && [401, 403, 421].includes(response.status) && this.source === source) this.connection("refused");
   }
 
   close() {
@@ -51,6 +58,7 @@ export class Stream {
   }
 
   connection(state) {
+    if (state === this.state || (state === "lost" && this.state === "refused")) return; // it is tried again and again
     this.state = state;
     this.tell({ kind: "connection", data: state });
   }

@@ -45,7 +45,7 @@ function strokes(curves, withBand) {
 
 /**
  * A chart; drag or Shift with the arrows zooms, a double click shows all, a click picks a step.
- * @param {{label: string, curves: Curve[], xLabel: string, band?: boolean, marks?: {x: number, text: string}[],
+ * @param {{label: string, curves: Curve[], xLabel: string, band?: boolean, marks?: import("./marks.js").Mark[],
  *   height?: number, onZoom?: (from: number | null, to: number | null) => void,
  *   onPick?: (curve: Curve, x: number) => void, cursor?: number | null, isTime?: boolean, from?: number | null, to?: number | null}} props from, to: the part that is shown; null: all
  */
@@ -137,7 +137,7 @@ export function Chart({ label, curves, xLabel, band = true, marks = [], height =
   const x = at === null ? null : (plot.current?.data[0][at] ?? null);
   const digits = useMemo(() => new Map(curves.map((curve) => [curve, digitsOf(curve)])), [curves]);
   const text = (curve, value) => number(value, digits.get(curve));
-  const said = x === null ? "" : `${xLabel} ${number(x)}: ${curves.map((curve) => `${plain(curve.label)} ${text(curve, valueAt(curve, x))}`).join(", ")}`;
+  const said = x === null ? "" : `${xLabel} ${number(x)}: ${curves.map((curve) => `${plain(curve.label)} ${text(curve, valueAt(curve, x))}`).join(", ")}${marksAt(marks, x, plot.current?.data[0][at + 1])}`;
   const widths = [...new Set(curves.map((curve) => curve.width))].filter(Boolean).sort((a, b) => a - b);
   return html`<figure class="chart">
     <div ref=${box} role="application" tabindex="0" aria-label=${`${label}. Arrow keys move, + and − zoom, 0 shows all, Enter opens the state.`} onkeydown=${press}></div>
@@ -173,6 +173,9 @@ function digitsOf({ line }) {
   const [least, most] = [finite.reduce((a, b) => Math.min(a, b), Infinity), finite.reduce((a, b) => Math.max(a, b), -Infinity)];
   return digitsFor(Math.max(Math.abs(least), Math.abs(most)), (most - least) / 1000);
 }
+
+/** Return what is said of the marks from one point to the next. @param {import("./marks.js").Mark[]} marks @param {number} x @param {number} [next] */
+const marksAt = (marks, x, next = Infinity) => marks.filter((mark) => mark.x >= x && mark.x < next).map((mark) => `; ${mark.note ?? mark.text}`).join("");
 
 const lastOf = (values) => values.findLast((value) => value !== null) ?? null;
 

@@ -1,8 +1,9 @@
 // Curves of one or several runs: fields, zoom, smoothing and what is downloaded.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { get } from "../core/api.js";
-import { plain, seconds } from "../core/format.js";
+import { count, plain, plural, seconds } from "../core/format.js";
 import { useHeldQuery } from "../core/held.js";
+import { useChanges } from "../core/inputs.js";
 import { useCalm, useLoad } from "../core/load.js";
 import { setQuery } from "../core/router.js";
 import { runs as allRuns } from "../core/runs.js";
@@ -15,13 +16,14 @@ import { save, toCsv, toPng, toSvg } from "./download.js";
 const AXES = { step: "step", episode: "episode", time: "time" };
 const AGAIN = 250;
 const ALL = { from: null, to: null };
+const NAMED = 30; // marks with text: more would hide the curve
 
 /**
  * The curves of runs; what is shown is part of the address.
- * @param {{names: string[], marks?: {x: number, text: string}[], onPick?: (run: string, step: number) => void,
+ * @param {{names: string[], marks?: import("./marks.js").Mark[], onPick?: (run: string, step: number) => void,
  *   cursor?: number | null, hint?: any}} props
  */
-export function Curves({ names, marks, onPick, cursor, hint }) {
+export function Curves({ names, marks = [], onPick, cursor, hint }) {
   const { query, shown: now, hold } = useHeldQuery();
   const known = useStore(allRuns);
   const fields = (query.y ?? "return").split(",").filter(Boolean);
@@ -45,9 +47,12 @@ export function Curves({ names, marks, onPick, cursor, hint }) {
   const curves = isWithin ? shown.curves : whole.curves; // until what is around has come
   const zoom = (a, b) => hold({ from: a === null ? null : Math.max(first, Math.round(a)), to: b === null ? null : Math.round(b) });
 
-  const offered = useLoad((signal) => (there[0] ? get("states", there[0], {}, { signal }) : Promise.resolve(null)), [there[0]]);
+  const offered = useLoad((signal) => (there[0] ? get("states", known?.get(there[0])?.oid, {}, { signal }) : Promise.resolve(null)), [there[0]]);
   const choices = offered.data ? fieldsOf(offered.data) : ["return", "length", "reward"];
   useEmptyStart(query, offered.data, whole);
+  const changes = useChanges(there);
+  const isNamed = there.length === 1 && changes.length <= NAMED; // of several runs it is on the curve alone
+  const all = isStep ? [...marks, ...changes.map((each) => (isNamed ? each : { ...each, text: "" }))] : [];
 
   if (!there.length) return html`<section class="curves" aria-label="Curves"><p class="empty">${hint ?? "No run with states is chosen."}</p></section>`;
   return html`<section class="curves" aria-label="Curves">
@@ -64,14 +69,23 @@ export function Curves({ names, marks, onPick, cursor, hint }) {
       ${shown.isLoading && html`<span class="muted" role="status">reading …</span>`}
       <span class="buttons" role="group" aria-label="Download the curves">
         ${[["csv", toCsv], ["png", toPng], ["svg", toSvg]].map(([kind, make]) =>
-          html`<button type="button" class="quiet" onclick=${async () => save(`curves.${kind}`, await make(curves.map((each) => clipped(each, from, to)), x))}>⤓ ${kind}</button>`)}
+          html`<button type="button" class="quiet" onclick=${async () => save(`curves.${kind}`, await make(curves.map((each) => clipped(each, from, to, isStep)), x))}>⤓ ${kind}</button>`)}
       </span>
     </div>
     ${shown.error && html`<p class="error" role="alert">${plain(shown.error.message)}</p>`}
-    <${Chart} label=${`Curves of ${fields.join(", ")}`} curves=${curves} xLabel=${x} band=${band} from=${from} to=${to} marks=${isStep ? marks : []} cursor=${isStep ? cursor : null}
+    <${Chart} label=${`Curves of ${fields.join(", ")}`} curves=${curves} xLabel=${x} band=${band} from=${from ?? (isStep ? first : null)} to=${to ?? (isStep ? last : null)} marks=${all} cursor=${isStep ? cursor : null}
       isTime=${x === "time"} onZoom=${zoom} onPick=${isStep && onPick ? (curve, step) => onPick(curve.run, pickStep(curve, step)) : undefined} />
     <${Brush} curves=${whole.curves} from=${from} to=${to} first=${first} last=${last} onZoom=${zoom} />
+    ${all.length > 0 && html`<${MarkList} marks=${all} names=${there} onPick=${onPick} />`}
   </section>`;
+}
+
+/** What is marked on the curves, as text. */
+function MarkList({ marks, names, onPick }) {
+  return html`<details class="marks"><summary>${plural(marks.length, "mark")}</summary>
+    <ul class="plain">${[...marks].sort((a, b) => a.x - b.x).map((mark) => html`<li key=${`${mark.run} ${mark.x} ${mark.note ?? mark.text}`}>
+      ${onPick ? html`<button type="button" class="quiet link" onclick=${() => onPick(mark.run ?? names[0], mark.x)}>@${count(mark.x)}</button>` : `@${count(mark.x)}`}
+      ${" "}${mark.note ? html`<span aria-hidden="true">◆ </span>${names.length > 1 ? `${plain(mark.run)}: ` : ""}${mark.note}` : mark.text}</li>`)}</ul></details>`;
 }
 
 const asNumber = (text) => (text === undefined || text === null || text === "" || Number.isNaN(Number(text)) ? null : Number(text));
@@ -105,8 +119,10 @@ function ends(curves) {
   return all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
 }
 
-function clipped(curve, from, to) {
-  const keep = curve.x.map((x) => (from === null || x >= from) && (to === null || x <= to));
+/** Return what is drawn between two places: with the bucket that began before the first and reaches into it. */
+function clipped(curve, from, to, isStep) {
+  const reaches = (index) => (isStep ? curve.x[index] + curve.width > from : curve.width > 1 && curve.x[index + 1] > from);
+  const keep = curve.x.map((x, index) => (from === null || x >= from || reaches(index)) && (to === null || x <= to));
   const kept = (values) => values.filter((_, index) => keep[index]);
   return { ...curve, x: kept(curve.x), mean: kept(curve.mean), min: kept(curve.min), max: kept(curve.max), line: kept(curve.line) };
 }

@@ -3,11 +3,12 @@ import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js"
 import { get, session } from "../core/api.js";
 import { plain } from "../core/format.js";
 import { useKeys } from "../core/keys.js";
-import { on } from "../core/live.js";
+import { connection, on } from "../core/live.js";
 import { useCalm, useLoad } from "../core/load.js";
 import { place, setQuery } from "../core/router.js";
 import { runs, simulations } from "../core/runs.js";
 import { useStore } from "../core/store.js";
+import { Asked } from "./run/asked.js";
 import { useCursor, useSettled } from "./run/cursor.js";
 import { Frame } from "./run/frame.js";
 import { fork, Head } from "./run/head.js";
@@ -37,12 +38,13 @@ export function Screen() {
 function Run({ run }) {
   const simulation = useStore(simulations, (all) => all.get(run.name));
   const seen = useCalm(run, AGAIN); // a run that grows is drawn a few times a second
-  const past = useMemo(() => new Past(run.name), []);
+  const past = useMemo(() => new Past(), []);
   past.follow(seen);
   const tip = seen.oid ? (seen.step ?? -1) : -1;
   const { step, isLive, beyond, goTo } = useCursor(tip);
   const { state, parent, error } = useShownState(past, step);
   const mayWrite = useStore(session, (value) => Boolean(value?.can_write));
+  const tab = useStore(place, ({ query }) => query.tab);
   const tags = useTags();
   const [isPlaying, setPlaying] = useState(false);
   const [hasFrame, setFrame] = useState(false);
@@ -60,7 +62,7 @@ function Run({ run }) {
   useKeys(mayWrite && step >= 0 ? { f: ["fork at this state", () => fork(run.name, step)] } : {});
   const grows = Boolean(simulation && !simulation.outcome) || Boolean(run.writer);
   const follows = isLive && grows;
-  const calm = useCalm(useSettled(state?.oid, CALM), follows ? SLOW : 0); // what costs more is asked for less often
+  const calm = useCalm(useSettled(state?.oid, CALM), follows && simulation?.phase !== "asking" ? SLOW : 0); // what costs more is asked for less often
   if (step < 0) return html`<div class="run"><${Head} run=${run} simulation=${simulation} step=${step} />
     <p class="empty">No states yet${simulation && !simulation.outcome ? ": the first appears here." : "."}</p>
     <${Below} run=${run} simulation=${simulation} past=${past} step=${step} tags=${tags} onStep=${goTo} /></div>`;
@@ -68,8 +70,9 @@ function Run({ run }) {
     <${Head} run=${run} simulation=${simulation} step=${step} />
     <${Scrubber} run=${seen} past=${past} step=${step} tip=${tip} isLive=${isLive} beyond=${beyond} grows=${grows} state=${state}
       onStep=${goTo} isPlaying=${isPlaying} onPlay=${setPlaying} />
+    ${tab !== "control" && html`<${Asked} name=${run.name} simulation=${simulation} />`}
     <div class=${hasFrame ? "looked with-frame" : "looked"}>
-      <${Frame} state=${state} calm=${calm} isPlaying=${isPlaying} onShown=${setFrame} />
+      <${Frame} run=${seen} state=${state} calm=${calm} isPlaying=${isPlaying} onShown=${setFrame} />
       <${Inspector} name=${run.name} calm=${calm} follows=${follows && state?.oid === past.tipOid} state=${state} parent=${parent} error=${error} tags=${tags} nextOid=${past.lines.get((state?.step ?? step) + 1)?.oid} onStep=${goTo} />
     </div>
     <${Below} run=${seen} simulation=${simulation} past=${past} step=${step} tags=${tags} state=${state} onStep=${goTo} />
@@ -89,10 +92,15 @@ function Below({ run, simulation, past, step, tags, state, onStep }) {
 
 function Tab({ name, run, ...more }) {
   const [draw, setDraw] = useState(/** @type {any} */ (null));
+  const isLive = useStore(connection, (state) => state === "live");
+  const isRead = useRef(false);
   useEffect(() => {
-    import(`./run/${name}.js`).then((found) => setDraw(() => found.Panel ?? (({ run: { name: of } }) => html`<${found.Control} name=${of} />`)),
-      () => setDraw(() => () => html`<p class="empty">This page does not have “${TABS[name]}” yet.</p>`));
-  }, [name]);
+    if (isRead.current) return;
+    import(`./run/${name}.js`).then((found) => {
+      isRead.current = true;
+      setDraw(() => found.Panel ?? (({ run: { name: of } }) => html`<${found.Control} name=${of} />`));
+    }, () => setDraw(() => () => html`<p class="empty">“${TABS[name]}” cannot be read: the server does not answer.</p>`)); // again when it does
+  }, [name, isLive]);
   return draw ? html`<${draw} run=${run} ...${more} />` : html`<p class="empty" role="status">Loading …</p>`;
 }
 

@@ -1,7 +1,7 @@
 // How a simulation stands: what it says itself, seldom, and what people did to it.
-import { useEffect, useRef, useState } from "../../vendor/preact.js";
+import { useEffect, useState } from "../../vendor/preact.js";
 import { get, isMissing } from "../../core/api.js";
-import { connection, on } from "../../core/live.js";
+import { connection } from "../../core/live.js";
 import { simulations } from "../../core/runs.js";
 import { useStore } from "../../core/store.js";
 
@@ -47,7 +47,7 @@ export function useStanding(name) {
     if (found.usage) setUsage((before) => (before[before.length - 1]?.time === found.usage.time ? before : [...before, found.usage].slice(-SAMPLES)));
   }, (problem) => signal.aborted || setError(problem)), isOver ? 60_000 : EVERY, [name, told?.phase, told?.outcome, told?.questions, isOver]);
   const newer = told && read && (told.outcome ?? null) === (read.outcome ?? null) && told.phase === read.phase;
-  const standing = read && { ...read, ...(newer ? {} : phaseOf(told)), progress: told?.progress ?? read.progress, questions: questionsOf(told, read) };
+  const standing = read && { ...read, ...(newer ? {} : phaseOf(told)), progress: told?.progress ?? read.progress, questions: questionsOf(told, read), answered: told?.answered ?? null };
   return { standing, usage, error };
 }
 
@@ -80,37 +80,6 @@ export function useClock(isOn, every = 500) {
     return () => clearInterval(timer);
   }, [isOn]);
   return now;
-}
-
-const MOST = 1000;
-
-/** Return the last lines of a log. @param {string} name @param {boolean} isOver */
-export function useLines(name, isOver) {
-  const [lines, set] = useState(/** @type {{key: number, text: string}[]} */ ([]));
-  const [error, setError] = useState(/** @type {any} */ (null));
-  const [told, setTold] = useState(0);
-  const place = useRef({ next: 0, execution: null, count: 0 });
-  useEffect(() => on("line", (level) => level.run === name && setTold((count) => count + 1)), [name]);
-  useOften(async (signal) => {
-    try {
-      for (let more = true; more;) {
-        const found = await get("lines", name, { after: place.current.next }, { signal });
-        if (found.execution !== undefined && place.current.execution !== null && found.execution !== place.current.execution) {
-          place.current = { next: 0, execution: found.execution, count: place.current.count }; // it was restarted: another log
-          set([]);
-          continue;
-        }
-        const start = place.current.count;
-        place.current = { next: found.next, execution: found.execution ?? null, count: start + found.lines.length };
-        if (found.lines.length) set((before) => [...before, ...found.lines.map((text, index) => ({ key: start + index, text }))].slice(-MOST));
-        more = found.lines.length > 0;
-      }
-      setError(null);
-    } catch (problem) {
-      if (!signal.aborted) setError(problem);
-    }
-  }, isOver ? 60_000 : EVERY, [name, told, isOver]);
-  return { lines, error };
 }
 
 /** True while the server cannot be reached: what is shown is what was. */

@@ -47,6 +47,7 @@ export function Control({ name }) {
       ${standing.reason && html`<p class="reason">${isOver ? `${plain(standing.outcome)}: ` : ""}${plain(standing.reason)}</p>`}
       ${why && html`<p class="muted" role="status">${why}</p>`}
       ${error && html`<p class="said" role="alert">${plain(error.message)}</p>`}
+      ${standing.answered && !standing.questions.length && html`<p class="muted" role="status">“${plain(standing.answered.question)}” was answered${byWhom(standing.answered.by)}: <code>${plain(pairsOf(standing.answered.value))}</code></p>`}
       ${standing.questions.map((each) => html`<${Question} key=${each.number} name=${name} question=${each} canAct=${canAct} onDone=${again} />`)}
     </section>
     <div class="grid">
@@ -99,15 +100,18 @@ function Actions({ name, standing, run, isOver }) {
 function Done({ inputs }) {
   if (!inputs) return null;
   const tell = ({ kind, question, value, overrides, by }) => html`${kind === "answer"
-    ? html`answered “${plain(question)}”: <code>${plain(Object.entries(value ?? {}).map(([key, each]) => `${key} ${JSON.stringify(each)}`).join(", "))}</code>`
-    : html`<code>${plain(Object.entries(flatOf(overrides)).map(([key, each]) => `${key} ${JSON.stringify(each)}`).join(", "))}</code>`}
-    <span class="muted">${by === "default" ? " nobody: the default" : by ? ` by ${plain(by)}` : ""}</span>`;
+    ? html`answered “${plain(question)}”: <code>${plain(pairsOf(value))}</code>`
+    : html`<code>${plain(pairsOf(flatOf(overrides)))}</code>`}
+    <span class="muted">${byWhom(by)}</span>`;
   return html`<section class="panel" aria-label="What people did">
     <h2>What people did</h2>
     ${inputs.isMissing ? html`<p class="muted">This server does not list it.</p>` : !inputs.inputs.length ? html`<p class="muted">nothing yet: answers and changed settings are recorded, and given again when the run is continued or forked</p>`
       : html`<ol class="done" aria-live="polite">${inputs.inputs.map((each, index) => html`<li key=${index}><span class="muted">from step ${count(each.from)}</span> ${tell(each)}</li>`)}</ol>`}
   </section>`;
 }
+
+const pairsOf = (values) => Object.entries(values ?? {}).map(([key, each]) => `${key} ${JSON.stringify(each)}`).join(", ");
+const byWhom = (by) => (by === "default" ? " by nobody: the default" : by ? ` by ${plain(by)}` : "");
 
 /** Return nested settings by dotted keys. */
 export function flatOf(values, above = "") {

@@ -1,11 +1,10 @@
 // The curves of a run, with what happened along it.
-import { html, useMemo } from "../../vendor/preact.js";
+import { html } from "../../vendor/preact.js";
 import { get } from "../../core/api.js";
 import { plain } from "../../core/format.js";
 import { useCalm, useLoad } from "../../core/load.js";
-import { runs } from "../../core/runs.js";
-import { useStore } from "../../core/store.js";
 import { Curves } from "../../parts/curves.js";
+import { useBranches } from "./branches.js";
 import { readState } from "./past.js";
 
 const MOST = 30; // marks: more would hide the curve
@@ -13,12 +12,11 @@ const FOLLOWS = 100;
 
 /** @param {{run: any, step: number, tags: {name: string, oid: string}[], onStep: (step: number) => void}} props */
 export function Panel({ run, step, tags, onStep }) {
-  const known = useStore(runs);
   const cursor = useCalm(step, FOLLOWS);
-  const forks = useMemo(() => [...(known?.values() ?? [])].filter((each) => each.parent === run.name && each.branch_point), [known, run.name]);
+  const { branches } = useBranches(run);
   const wanted = [
     ...(run.branch_point ? [{ oid: run.branch_point, text: `from ${plain(run.parent)}` }] : []),
-    ...forks.map((each) => ({ oid: each.branch_point, text: `fork ${plain(each.name)}` })),
+    ...branches.map((each) => ({ oid: each.oid, text: `↳ ${plain(each.name)}` })),
     ...tags.map((tag) => ({ oid: tag.oid, text: `tag ${plain(tag.name)}` })),
   ].slice(0, MOST);
   const marks = useLoad(async () => {

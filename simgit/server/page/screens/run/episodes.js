@@ -38,7 +38,7 @@ function useEpisodes(run) {
   useEffect(() => {
     if (!tip) return undefined;
     const control = new AbortController();
-    get("episodes", run.name, { limit: PAGE }, { signal: control.signal }).then((newest) => set(({ rows, hasMore }) => {
+    get("episodes", tip, { limit: PAGE }, { signal: control.signal }).then((newest) => set(({ rows, hasMore }) => {
       const last = newest.length ? newest[newest.length - 1].episode : 0;
       const older = (rows ?? []).filter((row) => row.episode < last);
       return { rows: [...newest, ...older], error: null, hasMore: rows ? hasMore || (newest.length === PAGE && last > 1 && !older.length) : newest.length === PAGE && last > 1 };
@@ -48,7 +48,7 @@ function useEpisodes(run) {
   const more = async () => {
     const last = found.rows?.at(-1)?.episode;
     try {
-      const older = await get("episodes", run.name, { limit: PAGE, after: last });
+      const older = await get("episodes", run.oid, { limit: PAGE, after: last });
       set(({ rows }) => ({ rows: [...(rows ?? []), ...older], error: null, hasMore: older.length === PAGE }));
     } catch (error) {
       set((before) => ({ ...before, error }));

@@ -1,8 +1,11 @@
 // The image of a state, restored on demand: nothing needs to have been filmed.
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
-import { send, url } from "../../core/api.js";
+import { send, session, url } from "../../core/api.js";
 import { plain, plural, seconds } from "../../core/format.js";
 import { useLoad } from "../../core/load.js";
+import { useStore } from "../../core/store.js";
+import { openFilm } from "./film.js";
+import { openPlayOn } from "./play_on.js";
 
 const WIDTH = 640;
 
@@ -11,10 +14,10 @@ const why = (error) => (error.status === 405 || error.status === 501 || (error.s
   ? "this server makes no frames" : error.message);
 
 /**
- * @param {{state: any, calm: string | undefined, isPlaying: boolean, onShown: (isShown: boolean) => void}} props
+ * @param {{run: any, state: any, calm: string | undefined, isPlaying: boolean, onShown: (isShown: boolean) => void}} props
  *   calm: the state on which the person has stopped; onShown: told whether there is an image, so that the place is given to others where there is none
  */
-export function Frame({ state, calm, isPlaying, onShown }) {
+export function Frame({ run, state, calm, isPlaying, onShown }) {
   const oid = state?.oid;
   const wanted = isPlaying ? oid : calm;
   const isSeen = useSeen();
@@ -46,12 +49,21 @@ export function Frame({ state, calm, isPlaying, onShown }) {
   const said = plan.error ? why(plan.error) : plan.data && !plan.data.how ? plan.data.why : error;
   const isShown = Boolean(shown) && !said;
   useEffect(() => onShown(isShown), [isShown]);
-  if (said) return html`<p class="muted no-frame" ref=${isSeen.ref}>No frame: ${plain(said)}</p>`;
-  if (!shown) return html`<p class="muted no-frame" role="status" ref=${isSeen.ref}>Frame: ${plan.data ? "restoring the state …" : "…"}</p>`;
+  const more = html`<${More} run=${run} state=${state} why=${said} />`;
+  if (said) return html`<div class="no-frame" ref=${isSeen.ref}><span class="muted">No frame: ${plain(said)}</span>${more}</div>`;
+  if (!shown) return html`<div class="no-frame" ref=${isSeen.ref}><span class="muted" role="status">Frame: ${plan.data ? "restoring the state …" : "…"}</span>${more}</div>`;
   return html`<section class="panel frame" aria-label="Frame" ref=${isSeen.ref}>
     <img src=${shown.source} alt="The state as it is rendered" aria-busy=${shown.oid !== oid} data-step=${shown.oid === oid ? state.step : null} />
-    <p class="muted">${plan.data ? told(plan.data) : ""}</p>
+    <div class="no-frame"><span class="muted">${plan.data ? told(plan.data) : ""}</span>${more}</div>
   </section>`;
+}
+
+/** What can be made of a state that is restored. @param {{run: any, state: any, why: string | null}} props why: there is no image */
+function More({ run, state, why: said }) {
+  const mayWrite = useStore(session, (value) => Boolean(value?.can_write));
+  return state && html`<span class="buttons" role="group" aria-label="From this state">
+    ${mayWrite && html`<button type="button" onclick=${() => openPlayOn(run, state.step)}>▶ Play on from here</button>`}
+    <button type="button" onclick=${() => openFilm(run, state, said)}>Film</button></span>`;
 }
 
 async function read(oid) {
@@ -63,7 +75,7 @@ async function read(oid) {
 function told(plan) {
   const exact = { true: "exact", false: "not exact", null: "not verified" }[String(plan.exact)];
   const from = plan.how === "creation" ? "from the beginning" : `${plan.how} ${plan.steps ? `${plural(plan.steps, "step")} back` : "of this state"}`;
-  const time = plan.seconds === null || plan.seconds === undefined ? "" : `, about ${seconds(plan.seconds)}`;
+  const time = plan.seconds === null || plan.seconds === undefined ? "" : `, about ${seconds(plan.seconds)}`.replace("about <", "<");
   return html`<span title=${plain(plan.why ?? "")}>${plan.exact === true ? "✓ " : ""}${exact}, ${from}${time}</span>`;
 }
 

@@ -18,7 +18,7 @@ export function Panel({ run, step, onStep }) {
   const name = query.media ?? "";
   const upTo = query.upto === "1";
   const [pages, setPages] = useState(1);
-  const at = useCalm(upTo ? `${run.name}@${step}` : run.oid, AGAIN);
+  const at = useCalm(upTo ? `${run.oid}@${step}` : run.oid, AGAIN);
   const { data, error, isLoading } = useLoad(async (signal) => {
     if (!run.oid) return { found: [], hasMore: false };
     const found = [];

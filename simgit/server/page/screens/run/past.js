@@ -31,9 +31,7 @@ export async function readState(oid) {
 
 /** The history of a run. */
 export class Past {
-  /** @param {string} name of the run */
-  constructor(name) {
-    this.name = name;
+  constructor() {
     this.tip = -1;
     this.tipOid = "";
     /** @type {Map<number, any>} lines of the log by step: oid, episode, action, reward */
@@ -79,10 +77,7 @@ export class Past {
       while (this.sure.oid && this.sure.oid !== this.tipOid) {
         const generation = this.generation.value;
         const [old, next] = [this.sure, { step: this.tip, oid: this.tipOid }];
-        const found = await get("log", `${this.name}@${old.step}`, { limit: 1 }).catch((problem) => {
-          if (problem.status === 404) return []; // it is shorter now
-          throw problem;
-        });
+        const found = next.step < old.step ? [] : await get("log", `${next.oid}@${old.step}`, { limit: 1 });
         if (generation !== this.generation.value) continue;
         if (found[0]?.oid !== old.oid) {
           this.forget();
@@ -93,6 +88,11 @@ export class Past {
     } finally {
       this.isChecking = false;
     }
+  }
+
+  /** Return the revision of a step: of the tip's history, which stays whatever becomes of the run's name. @param {number} step */
+  rev(step) {
+    return `${this.tipOid}@${step}`;
   }
 
   /** Return the state of a step if it was read. @param {number} step */
@@ -107,7 +107,7 @@ export class Past {
     return this.once(`state ${step}`, async () => {
       const oid = this.lines.get(step)?.oid;
       const generation = this.generation.value;
-      const state = oid ? await readState(oid) : keep(await get("states", `${this.name}@${step}`));
+      const state = oid ? await readState(oid) : keep(await get("states", this.rev(step)));
       if (generation !== this.generation.value) return this.load(step);
       if (!this.lines.has(step)) this.lines.set(step, { oid: state.oid, step });
       return state;
@@ -127,7 +127,7 @@ export class Past {
     if (this.line(last) && this.line(Math.max(first, step))) return;
     await this.once(`lines ${first} ${last}`, async () => {
       const generation = this.generation.value;
-      const found = await get("log", `${this.name}@${last}`, { limit: CHUNK });
+      const found = await get("log", this.rev(last), { limit: CHUNK });
       if (generation !== this.generation.value) return;
       const byOid = new Map(found.map((line) => [line.oid, line]));
       for (let line = found[0]; line && line.step >= first; line = byOid.get(line.parents[0])) {
@@ -167,7 +167,7 @@ export class Past {
     const limit = Math.max(1, Math.min(BLOCK * Math.abs(by), MOST_BLOCK, Math.floor(MOST_BYTES / size)));
     const last = by > 0 ? Math.min(this.tip, step + limit - 1) : step;
     const generation = this.generation.value;
-    const found = await get("log", `${this.name}@${last}`, { limit, whole: true });
+    const found = await get("log", this.rev(last), { limit, whole: true });
     if (generation !== this.generation.value) return;
     const byOid = new Map(found.map((state) => [state.oid, state]));
     for (let state = found[0]; state; state = byOid.get(state.parents[0])) {

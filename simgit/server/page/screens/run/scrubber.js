@@ -7,6 +7,7 @@ import { useCalm, useLoad } from "../../core/load.js";
 import { place, setQuery } from "../../core/router.js";
 import { useStore } from "../../core/store.js";
 import { fail, say } from "../../parts/notice.js";
+import { Branches } from "./branches.js";
 import { useSettled } from "./cursor.js";
 import { jump } from "./jump.js";
 
@@ -18,11 +19,11 @@ const AGAIN = 2000;
 /** Episodes that have ended, by run and number. @type {Map<string, any>} */
 const ended = new Map();
 
-/** Return where an episode begins and stops. @param {string} name @param {number} number @param {number} all */
-async function episode(name, number, all, signal) {
+/** Return where an episode begins and stops. @param {any} run @param {number} number @param {number} all */
+export async function episode({ name, oid }, number, all, signal) {
   const known = ended.get(`${name}/${number}`);
   if (known) return known;
-  const found = (await get("episodes", name, { limit: 1, after: number < all ? number + 1 : null }, { signal }))[0] ?? null;
+  const found = (await get("episodes", oid, { limit: 1, after: number < all ? number + 1 : null }, { signal }))[0] ?? null;
   if (found && found.end !== "open") ended.set(`${name}/${found.episode}`, found);
   return found?.episode === number ? found : null;
 }
@@ -37,14 +38,14 @@ export function Scrubber({ run, past, step, tip, isLive, beyond, grows, state, o
   const all = Math.max(run.episodes ?? 0, number ?? 0);
   const seen = useCalm(tip, AGAIN);
   const asked = useSettled(number, CALM);
-  const here = useLoad((signal) => (asked === null ? Promise.resolve(null) : episode(run.name, asked, all, signal)), [run.name, asked, asked === all ? seen : 0]);
+  const here = useLoad((signal) => (asked === null ? Promise.resolve(null) : episode(run, asked, all, signal)), [run.name, asked, asked === all ? seen : 0]);
   const first = state && state.episode_step !== undefined ? state.step - state.episode_step : 0;
   const isOwn = here.data && here.data.end !== "open" && here.data.start === first;
   const stop = isOwn ? here.data.stop : tip + 1;
 
   const to = async (asked) => {
     if (asked < 1 || asked > all) return;
-    const found = await episode(run.name, asked, all, undefined).catch(fail);
+    const found = await episode(run, asked, all, undefined).catch(fail);
     if (found) onStep(found.start);
   };
   const [wanted, setWanted] = useState(/** @type {number | null} */ (null)); // while the slider is dragged
@@ -84,7 +85,8 @@ export function Scrubber({ run, past, step, tip, isLive, beyond, grows, state, o
     <output class="at">step <b>${count(step)}</b> of ${count(tip)}
       ${grows && html` <span class=${isLive ? "following" : "muted"}>${isLive ? "● live" : html`<button type="button" class="quiet" onclick=${() => onStep(tip)}>follow</button>`}</span>`}
       ${beyond !== null && html` <span class="bad">step ${count(beyond)} is not there</span>`}</output>
-    <${Jump} name=${run.name} step=${step} tip=${tip} onStep=${onStep} />
+    <${Jump} oid=${run.oid} step=${step} tip=${tip} onStep=${onStep} />
+    <${Branches} run=${run} step=${step} onStep=${onStep} />
   </section>`;
 }
 
@@ -109,7 +111,7 @@ function usePlaying({ isPlaying, rate, past, step, tip, grows, onStep, onPlay })
 }
 
 /** The next or previous state that fulfils a condition, which is part of the address. */
-function Jump({ name, step, tip, onStep }) {
+function Jump({ oid, step, tip, onStep }) {
   const where = useStore(place, ({ query }) => query.jump ?? "");
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const control = useRef(/** @type {AbortController | null} */ (null));
@@ -122,7 +124,7 @@ function Jump({ name, step, tip, onStep }) {
     control.current = new AbortController();
     setBusy(true);
     try {
-      const found = await jump(name, step, tip, condition, way, control.current.signal);
+      const found = await jump(oid, step, tip, condition, way, control.current.signal);
       if (found === null) say(`no state ${way > 0 ? "after" : "before"} step ${step} has ${plain(condition)}`);
       else onStep(found);
     } catch (error) {
