@@ -882,6 +882,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--tls-cert": "Certificate and key (PEM), to answer over HTTPS.",
         "--no-token": "Ask for no token; on loopback only.",
         "--workers": "Simulations of the queue that run at once.",
+        "--request-timeout": "Time that a long request may take; then it is refused.",
         "--no-page": "Serve the API only, not the page in the browser.",
         "--open": "Open the address in a browser.",
         "--demo": "Serve a new repository with a pendulum; remove it at the end.",
