@@ -171,7 +171,7 @@ class Films:
             each.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
-        """Forget the whole films that were asked for the longest ago; who reads one goes on."""
+        """Forget the whole films that were asked for the longest ago; readers keep theirs."""
         whole = [tag for tag, film in self._found.items() if film.size is not None]
         for tag in whole[:-1]:
             if len(whole) <= KEPT and self._bytes() <= BYTES:

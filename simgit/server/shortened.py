@@ -1,4 +1,4 @@
-"""Answers name files of the server's machine without where they lie.
+"""Records for answers: they have names of files of the server's machine, never their folders.
 
 Who reads a repository over HTTP needs no more. What is stored in it (settings of runs, metadata,
 attachments) is data, and sent as it is.

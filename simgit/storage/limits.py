@@ -14,7 +14,7 @@ from typing import Final
 
 
 class TimeIsUp(BaseException):
-    """Work takes longer than its limit.
+    """Work took longer than its limit.
 
     It is no ``Exception``, so that nothing takes it for a fault of what is read, and goes on.
     """

@@ -12,7 +12,7 @@ import pytest
 
 from simgit.errors import NotFound
 from simgit.live.demo import RUN
-from simgit.server import demo
+from simgit.live import demo
 from tests.support.patience import PATIENCE
 from tests.support.web import serving
 
