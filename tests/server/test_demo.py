@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from simgit.errors import NotFound
-from simgit.live.demo import RUN
 from simgit.live import demo
+from simgit.live.demo import RUN
 from tests.support.patience import PATIENCE
 from tests.support.web import serving
 
