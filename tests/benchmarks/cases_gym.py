@@ -45,7 +45,16 @@ pong_size = Case(
     at_most(150),
     "10 000 steps, lossless; an empty store takes 86 000 bytes",
 )
-CASES = [cartpole, overhead, size, pong, pong_size]
+LANES = 4
+vector = Case(
+    "gym-vector",
+    "what recording adds to a step of one of 4 CartPoles in a SyncVectorEnv",
+    "µs",
+    at_most(lambda peers: peers["one by itself"]),
+    "of processor time, as above; 'one by itself' is that row's figure, in the same run; 'bare' is "
+    "the vector environment without a recorder",
+)
+CASES = [cartpole, overhead, vector, size, pong, pong_size]
 
 
 def make(id: str) -> Any:
@@ -187,6 +196,65 @@ def _(bench: Bench) -> float:
     env = make("CartPole-v1")
     before = _processor_seconds(lambda: drive(env, count))
     return (_underway(bench, "CartPole-v1", count) - before) / count * 1e6
+
+
+def _lanes() -> Any:
+    import gymnasium
+
+    return gymnasium.vector.SyncVectorEnv([lambda: make("CartPole-v1") for _ in range(LANES)])
+
+
+def _drive_lanes(env: Any, count: int) -> None:
+    """Take random actions, the same each time; the environment resets its lanes by itself."""
+    actions = np.random.default_rng(0).integers(0, 2, (count, LANES))
+    env.reset(seed=0)
+    for each in actions:
+        env.step(each)
+
+
+def _bare_lanes(count: int) -> float:
+    """Return the processor time of a vector environment by itself."""
+    make("CartPole-v1")  # NotBuilt, if Gymnasium is missing
+    env = _lanes()
+    _drive_lanes(env, 500)
+    return _processor_seconds(lambda: _drive_lanes(env, count))
+
+
+def _lanes_underway(bench: Bench, count: int) -> float:
+    """Return the processor time of recording lanes whose first episodes are checked already."""
+    from simgit.gym import VectorRecorder
+
+    repository = subject.store()
+    with scratch(bench.path) as path, repository.init(path) as repo:
+        recorder = VectorRecorder(_lanes(), repo)
+        _drive_lanes(recorder, 500)
+        recorder.flush()
+
+        def work() -> None:
+            _drive_lanes(recorder, count)
+            recorder.flush()
+
+        taken = _processor_seconds(work)
+        recorder.close()
+    return taken
+
+
+@vector.side("simgit", repeat=5)
+def _(bench: Bench) -> float:
+    count = cartpole_steps(bench) // LANES
+    before = _bare_lanes(count)
+    return (_lanes_underway(bench, count) - before) / (count * LANES) * 1e6
+
+
+@vector.side("one by itself", repeat=5)
+def _(bench: Bench) -> float:
+    return overhead.sides["simgit"].measure(bench)
+
+
+@vector.side("bare", repeat=5)
+def _(bench: Bench) -> float:
+    count = cartpole_steps(bench) // LANES
+    return _bare_lanes(count) / (count * LANES) * 1e6
 
 
 @size.side("simgit", repeat=1)
