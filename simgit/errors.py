@@ -56,15 +56,17 @@ def _json_escape(character: str) -> str:
 
 
 _PART: Final = r"[^\s/'\"`<>|:;,()\[\]{}]+"
-_BEGINS: Final = r"(?<![\w.~/…-])(?:(?<!:)/+|(?<=:)/(?!/)|(?<=:)///+)"
+_BEGINS: Final = (
+    r"(?:(?<![\w.~/…-])|(?<=^-[A-Za-z])|(?<=\s-[A-Za-z]))(?:(?<!:)/+|(?<=:)/(?!/)|(?<=:)///+)"
+)
 _PATHS: Final = re.compile(
-    rf"""(?<=')/[^'\n]*/[^'\n]*(?=') | (?<=")/[^"\n]*/[^"\n]*(?=")
+    rf"""(?<=')/[^'/\n]*(?:/[^'/\n]*)+(?=') | (?<=")/[^"/\n]*(?:/[^"/\n]*)+(?=")
     | {_BEGINS}(?:{_PART}/+)+(?:{_PART})?""",
     re.VERBOSE,
 )
 _OWN_PATHS: Final = re.compile(r"/+v1(?:/|$)")
 """Those of the HTTP API, which are of no machine."""
-_WORD: Final = re.compile(r"(-*[\w.-]*[=@])?(/.*/.*)", re.DOTALL)
+_WORD: Final = re.compile(r"([\w.-]*[=@])?(/.*/.*)", re.DOTALL)
 
 
 def without_folders(text: str) -> str:

@@ -46,7 +46,6 @@ class Message:
     request: dict[str, Any]
     _send: Callable[[dict[str, Any]], None]
     is_answered: bool = field(default=False)
-    _arrived: float = field(default_factory=time.monotonic)
 
     @property
     def what(self) -> str:
@@ -56,8 +55,8 @@ class Message:
     @property
     def is_late(self) -> bool:
         """True if who asked waits no more."""
-        within = self.request.get("within")
-        return isinstance(within, (int, float)) and time.monotonic() - self._arrived > within
+        until = self.request.get("until")
+        return isinstance(until, (int, float)) and time.monotonic() > until
 
     def answer(self, result: Any = None) -> None:
         """Answer with a result of plain values."""
@@ -221,14 +220,15 @@ def call(path: str | Path, request: Mapping[str, Any], timeout: float | None = 5
         SimgitError: what it answered.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    within = {} if timeout is None else {"within": timeout}
+    # by the clock of this machine since it was started, which all of its processes share
+    until = {} if deadline is None else {"until": deadline}
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         try:
             connection.connect(str(path))
             if user_of(connection) not in (os.getuid(), 0):
                 raise Conflict(f"socket '{path}' belongs to another user")
-            connection.sendall(encoded({**request, **within}))
+            connection.sendall(encoded({**request, **until}))
             answer = bytearray()
             while not answer.endswith(b"\n"):
                 if deadline is not None:

@@ -119,6 +119,11 @@ def suspend(process: dict[str, Any], on: bool) -> None:
         _signal(family, signal.SIGSTOP if on else signal.SIGCONT)
 
 
+def includes(process: dict[str, Any], pid: int) -> bool:
+    """Return True if ``suspend`` and ``end`` are also of the process of a number."""
+    return _is_here(process) and (process["pid"] == pid or pid in descendants(int(process["pid"])))
+
+
 def _is_here(process: dict[str, Any]) -> bool:
     """Return True for a living process of this machine; what a record says may be anything."""
     is_process = process["machine"] == machine() and process["pid"] > 1 and process["start"]

@@ -256,7 +256,8 @@ class Simulation:
         found = self.record
         if found.process is not None and not found.is_over:
             processes.suspend(found.process, False)  # it may hold what the next line waits for
-            with contextlib.suppress(Conflict):  # for whoever sees its end first
+            # for whoever sees its end first; it is ended where nothing can be stored too
+            with contextlib.suppress(Conflict, StorageError):
                 self._records.change(self.run, found, reason=reason)
             if not processes.end(found.process, politely=politely):
                 raise TimedOut(f"the processes of run '{self.run}' could not be ended")
@@ -289,11 +290,13 @@ class Simulation:
         It is never amid a transaction, for which all others that write would have to wait.
 
         Raises:
-            Conflict: it does not run, or not on this machine.
+            Conflict: it does not run, or not on this machine, or is the process that calls.
         """
         found = self.record
         if found.process is None or found.is_over or found.process["machine"] != machine():
             raise Conflict(f"the simulation of run '{self.run}' does not run here")
+        if processes.includes(found.process, os.getpid()):
+            raise Conflict(f"the simulation of run '{self.run}' cannot freeze itself")
         storage = self._repo.odb.storage
         with contextlib.nullcontext() if storage.read_only else storage.write():
             processes.suspend(found.process, True)
@@ -806,7 +809,12 @@ class Tracker:
 
     def _note_failure(self, run: str, record: SimulationRecord, why: str) -> None:
         """Note that a process could not be begun."""
-        with contextlib.suppress(NotFound):  # it was deleted
+        with (
+            contextlib.suppress(NotFound),  # it was deleted
+            self.repo.transaction("set-status", run, "failed"),
+        ):
+            if self._records.find(run) != record:
+                return  # it was started again, or is another run
             self.repo.set_status(run, "failed")
         self._records.change(
             run, record, "ended", {"outcome": "failed", "reason": why}, phase="ended",
@@ -937,10 +945,12 @@ class Tracker:
         _trackers.discard(self)  # another one of this process may adopt what runs
         if threading.current_thread() is not self._thread:
             self._thread.join()
-        self._look()
-        self._children.clear()
-        if self._own:
-            self.repo.close()
+        try:
+            self._look()
+        finally:
+            self._children.clear()
+            if self._own:
+                self.repo.close()
 
     @staticmethod
     def _stop_quietly(simulation: Simulation, timeout: float) -> None:

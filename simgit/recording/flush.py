@@ -181,6 +181,8 @@ class RunWriter:
         if current.oid != self.ref.oid or current.writer != self.ref.writer:
             return  # another process writes it now
         ended = now() if status in ("completed", "failed", "crashed") else None
+        if current.status != "active":  # it was said meanwhile how it ended
+            status, ended = current.status, current.ended
         self.refs.update_run(
             txn, self.name, current, current._replace(status=status, ended=ended, writer=None), None
         )

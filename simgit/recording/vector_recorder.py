@@ -76,7 +76,7 @@ class LaneRecorder(RecorderBase):
         member.simplifier = self.simplifier
         member.append(*fields, **more)
 
-    def append_step(
+    def _append_step(
         self,
         lanes: Sequence[int],
         observations: np.ndarray[Any, Any],
@@ -87,7 +87,8 @@ class LaneRecorder(RecorderBase):
         """Buffer one state of each of some lanes, whose values are in the form that is kept.
 
         Nothing of it is checked, and only the observations are copied: it is what ``append`` does
-        with the plain values of most steps, for all lanes together.
+        with the plain values of most steps, for all lanes together. Nothing is flushed: see
+        ``_flush_if_full``.
 
         Args:
             lanes: the numbers of the lanes; what follows has an entry for each lane that there is.
@@ -100,34 +101,44 @@ class LaneRecorder(RecorderBase):
             The lanes whose newest observations have another form: their states are to be appended.
         """
         self._check_open()
-        if self._batches:
-            self._start_flush()
         rewards, terminated, truncated = outcomes
         dtype, shape = observations.dtype, observations.shape[1:]
         raw = observations.tobytes()
         size = len(raw) // len(observations)
-        is_full, others = False, []
-        for i in lanes:
-            member = self._members[i]
-            if member._dtype is not dtype or member._shape != shape:
-                others.append(i)
-                continue
+        others = []
+        with self._lock:  # nothing is taken meanwhile, so that all can be taken back
+            before = [member.pending for member in self._members]
             try:
-                member._observations.append(raw[i * size : (i + 1) * size])
-                member._actions.append(actions[i])
-                member._rewards.append(rewards[i])
-                member._terminated.append(terminated[i])
-                member._truncated.append(truncated[i])
-                member._infos.append(EMPTY if infos is None else infos[i] or EMPTY)
-            except BaseException:
-                member._even_out()  # Ctrl-C comes between any two of them
+                for i in lanes:
+                    member = self._members[i]
+                    if member._dtype is not dtype or member._shape != shape:
+                        others.append(i)
+                        continue
+                    member._observations.append(raw[i * size : (i + 1) * size])
+                    member._actions.append(actions[i])
+                    member._rewards.append(rewards[i])
+                    member._terminated.append(terminated[i])
+                    member._truncated.append(truncated[i])
+                    member._infos.append(EMPTY if infos is None else infos[i] or EMPTY)
+                    member._bytes += size
+            except BaseException:  # Ctrl-C: all lanes have the step, or none
+                for member, count in zip(self._members, before, strict=True):
+                    for each in member._lists():
+                        del each[count:]
+                    member._even_out()
                 raise
-            member._bytes += size
-            if len(member._observations) >= member._every or member._bytes > member._most:
-                is_full = True
-        if is_full:
-            self._start_flush()
         return others
+
+    def _flush_if_full(self) -> None:
+        """Flush if a lane has its share of states or bytes.
+
+        Raises:
+            Conflict, StorageError: see ``Recorder.flush``; the states are kept.
+        """
+        for member in self._members:
+            if len(member._observations) >= member._every or member._bytes > member._most:
+                self._start_flush()
+                return
 
     def attach(
         self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None

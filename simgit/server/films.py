@@ -9,15 +9,22 @@ import asyncio
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from simgit.server.problems import Refused
+
 KEPT: Final = 8
 """The most films that are kept, those that were asked for last."""
+WAITING: Final = 8
+"""The most requests that wait for films; there are 40 threads."""
 BYTES: Final = 1 << 30
 """The most bytes of them."""
 _PIECE: Final = 1 << 18
+_LOOK: Final = 0.5
+"""Seconds between two looks at whether somebody still waits."""
 _PAUSE: Final = 0.05
 """Seconds between two looks at a file that grows."""
 
@@ -46,6 +53,7 @@ class MadeFilm:
         self.size: int | None = None
         self.error: BaseException | None = None
         self._readers = 0
+        self._is_given_up = False
         self._changed = threading.Condition()
         self._has_begun = False
 
@@ -75,27 +83,47 @@ class MadeFilm:
 
     @property
     def is_wanted(self) -> bool:
-        """True if somebody waits for it."""
+        """True if somebody waits for it, or reads it."""
         return self._readers > 0
 
-    def enter(self) -> None:
-        """Note that somebody wants it."""
+    def goes_on(self) -> bool:
+        """Return whether it is to be made further; if nobody wants it now, nobody can any more."""
         with self._changed:
+            self._is_given_up = self._is_given_up or not self._readers
+            return not self._is_given_up
+
+    def enter(self) -> bool:
+        """Note that somebody wants it; return False if it is not going to be there."""
+        with self._changed:
+            if self._is_given_up or self.error is not None:
+                return False
             self._readers += 1
+            return True
 
     def leave(self) -> None:
         """Note that somebody does not want it any more; nobody makes what nobody wants."""
         with self._changed:
             self._readers -= 1
 
-    def wait(self, *, is_whole: bool) -> None:
+    def wait(self, *, is_whole: bool, is_lost: Callable[[], bool]) -> None:
         """Wait until it has begun, or is whole.
 
+        Args:
+            is_whole: wait until it is whole.
+            is_lost: returns whether nobody waits any more; asked now and then.
+
         Raises:
+            Refused: nobody waits any more.
             BaseException: what was raised where it is made.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self.is_over or (self._has_begun and not is_whole))
+        while True:
+            with self._changed:
+                if self._changed.wait_for(
+                    lambda: self.is_over or (self._has_begun and not is_whole), _LOOK
+                ):
+                    break
+            if is_lost():
+                raise Refused(499, "the client closed the request")
         if self.error is not None:
             raise self.error
 
@@ -116,8 +144,8 @@ class MadeFilm:
                     yield piece
                 elif not was_over:
                     await asyncio.sleep(_PAUSE)
-                elif self.error is not None:
-                    raise BrokenFilmError(str(self.error)) from None
+                elif self.error is not None or file is None:
+                    raise BrokenFilmError(str(self.error or "it was removed")) from None
                 else:
                     return
         finally:
@@ -135,6 +163,22 @@ class Films:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._found: OrderedDict[str, MadeFilm] = OrderedDict()
         self._next = 0
+        self._waiting = threading.Semaphore(WAITING)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let a thread wait for a film in the block.
+
+        Raises:
+            Refused: too many do: other requests need threads too.
+        """
+        if not self._waiting.acquire(blocking=False):
+            why = f"{WAITING} requests wait for films"
+            raise Refused(429, why, {"Retry-After": "5"}, limit=WAITING)
+        try:
+            yield
+        finally:
+            self._waiting.release()
 
     def film(self, tag: str, suffix: str, make: Callable[[MadeFilm], list[str]]) -> MadeFilm:
         """Return a film, which is being made if it was not there; the caller has to leave it.
@@ -145,8 +189,7 @@ class Films:
             make: writes it to its path, until nobody wants it; returns warnings.
         """
         with self._lock:
-            if (there := self._found.get(tag)) is not None and there.error is None:
-                there.enter()
+            if (there := self._found.get(tag)) is not None and there.enter():
                 self._found.move_to_end(tag)
                 return there
             if self._folder is None:
@@ -173,11 +216,13 @@ class Films:
     def _make_room(self) -> None:
         """Forget the whole films that were asked for the longest ago; readers keep theirs."""
         whole = [tag for tag, film in self._found.items() if film.size is not None]
+        count = len(whole)
         for tag in whole[:-1]:
-            if len(whole) <= KEPT and self._bytes() <= BYTES:
+            if count <= KEPT and self._bytes() <= BYTES:
                 break
-            whole = whole[1:]
-            self._drop(tag, self._found[tag])
+            if not self._found[tag].is_wanted:  # who waits for it may not have opened it yet
+                count -= 1
+                self._drop(tag, self._found[tag])
 
     def _bytes(self) -> int:
         return sum(film.size or 0 for film in self._found.values())

@@ -140,7 +140,7 @@ class Jobs:
 
     def _wait(self, number: int, child: Child) -> None:
         code = child.wait()
-        with self._lock, suppress(NotFound, OSError):
+        with self._lock, suppress(NotFound, StorageError, OSError):  # the repository was deleted
             self._end(self._read(number), code)
         self._own.discard(number)
 

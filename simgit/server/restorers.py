@@ -296,8 +296,7 @@ class Restorers:
                 self._starting, self._is_warming = self._starting - 1, False
                 if one is not None:
                     self._all.add(one)
-                else:
-                    self._lock.notify_all()
+                self._lock.notify_all()  # others may start another one
         if one is not None:
             self._give_back(one)
 

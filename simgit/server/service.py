@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from simgit.server.restorers import Restorers
 from simgit.server.run_rows import MEMBERS, RunRows
 from simgit.server.static import files
 from simgit.server.watch import Watch
+from simgit.storage.limits import TimeIsUp, TimeLimit, limited
 
 WARMED: Final = 2_000_000
 """The most states of a run whose curve is read before anybody asks for it."""
@@ -80,7 +82,7 @@ class Service:
         self.films = Films()
         self.types = KeptTypes()
         self._warming: threading.Thread | None = None
-        self._ended = threading.Event()
+        self._warmth = TimeLimit(math.inf)
 
     def warm(self) -> None:
         """Read in a thread what every viewer asks for first: the first need not wait for it."""
@@ -89,7 +91,8 @@ class Service:
 
     def _warm(self) -> None:
         files()
-        with suppress(SimgitError):  # who asks for it is told
+        # who asks for it is told
+        with suppress(SimgitError, TimeIsUp), limited(self._warmth):
             rows = self.present.rows
             infos = rows.infos()
             rows.since(infos, None)
@@ -99,8 +102,7 @@ class Service:
                 key=lambda each: (each.parent is not None, each.created),
                 default=None,
             )
-            is_soon = first is not None and (first.step or 0) < WARMED and not self._ended.is_set()
-            if first is not None and is_soon:
+            if first is not None and (first.step or 0) < WARMED:
                 self.reader.buckets(first.name, ["return"])  # which are read from the states
 
     def at(self, operation: int) -> Handle:
@@ -123,7 +125,7 @@ class Service:
 
     def end(self) -> None:
         """End all streams, and what restores states: the server ends."""
-        self._ended.set()
+        self._warmth.is_ended = True
         self.watch.end()
         self.restorers.close()
 

@@ -103,7 +103,7 @@ class Files:
         if parts[2] == now and parts[3] in found:
             answer = _sent(Request(scope), found[parts[3]], {"Cache-Control": FOREVER})
         else:
-            why = f"there is no '{parts[3]}' in this version of the page; load it again"
+            why = "this version of the page has no such file; load it again"
             answer = of_error(Refused(404, why))
         await answer(scope, receive, send)
 

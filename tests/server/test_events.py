@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import subprocess
 import sys
@@ -19,14 +20,9 @@ from simgit import Repository
 from tests.support.web import Process, serving
 
 CLIENT = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=None))
-"""One for all: making one takes longer than a request."""
+"""One for all, of other modules too: making one takes longer than a request."""
+atexit.register(CLIENT.close)
 Event = tuple[str, Any, str | None]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def closing() -> Iterator[None]:
-    yield
-    CLIENT.close()
 
 
 @pytest.fixture(scope="module")

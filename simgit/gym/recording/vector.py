@@ -56,6 +56,8 @@ from simgit.recording.states import coerce_info, simplified_fields
 from simgit.repository import Repository
 
 _FINAL: Final = ("final_obs", "final_info")
+_FLOATS: Final = frozenset(map(np.dtype, (np.float32, np.float64)))
+_BOOL: Final = {np.dtype(np.bool_)}
 
 
 class VectorRecorder(CopiesEnvironment, VectorWrapper):
@@ -227,7 +229,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         """
         settle()
         simplifier = self._session.simplifier
-        if type(actions) is np.ndarray and actions.dtype is self._action_dtype:
+        is_flat = type(actions) is np.ndarray and actions.ndim == 1
+        if is_flat and actions.dtype is self._action_dtype:
             kept = list(actions)  # numbers, which do not change
         else:
             kept = [
@@ -353,16 +356,21 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         ended = np.logical_or(*outcomes[1:])
         rows = self._rows(self.observation_space, observations)
         rewards = np.asarray(outcomes[0])  # of several numbers each, or of one
+        flags = [np.asarray(each) for each in outcomes[1:]]
         lists = [
             list(rewards) if rewards.ndim > 1 else rewards.tolist(),
-            *(np.asarray(each).tolist() for each in outcomes[1:]),
+            *(each.tolist() for each in flags),
         ]
         # all are checked before any is appended: all are recorded or none
-        plain, plain_infos = self._plain(observations, kept, lists, infos, ended)
+        plain: Sequence[int] = ()
+        plain_infos = None
+        if rewards.dtype in _FLOATS and rewards.ndim == 1 and {e.dtype for e in flags} == _BOOL:
+            plain, plain_infos = self._plain(observations, kept, infos, ended)
+        known = set(plain)
         lanes = [
             (i, *self._states(i, row, (kept[i], *outcome), infos, ended[i]))
             for i, (row, *outcome) in enumerate(zip(rows, *lists, strict=True))
-            if i not in plain
+            if i not in known
         ]
         if plain:
             self._append_plain(plain, observations, kept, lists, plain_infos)
@@ -382,7 +390,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             self._session.check()
 
     def _plain(
-        self, observations: Any, kept: Sequence[Any], lists: Sequence[Any], infos: Any, ended: Any
+        self, observations: Any, kept: Sequence[Any], infos: Any, ended: Any
     ) -> tuple[Sequence[int], dict[int, Any] | None]:
         """Return the lanes whose step needs no closer look, and their infos; None if all are empty.
 
@@ -393,7 +401,6 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             type(observations) is not np.ndarray
             or observations.dtype is not self._dtype
             or observations.ndim < 2
-            or [type(each[0]) for each in lists] != [float, bool, bool]
             or self._gaps
             or self._catch_ups
             or self._session.volatile
@@ -427,16 +434,16 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         infos: Mapping[int, Any] | None,
     ) -> None:
         """Append the states of the lanes of ``_plain``."""
-        others: list[int] = []
-        try:
-            others = self._session.recorder.append_step(lanes, observations, kept, lists, infos)
-        except (Conflict, StorageError) as error:
-            self._errors.append(error)  # the states are kept
-        for i in lanes:
-            self._counts[i] += i not in others
+        others = self._session.recorder._append_step(lanes, observations, kept, lists, infos)
+        for i in set(lanes).difference(others):
+            self._counts[i] += 1
         for i in others:
             info = {} if infos is None else infos[i]
             self._append(i, observations[i], kept[i], *(each[i] for each in lists), info)
+        try:
+            self._session.recorder._flush_if_full()
+        except (Conflict, StorageError) as error:
+            self._errors.append(error)  # the states are kept
 
     def _states(
         self, i: int, row: Any, fields: tuple[Any, ...], infos: Any, ended: Any

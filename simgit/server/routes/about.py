@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from simgit import __version__
+from simgit.errors import word_without_folders
 from simgit.live.usage import machine as usage
 from simgit.repository.jsonable import json_text
 from simgit.server.answers import JSON, Route, reply, sent
@@ -72,8 +73,14 @@ async def end(request: Request, served: Served) -> Response:
 
 @router.get("/settings")
 def settings(request: Request, repo: Present) -> Response:
-    """Return the settings of the repository."""
-    return reply(request, repo.settings())
+    """Return the settings of the repository; to a view token, files without their folders."""
+    found = repo.settings()
+    if request.scope.get("simgit.level", "full") != "full":
+        found = {
+            key: word_without_folders(value) if isinstance(value, str) else value
+            for key, value in found.items()
+        }
+    return reply(request, found)
 
 
 @router.get("/machine")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
+from anyio import from_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
@@ -86,8 +87,8 @@ def film(
     """Return a film of a run, a range or an episode, restored and rendered.
 
     An MP4 is sent while it is made, in chunks; the connection is closed before its end if that
-    fails, and warnings that come later are told to who asks again. One that is whole has parts by
-    Range; a GIF is sent when it is whole.
+    fails, and warnings that come later are told to who asks again. Parts by Range, and a GIF, are
+    sent when it is whole.
 
     At most 3,600 frames (GIF: 600), else 413; 429 while another one is made; otherwise as a frame.
     """
@@ -111,7 +112,7 @@ def film(
         job = {"revision": whole, "fps": fps, "width": width, "every": every}
         with _nothing_to_show():
             found = served.restorers.film(
-                root, FILM_SECONDS, begun=film.begin, wanted=lambda: film.is_wanted,
+                root, FILM_SECONDS, begun=film.begin, wanted=film.goes_on,
                 as_of=reading.as_of, path=str(film.path), **job,
             )  # fmt: skip
         return found.warnings
@@ -119,7 +120,13 @@ def film(
     film = served.films.film(tag, f".{format}", make)
     is_read = False
     try:
-        film.wait(is_whole=request.scope.get("simgit.head", False))
+        # a part needs the size, and so does who asks for the head
+        is_whole = request.headers.get("range", "bytes=0-") != "bytes=0-"
+        with served.films.waiting():
+            film.wait(
+                is_whole=is_whole or request.scope.get("simgit.head", False),
+                is_lost=lambda: from_thread.run(request.is_disconnected),
+            )
         for text in film.warnings:
             warn(text)
         if film.size is not None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from simgit.errors import InvalidInput, without_folders
+from simgit.errors import InvalidInput, without_folders, word_without_folders
 from simgit.live.inputs import inputs_of
 from simgit.live.kept_usage import thinned, usage_of
 from simgit.live.records import Records
@@ -68,7 +68,10 @@ def types(request: Request, repo: Present, served: Served) -> Response:
     The forms are for those who may start one: they are read from the types' modules.
     """
     may_start = served.tracker is not None and request.scope.get("simgit.level") == "full"
-    return reply(request, served.types.records(repo, loads=may_start))
+    found = served.types.records(repo, loads=may_start)
+    if request.scope.get("simgit.level") != "full":
+        found = [{**each, "path": word_without_folders(each["path"])} for each in found]
+    return reply(request, found)
 
 
 @router.get("/simulations")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, SimgitError
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 from simgit.repository.jsonable import json_text, stamp, state_record, to_jsonable
@@ -202,8 +203,9 @@ def episodes(
             raise
         why = f"after: episode {after} is not in the list; begin again"
         raise InvalidInput(why, after=after) from None
-    if "environment" in repo.origin(revision):  # who looks at its episodes will look at frames
-        served.restorers.warm()
+    with suppress(SimgitError):  # the list does not need it
+        if "environment" in repo.origin(revision):  # who looks at its episodes looks at frames
+            served.restorers.warm()
     return page(request, found, limit, lambda each: each.number)
 
 

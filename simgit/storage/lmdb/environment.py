@@ -378,7 +378,7 @@ class OpenEnvironments:
         with self._mutex:
             environment = self._open.get(_file_key(directory))
             if environment is not None and environment.is_deleted:  # an inode comes again
-                self._open[-1, id(environment)] = environment
+                self._open[-1, id(environment)] = self._open.pop(_file_key(directory))
                 environment = None
             if environment is None:
                 environment = Environment(directory, writable, lock)

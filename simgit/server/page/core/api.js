@@ -1,7 +1,6 @@
 // Requests to the HTTP API (docs/http-api.md).
 import { taken } from "./early.js";
-import { asOf, pastOf } from "./past.js";
-import { place } from "./router.js";
+import { asOf, pastOf, place } from "./router.js";
 import { Store } from "./store.js";
 
 /** What the token may do, or null before it is known; level "none" where one is needed. */

@@ -3,7 +3,7 @@ import { useEffect, useState } from "../vendor/preact.js";
 import { get } from "./api.js";
 import { count, json, plain } from "./format.js";
 import { on } from "./live.js";
-import { asOf } from "./past.js";
+import { asOf } from "./router.js";
 import { runs } from "./runs.js";
 import { useStore } from "./store.js";
 import { flat } from "./words.js";
@@ -11,6 +11,7 @@ import { flat } from "./words.js";
 /** A change; run: the one that is drawn, by: null if nobody is known. @typedef {{run: string, x: number, text: string, note: string}} Change */
 
 const SOON = 300; // several changes come together
+const PAUSE = 3000; // answers come as such operations too, often one after another
 const DEEPEST = 100;
 
 /** Return whether a simulation recorded a run, or one that it was branched off. */
@@ -35,10 +36,15 @@ export function useChanges(names) {
   const [found, set] = useState(/** @type {Change[]} */ ([]));
   useEffect(() => {
     let timer = 0;
+    let last = -PAUSE;
     const end = on("operation", ({ command, arguments: [what, name = ""] }) => {
       if (!(command === "attach" && name.startsWith("input-")) && !(command === "configure" && asked.includes(what))) return;
-      clearTimeout(timer);
-      timer = setTimeout(() => setChange((times) => times + 1), SOON);
+      if (timer) return;
+      timer = setTimeout(() => {
+        timer = 0;
+        last = performance.now();
+        setChange((times) => times + 1);
+      }, Math.max(SOON, last + PAUSE - performance.now()));
     });
     return () => {
       clearTimeout(timer);

@@ -28,7 +28,7 @@ export function useCalm(value, pause) {
   if (isNew && performance.now() >= calm.current.at + pause) calm.current = { value, at: performance.now() };
   useEffect(() => {
     if (Object.is(value, calm.current.value)) return undefined;
-    const timer = setTimeout(() => redraw((times) => times + 1), Math.max(0, calm.current.at + pause - performance.now()));
+    const timer = setTimeout(() => redraw((times) => times + 1), Math.max(0, Math.ceil(calm.current.at + pause - performance.now()) + 1)) // a timer counts whole milliseconds;
     return () => clearTimeout(timer);
   }, [value, calm.current]);
   return calm.current.value;

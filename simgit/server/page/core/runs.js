@@ -1,8 +1,7 @@
 // The runs of the repository and their simulations, as they are now.
 import { get } from "./api.js";
 import { on } from "./live.js";
-import { asOf } from "./past.js";
-import { place } from "./router.js";
+import { asOf, place } from "./router.js";
 import { Store } from "./store.js";
 
 /**

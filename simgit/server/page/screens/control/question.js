@@ -25,7 +25,10 @@ export function Question({ name, question, canAct, isPast, onDone }) {
   const choices = useMemo(() => choicesOf(question.form), [question.number]);
   const form = useForm(fields);
   const [state, set] = useState({ isBusy: false, error: /** @type {any} */ (null) });
-  useEffect(() => set({ isBusy: false, error: null }), [question.number]);
+  useEffect(() => {
+    set({ isBusy: false, error: null });
+    form.clear(); // what was typed was for the one before
+  }, [question.number]);
   async function give(values) {
     if (state.isBusy || isPast) return;
     set({ isBusy: true, error: null });

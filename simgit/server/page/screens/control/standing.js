@@ -82,5 +82,5 @@ export function useClock(isOn, every = 500) {
   return now;
 }
 
-/** True while the server cannot be reached: what is shown is what was. */
-export const useIsLost = () => useStore(connection, (state) => state === "lost");
+/** True while the server cannot be reached, or is another one: what is shown is what was. */
+export const useIsLost = () => useStore(connection, (state) => state === "lost" || state === "refused");

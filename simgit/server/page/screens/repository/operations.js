@@ -5,8 +5,7 @@ import { ago, command, number, plain, plural, quoted } from "../../core/format.j
 import { useKeys } from "../../core/keys.js";
 import { on } from "../../core/live.js";
 import { useCalm, useLoad } from "../../core/load.js";
-import { asOf } from "../../core/past.js";
-import { place, setQuery } from "../../core/router.js";
+import { asOf, place, setQuery } from "../../core/router.js";
 import { useStore } from "../../core/store.js";
 import { confirm } from "../../parts/dialog.js";
 import { attempt } from "../../parts/notice.js";

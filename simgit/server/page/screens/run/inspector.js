@@ -45,10 +45,16 @@ function Around({ name, calm: oid, follows, state, tags, nextOid, onStep }) {
     if (!oid) return null;
     const read = (noun) => get(noun, oid, {}, { signal });
     const [attachments, files, children, runs] = await Promise.all([read("attachments"), read("files"), get("children", oid, { limit: 20 }, { signal }), read("contains")]);
-    const elsewhere = children.filter((child) => child.oid !== nextOid).slice(0, MOST);
-    await Promise.all(elsewhere.map(async (child) => { child.runs = await get("contains", child.oid, {}, { signal }); }));
     return { oid, attachments, files, children, runs };
   }, [oid]);
+  const inRuns = useLoad(async (signal) => {
+    const found = {};
+    for (const child of (data?.children ?? []).filter((each) => each.oid !== nextOid).slice(0, MOST)) { // one after another: others ask too
+      if (signal.aborted) break;
+      found[child.oid] = await get("contains", child.oid, {}, { signal }).catch(() => []);
+    }
+    return found;
+  }, [data?.oid]).data ?? {};
   const now = data?.oid === state.oid ? data : follows ? { attachments: [], files: {}, children: [], runs: [name] } : null; // that of another state is not shown
   const forks = useStore(runs, (all) => [...(all?.values() ?? [])].filter((run) => run.branch_point === state.oid).map((run) => run.name).join("\n")).split("\n").filter(Boolean);
   const children = now && !now.children.length && nextOid ? [{ oid: nextOid }] : now?.children; // it came since
@@ -59,9 +65,9 @@ function Around({ name, calm: oid, follows, state, tags, nextOid, onStep }) {
     <dl class="facts">
       <dt>parent</dt><dd>${state.parents.length ? state.parents.map((parent, index) => html`<${Step} key=${parent} oid=${parent} step=${index === 0 ? state.step - 1 : null} onStep=${onStep} />`) : html`<span class="muted">none: the first state</span>`}</dd>
       <dt>children</dt><dd>${!now ? "…" : children.length ? children.map((child) => (child.oid === nextOid
-      || child.runs?.includes(name)
+      || inRuns[child.oid]?.includes(name)
         ? html`<${Step} key=${child.oid} oid=${child.oid} step=${state.step + 1} sign="↓" onStep=${onStep} />`
-        : html`<${Elsewhere} key=${child.oid} child=${child} step=${state.step + 1} />`)) : html`<span class="muted">none yet</span>`}</dd>
+        : html`<${Elsewhere} key=${child.oid} child=${{ ...child, runs: inRuns[child.oid] }} step=${state.step + 1} />`)) : html`<span class="muted">none yet</span>`}</dd>
       ${forks.length > 0 && html`<dt>forks here</dt><dd>${forks.slice(0, MOST).map((run) => html`<a key=${run} href=${address("run", run)}>${plain(run)}</a> `)}</dd>`}
       <dt>in runs</dt><dd>${!now ? "…" : now.runs.slice(0, MOST).map((run) => (run === name ? html`<span key=${run}>${plain(run)}</span> ` : html`<a key=${run} href=${address("run", run, { step: state.step })}>${plain(run)}</a> `))}
         ${now && now.runs.length > MOST && html`<span class="muted">and ${plural(now.runs.length - MOST, "more run")}</span>`}</dd>

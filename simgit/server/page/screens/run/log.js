@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { count, plain } from "../../core/format.js";
 import { useLines } from "../../core/lines.js";
 import { connection } from "../../core/live.js";
-import { asOf } from "../../core/past.js";
+import { asOf } from "../../core/router.js";
 import { useStore } from "../../core/store.js";
 
 const SHOWN = 5000;
