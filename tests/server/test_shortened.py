@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from simgit import Repository
 from simgit.errors import without_folders, word_without_folders
@@ -19,6 +20,7 @@ TEXTS = {
     'File "/usr/lib/python3/x.py", line 3, in f': 'File "…/x.py", line 3, in f',
     "'/a/b' and '/c/d'": "'…/b' and '…/d'",
     "see /srv//data//z.": "see …/z.",
+    "cc -I/home/ann/inc/x.h -o b": "cc -I…/x.h -o b",
     "a=/a/b/c,/d/e/": "a=…/c,…/e",
     "error:/home/ann/x": "error:…/x",
     "from file:///home/ann/repo": "from file:…/repo",
@@ -39,6 +41,13 @@ WORDS = {
 def test_absolute_paths_have_their_last_name_only() -> None:
     assert {text: without_folders(text) for text in TEXTS} == TEXTS
     assert {word: word_without_folders(word) for word in WORDS} == WORDS
+
+
+@pytest.mark.parametrize("mark", ["/", "'/", '"/', " /", "-", "-a/", "=/", "/a", ":/", ":///"])
+def test_a_long_text_is_not_looked_through_again_and_again(mark: str) -> None:
+    for text in (mark * 100_000, '"' + mark * 100_000, "'" + mark * 100_000):  # minutes, if it were
+        without_folders(text)
+        word_without_folders(text)
 
 
 def view(client: Client) -> dict[str, str]:

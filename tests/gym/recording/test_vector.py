@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable
@@ -394,6 +395,82 @@ def test_what_could_not_be_stored_of_lanes_is_kept(repo: Repository) -> None:
     env.step(np.zeros(3, int))
     env.close()
     assert (seen(repo, 3), env.step_counts) == ([[0, 1, 2]] * 3, [2] * 3)
+
+
+TIMED = 40
+"""After as many steps all lanes of a step are recorded together: before, each step is timed."""
+endless = functools.partial(Numbered, length=10**6)
+
+
+class Doubled(gymnasium.Env[Any, Any]):
+    """Counts its steps in float64, where its space has float32; one of its steps ends an episode."""
+
+    observation_space = spaces.Box(0, 100, (2,), np.float32)
+    action_space = spaces.Discrete(9)
+
+    def __init__(self, end: int) -> None:
+        self.n, self.end = 0, end
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return np.array([self.n, 0.0]), {}
+
+    def step(self, action: Any) -> Any:
+        self.n += 1
+        return np.array([self.n, 0.0]), 0.0, self.n == self.end, False, {}
+
+
+@pytest.mark.parametrize("every", range(2 * TIMED - 4, 2 * TIMED + 14))
+def test_observations_of_another_form_are_kept_where_a_flush_fails(
+    repo: Repository, every: int
+) -> None:
+    lanes = SyncVectorEnv(
+        [functools.partial(Doubled, TIMED), functools.partial(Doubled, 999)],
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    env = VectorRecorder(lanes, repo, provenance=False, self_check=False, flush_every=every)
+    env.reset(seed=1)
+    repo.set_status("main/1", "completed")  # the next flush meets another writer
+    steps = TIMED + 9
+    for _ in range(steps):
+        with contextlib.suppress(Conflict):
+            env.step(np.zeros(2, int))
+    with contextlib.suppress(Conflict):
+        env.close()
+    first, other = ([s.observation[0] for s in repo[name]] for name in env.runs)
+    assert first == [*range(TIMED + 1), *range(TIMED, steps + 1)]
+    assert other == [*range(steps + 1)]
+    assert env.step_counts == [steps + 1, steps]
+
+
+def test_actions_are_recorded_as_they_were_given(repo: Repository) -> None:
+    env = VectorRecorder(SyncVectorEnv([endless] * 2), repo, provenance=False, self_check=False)
+    env.reset(seed=1)
+    for shape in [(2,), (2, 1)] * TIMED:
+        actions = np.zeros(shape, int)
+        env.step(actions)
+        actions[:] = 1
+    env.close()
+    assert [np.ravel(s.action).tolist() for s in repo["main/1"]][1:] == [[0]] * 2 * TIMED
+
+
+def test_a_step_that_is_interrupted_is_in_no_lane(
+    repo: Repository,
+) -> None:
+    env = VectorRecorder(SyncVectorEnv([endless] * 3), repo, provenance=False, self_check=False)
+    env.reset(seed=1)
+    for _ in range(TIMED):
+        env.step(np.zeros(3, int))
+
+    class Interrupting(list[Any]):
+        def append(self, value: Any) -> None:
+            raise KeyboardInterrupt
+
+    member = env._session.recorder._members[1]
+    member._rewards = Interrupting(member._rewards)
+    with pytest.raises(KeyboardInterrupt):
+        env.step(np.zeros(3, int))
+    env.close()
+    assert seen(repo, 3) == [[*range(TIMED + 1)]] * 3
 
 
 def test_a_second_recorder_of_a_lane_is_refused(repo: Repository) -> None:
