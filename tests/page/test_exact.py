@@ -162,7 +162,7 @@ def test_the_last_state_is_shown_where_the_end_is(
 
 
 RUN = """async ([name, member]) => {
-    const at = document.querySelector('script[type="module"]').src;
+    const at = document.querySelector('script[src$="main.js"]').src;
     const { runs } = await import(at.replace("main.js", "core/runs.js"));
     return runs.value.get(name)?.[member] ?? null;
 }"""

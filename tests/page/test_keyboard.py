@@ -87,7 +87,9 @@ def test_curves_are_zoomed_read_and_saved(
 
 def test_a_run_is_used(served: Process, visit: Callable[..., Any]) -> None:
     page = visit(served).visit("/run/main?step=100&tab=episodes")
-    press(page.get_by_role("grid", name="Episodes"), "ArrowUp")
+    episodes = page.get_by_role("grid", name="Episodes")
+    expect(episodes.get_by_role("row", selected=True)).to_be_visible()
+    press(episodes, "ArrowUp")
     expect(page).not_to_have_url(re.compile("step=100"))
     press(page.get_by_role("slider", name="Episode", exact=True), "Home")
     expect(page).to_have_url(re.compile("step=0"))

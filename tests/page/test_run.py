@@ -42,7 +42,7 @@ def at(page: Any, step: int, repo: Repository, run: str = "main") -> None:
     """Wait until the state of a step is shown, which has the oid that the repository says."""
     panel = page.get_by_role("region", name="State", exact=True)
     heading = panel.get_by_role("heading", name=f"State {step}", exact=True)
-    expect(heading).to_be_visible(timeout=15_000)
+    expect(heading).to_be_visible(timeout=60_000)
     expect(panel.get_by_text(repo.resolve(f"{run}@{step}").hex()[:12], exact=True)).to_be_visible()
 
 

@@ -1,5 +1,6 @@
 // Requests to the HTTP API (docs/http-api.md).
 import { taken } from "./early.js";
+import { connection } from "./live.js";
 import { asOf, pastOf, place } from "./router.js";
 import { Store } from "./store.js";
 
@@ -58,11 +59,17 @@ export async function send(method, to, { body, headers = {}, signal, as = "json"
   }
   if (!response.ok) {
     const record = await response.json().catch(() => ({ status: response.status, detail: response.statusText }));
-    if (response.status === 401) session.set({ version: "", level: "none", can_write: false });
+    if (response.status === 401) refused();
     throw new Problem(record);
   }
   if (as === "response") return response;
   return response.status === 204 ? null : response.json();
+}
+
+/** Ask for a token; but where a session has ended meanwhile, what is shown stays, and the banner says so. */
+function refused() {
+  if (["full", "view"].includes(session.value?.level ?? "")) connection.set("refused");
+  else session.set({ version: "", level: "none", can_write: false });
 }
 
 /** Read a resource. @param {string} noun @param {string} [name] @param {Record<string, unknown>} [query] */

@@ -1,5 +1,5 @@
 // The step that is shown: part of the address, which follows when the person stops moving.
-import { useCallback, useEffect, useRef, useState } from "../../vendor/preact.js";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "../../vendor/preact.js";
 import { place, setQuery } from "../../core/router.js";
 import { useStore } from "../../core/store.js";
 
@@ -8,7 +8,7 @@ const PAUSE = 150; // browsers refuse addresses that change all the time
 /**
  * Return the step that is shown; without one in the address it is the newest, also when the run grows.
  * @param {number} tip the newest step
- * @returns {{step: number, isLive: boolean, beyond: number | null, goTo: (step: number) => void}} beyond: an asked step that is not there
+ * @returns {{step: number, isLive: boolean, beyond: number | null, goTo: (step: number | ((now: number) => number)) => void}} beyond: an asked step that is not there
  */
 export function useCursor(tip) {
   const asked = useStore(place, ({ query }) => wholeOf(query.step));
@@ -17,6 +17,7 @@ export function useCursor(tip) {
   const timer = useRef(0);
   const newest = useRef(tip);
   newest.current = tip;
+  const shown = useRef(0);
   useEffect(() => {
     if (asked === written.current) return;
     written.current = asked; // a link, or back and forward
@@ -24,7 +25,9 @@ export function useCursor(tip) {
     setOwn(asked);
   }, [asked]);
   useEffect(() => () => clearTimeout(timer.current), []);
-  const goTo = useCallback((step) => {
+  const goTo = useCallback((to) => {
+    const step = typeof to === "function" ? to(shown.current) : to; // of keys that come before the next drawing
+    shown.current = Math.min(Math.max(0, step), newest.current);
     const next = step >= newest.current ? null : Math.max(0, step);
     setOwn(next);
     clearTimeout(timer.current);
@@ -34,6 +37,7 @@ export function useCursor(tip) {
     }, PAUSE);
   }, []);
   const step = own === null ? tip : Math.min(own, tip);
+  useLayoutEffect(() => { shown.current = step; }, [step]);
   return { step, isLive: own === null, beyond: own !== null && own > tip ? own : null, goTo };
 }
 

@@ -30,7 +30,7 @@ export async function episode({ name, oid }, number, all, signal) {
 
 /**
  * @param {{run: any, past: import("./past.js").Past, step: number, tip: number, isLive: boolean, beyond: number | null,
- *   grows: boolean, state: any, onStep: (step: number) => void, isPlaying: boolean, onPlay: (isPlaying: boolean) => void}} props
+ *   grows: boolean, state: any, onStep: (step: number | ((now: number) => number)) => void, isPlaying: boolean, onPlay: (isPlaying: boolean) => void}} props
  */
 export function Scrubber({ run, past, step, tip, isLive, beyond, grows, state, onStep, isPlaying, onPlay }) {
   const [rate, setRate] = useState(1);
@@ -61,16 +61,16 @@ export function Scrubber({ run, past, step, tip, isLive, beyond, grows, state, o
     onPlay(!isPlaying);
   };
   useKeys({
-    ArrowLeft: ["a state back", () => onStep(step - 1)], ArrowRight: ["a state on", () => onStep(step + 1)],
+    ArrowLeft: ["a state back", () => onStep((now) => now - 1)], ArrowRight: ["a state on", () => onStep((now) => now + 1)],
     "Shift+ArrowLeft": ["an episode back", () => toEpisode(-1)], "Shift+ArrowRight": ["an episode on", () => toEpisode(1)],
     Home: ["the first state", () => onStep(0)], End: ["the newest state", () => onStep(tip)], Space: ["play or halt", play],
   });
   return html`<section class="panel scrubber" aria-label="Scrubber">
     <div class="buttons" role="group" aria-label="Move">
       <button type="button" aria-label="First state" disabled=${step === 0} onclick=${() => onStep(0)}>⇤</button>
-      <button type="button" aria-label="Previous state" disabled=${step === 0} onclick=${() => onStep(step - 1)}>←</button>
+      <button type="button" aria-label="Previous state" disabled=${step === 0} onclick=${() => onStep((now) => now - 1)}>←</button>
       <button type="button" aria-label=${isPlaying ? "Halt" : "Play"} class="play" onclick=${play}>${isPlaying ? "❚❚" : "▶"}</button>
-      <button type="button" aria-label="Next state" disabled=${step >= tip} onclick=${() => onStep(step + 1)}>→</button>
+      <button type="button" aria-label="Next state" disabled=${step >= tip} onclick=${() => onStep((now) => now + 1)}>→</button>
       <button type="button" aria-label="Newest state" disabled=${step >= tip} onclick=${() => onStep(tip)}>⇥</button>
       <label><span class="unseen">Speed</span><select value=${rate} onchange=${(event) => setRate(Number(event.target.value))}>
         ${RATES.map((each) => html`<option value=${each}>${each}×</option>`)}</select></label>
