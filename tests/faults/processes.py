@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import select
@@ -75,6 +76,7 @@ def start(work: Callable[[Say], None]) -> Child:
         return Child(pid, read)
     code = 1
     try:
+        gc.freeze()  # what is here belongs to threads that a child does not have
         os.close(read)
 
         def say(message: Any) -> None:

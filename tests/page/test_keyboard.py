@@ -93,6 +93,7 @@ def test_a_run_is_used(served: Process, visit: Callable[..., Any]) -> None:
     expect(page).not_to_have_url(re.compile("step=100"))
     press(page.get_by_role("slider", name="Episode", exact=True), "Home")
     expect(page).to_have_url(re.compile("step=0"))
+    expect(page.get_by_role("heading", name="State 0", exact=True)).to_be_visible()
     press(page.get_by_role("slider", name="State of the episode"), "ArrowRight")
     expect(page.get_by_role("heading", name="State 1", exact=True)).to_be_visible()
     press(page.get_by_role("button", name="Newest state"), "Enter")

@@ -338,8 +338,10 @@ def test_a_person_plays_on_from_a_state(
     page.keyboard.press("1")
     with Repository.open(copied) as repo:
         at(page, 4, repo, "play/main-1")
+        expect(question).to_have_attribute("aria-busy", "false")
         question.get_by_role("button", name="action 0").click()
         at(page, 5, repo, "play/main-1")
+        expect(question).to_have_attribute("aria-busy", "false")  # the next one is there
         page.keyboard.press("1")
         expect(question).to_have_count(0, timeout=30_000)
         at(page, 6, repo, "play/main-1")

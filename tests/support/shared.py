@@ -33,7 +33,8 @@ def shared() -> dict[str, Any]:
             registry = getattr(sys.modules[module], name)
             found.update({f"{name} {each}": registry.get(each) for each in registry})
     if "simgit.gym.drivers.choose" in sys.modules:
-        found["engines"] = [*sys.modules["simgit.gym.drivers.choose"]._registered]
+        engines = sys.modules["simgit.gym.drivers.choose"]._registered
+        found.update({f"engine {each!r}": each for each in engines})
     return found
 
 
@@ -53,7 +54,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
         module = entry if isinstance(entry, str) else getattr(entry, "__module__", "")
         if kind == "environ":
             is_of_tests = rest.startswith("SIMGIT_")
-        elif kind == "environment" or kind in REGISTRIES.values():
+        elif kind in ("environment", "engine", *REGISTRIES.values()):
             is_of_tests = module.startswith("tests.")
         else:
             is_of_tests = False

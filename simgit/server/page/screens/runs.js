@@ -40,7 +40,9 @@ export function Screen() {
 
   const rows = useMemo(() => rowsOf(known, asked ? (found.data ?? null) : null, query), [known, found.data, asked, query.group, query.where, query.sort]);
   const names = rows.filter((row) => row.run).map((row) => row.run.name);
-  const current = query.at && names.includes(query.at) ? query.at : (names[0] ?? null);
+  const currentOf = ({ at }) => (at && names.includes(at) ? at : (names[0] ?? null));
+  const current = currentOf(query);
+  const now = () => currentOf(place.value.query); // keys may come before the next drawing
   const drawn = chosen.size ? [...chosen].filter((name) => known?.has(name)) : names.filter((name) => known?.get(name)?.oid).slice(0, DRAWN);
 
   const choose = (name) => setChosen((before) => {
@@ -49,14 +51,14 @@ export function Screen() {
     return next;
   });
   const move = (by) => {
-    const at = Math.min(names.length - 1, Math.max(0, names.indexOf(current ?? "") + by));
+    const at = Math.min(names.length - 1, Math.max(0, names.indexOf(now() ?? "") + by));
     if (names.length) setQuery({ at: names[at] });
   };
   const open = (name) => name && go(address("run", name));
   useKeys({
-    j: ["next run", () => move(1)], k: ["run before", () => move(-1)], x: ["choose the run", () => current && choose(current)],
-    Enter: ["open the run", () => open(current)], c: ["compare two chosen runs", () => compare()],
-    f: ["fork the run at its newest state", () => current && fork(current)],
+    j: ["next run", () => move(1)], k: ["run before", () => move(-1)], x: ["choose the run", () => now() && choose(now())],
+    Enter: ["open the run", () => open(now())], c: ["compare two chosen runs", () => compare()],
+    f: ["fork the run at its newest state", () => now() && fork(now())],
   });
   const compare = () => (chosen.size === 2 ? go(address("compare", "", pair(chosen))) : say("choose two runs with x, then compare them"));
   const fork = async (name) => (await import("./fork.js")).openFork(name);
