@@ -110,6 +110,7 @@ def test_an_interrupt_ends_the_hook(tmp_path: Path) -> None:
 
     def interrupt() -> None:
         _wait(lambda: pid.exists() and pid.read_text().endswith("\n"))
+        time.sleep(0.5)  # until Popen has noted the number that the hook has written already
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
