@@ -295,20 +295,22 @@ def _own(
     """Yield what the simulations of a line attached to their own states, oldest first."""
     run = line[-1].name
     for info, start, end in zip(line, starts, [*starts[1:], None], strict=True):
-        for each in reversed(repo.history_attachments(run, attachment_of(info, what))):
-            if start <= each.step and (end is None or each.step < end):
-                yield each
+        names = [attachment_of(info, what)]
+        if names[0] == f"{what}-{info.created}":
+            names.insert(0, f"{what}-0")  # of earlier versions, where it had no id
+        for name in names:
+            for each in reversed(repo.history_attachments(run, name)):
+                if start <= each.step and (end is None or each.step < end):
+                    yield each
 
 
 def _inputs(repo: Repository, line: Sequence[RunInfo], starts: Sequence[int]) -> Iterator[Input]:
     """Yield what reached a simulation on its way: of each run up to where the next branched off."""
     stored = [(info, info.metadata.get(INPUT)) for info in line]
     if line[-1].oid is not None:
-        names = {attachment_of(info, INPUT): info for info in line}
-        stored += [
-            (names[each.name], repo.attachment(each.state, each.name))
-            for each in _own(repo, line, starts, INPUT)
-        ]
+        for each in _own(repo, line, starts, INPUT):
+            at = max(i for i, start in enumerate(starts) if start <= each.step)
+            stored.append((line[at], repo.attachment(each.state, each.name)))
     for info, data in stored:
         i = next(i for i, each in enumerate(line) if each is info)
         end = starts[i + 1] if i + 1 < len(line) else None

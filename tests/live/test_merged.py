@@ -16,6 +16,7 @@ from simgit.gym import Recorder
 from simgit.live import Stopped, Tracker, attach, find
 from simgit.live.attached import controlled
 from simgit.live.child import LOST, main
+from simgit.live.inputs import inputs_of
 from simgit.live.records import Records
 from simgit.live.tracker import settle
 from simgit.process import writer_of
@@ -203,3 +204,13 @@ def test_without_a_place_for_its_socket_one_is_refused_in_a_line(
         assert main(str(Records(repo).directory), "b", claimed.execution) == LOST  # the process's
         assert "let XDG_RUNTIME_DIR or TMPDIR name" in str(queued.reason)
         assert queued.outcome == "failed"
+
+
+def test_inputs_under_the_name_of_earlier_versions_are_found() -> None:
+    with Repository.init(":memory:") as repo:
+        for step in range(3):
+            repo.commit(float(step), run="main")
+        kept = {"kind": "answer", "position": 2, "value": {"by": 1.0}}
+        repo.attach("main@1", "input-0", [kept])
+        found, _ = inputs_of(repo, "main")
+    assert [(each.position, each.kind) for each in found] == [(2, "answer")]
