@@ -130,6 +130,7 @@ def test_tables_hold_the_values_of_bellman_s_equation_once_they_have_learned() -
     np.testing.assert_allclose(found, np.transpose([left, right]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_episode_that_was_cut_off_is_not_one_that_ended() -> None:
     """A reward of 1 a step for ever is worth 1 / (1 - gamma), however short the episodes are."""
     for name in ("dqn", "greedy"):
@@ -157,6 +158,7 @@ def trail(agent: Agent, episodes: int, seed: int = 9) -> list[int]:
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_equal_seeds_give_equal_agents_and_others_others(name: str) -> None:
     one, other = variant(name), variant(name)
@@ -227,6 +229,7 @@ def test_a_checkpoint_comes_back_from_a_file(name: str, suffix: str, tmp_path: P
     assert trail(back, 2) == trail(agent, 2)
 
 
+@pytest.mark.slow
 def test_a_further_checkpoint_costs_what_changed(tmp_path: Path) -> None:
     """The replay buffer of 2000 steps is far larger than the rows that twelve steps write."""
     agent = agents.make("dqn", 5, 7, 0, batch=16, updates=1)

@@ -51,6 +51,7 @@ def repo(trained) -> Iterator[Repository]:
         yield repo
 
 
+@pytest.mark.slow
 def test_values_are_the_agents_own(repo: Repository, trained) -> None:
     found = thoughts(repo, "main")
     episode = repo["main"].episodes[-1]
@@ -76,6 +77,7 @@ def test_a_long_episode_is_thinned_evenly(repo: Repository) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_pictures_name_actions_and_axes(repo: Repository) -> None:
     drawing = draw_values(repo, "main")
     assert [tick.get_text() for tick in drawing.figure.axes[0].get_yticklabels()] == NAMES

@@ -143,6 +143,7 @@ def test_no_help_has_a_forbidden_form() -> None:
     assert not found, "\n" + "\n".join(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_message_has_a_forbidden_form(room: str) -> None:
     found = []

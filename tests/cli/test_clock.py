@@ -42,6 +42,7 @@ def test_run_list_has_the_clock(bank) -> None:
     assert bank("run", "list", "--where", "time > 5", "--json").records[0]["name"] == "bank"
 
 
+@pytest.mark.slow
 def test_plot_draws_a_field_over_the_clock(bank, directory: Path) -> None:
     call = ("plot", "bank", "--field", "observation.waiting", "--x", "time")
     found = bank(*call, "--json").json

@@ -30,6 +30,7 @@ def test_a_run_goes_out_and_comes_back(filled: Call, directory: Path) -> None:
     assert "a.jsonl" in filled("-C", "other", "op", "log").out
 
 
+@pytest.mark.slow
 def test_standard_output_has_the_file_alone(filled: Call, directory: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "simgit", "export", "csv", "-", "main", "--where", "reward > 0"],
@@ -40,6 +41,7 @@ def test_standard_output_has_the_file_alone(filled: Call, directory: Path) -> No
     assert "not the same run when imported" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "parquet", "tensorboard"])
 @pytest.mark.parametrize("is_file", [True, False])
 def test_standard_output_is_a_file_or_a_pipe(

@@ -285,6 +285,7 @@ def test_a_trace_goes_through_json_exactly(directory: Path, trace: Path, run: Ca
     assert json.loads(run("trace", "convert", trace, "-", "--to", "json").out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ["log", "--all", "--graph"], ["show", "main~1"], ["branch", "-v"], ["stats", "--all"],
     ["ls-tree", "-r", "main~2"], ["cat-file", "-p", "main~1"], ["reflog", "main"], ["tree"],
@@ -326,12 +327,14 @@ def in_terminal(words: list[str], environment: dict[str, str]) -> str:
     return printed.decode()
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_stored_bytes_as_they_are(hostile: Path, environment: dict[str, str]) -> None:
     words = [sys.executable, "-m", "simgit", "cat-file", blob(hostile).hex()]
     found = subprocess.run(words, env=environment, capture_output=True, check=True)
     assert found.stdout == EVIL.encode()
 
 
+@pytest.mark.slow
 def test_a_shell_is_offered_no_hostile_name(hostile: Path, process: Call) -> None:
     found = process(_SIMGIT_COMPLETE="bash_complete", COMP_WORDS="simgit log ", COMP_CWORD="2")
     assert "main" in found.out
@@ -354,6 +357,7 @@ def test_notebooks_get_no_hostile_text(hostile: Path) -> None:
     assert_harmless(notebook.escaped(EVIL))
 
 
+@pytest.mark.slow
 def test_pictures_draw_text_as_it_is(tmp_path: Path) -> None:
     from simgit.plot import Curve, learning_curve
 

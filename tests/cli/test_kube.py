@@ -141,6 +141,7 @@ def test_a_file_of_nodes_and_events_is_played(run, changes: str) -> None:
     assert record["before"]["observation"] == {"ready": 1, "pending": 2, "total": 3}
 
 
+@pytest.mark.slow
 def test_an_event_after_the_end_is_said_once_but_not_where_the_end_was_chosen(
     run, changes: str, directory: Path
 ) -> None:

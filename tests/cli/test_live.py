@@ -114,6 +114,7 @@ def test_a_step_is_shown_and_leaves_nothing(run: Call, server: ApiServer) -> Non
     assert run("step", *options, "--json").json["after"]["observation"]["pending"] == 3
 
 
+@pytest.mark.slow
 def test_embedded_and_live_are_compared_pod_by_pod(repo: Call, server: ApiServer) -> None:
     repo(*TRAIN, "--episodes", 1, "--run", "main")
     options = ("--live", *LIVE[2:])
@@ -183,6 +184,7 @@ def test_a_loaded_agents_training_is_on_the_cluster_that_was_asked_for_or_record
         assert ("cluster" in known) == live, given
 
 
+@pytest.mark.slow
 def test_a_comparison_names_the_workload_that_differs(repo: Call, server: ApiServer) -> None:
     repo(*TRAIN, *LIVE, "--episodes", 1, "--run", "main")
     for node in server.objects("nodes"):
@@ -284,6 +286,7 @@ def test_a_cluster_that_cannot_be_used_says_why_and_no_run_is_left(
         server.delete("namespaces", "virtual-default")
 
 
+@pytest.mark.slow
 def test_an_unreachable_cluster_is_one_line(repo: Call, directory: Path, monkeypatch: Any) -> None:
     _configure(directory, monkeypatch)
     with ApiServer() as gone:
@@ -368,6 +371,7 @@ def _with_simkube(
         assert server.objects("pods", "virtual-default") == []
 
 
+@pytest.mark.slow
 def test_a_training_runs_as_simulations_of_simkube(
     repo: Call, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +385,7 @@ def test_a_training_runs_as_simulations_of_simkube(
         assert len(facts["crds"]) == 2 and facts["image"]
 
 
+@pytest.mark.slow
 def test_a_driver_that_never_starts_is_one_line_and_leaves_nothing(
     repo: Call, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

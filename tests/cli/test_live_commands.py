@@ -95,6 +95,7 @@ context 'kind-sim' is ready
 """
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_ready(run: Call, serve: Serve, directory: Path) -> None:
     server = serve()
     run("kube", "allow", "kind-sim")
@@ -219,6 +220,7 @@ def probes(server: ApiServer) -> list[str]:
     return [name for name in names(server, "namespaces") if name.startswith("virtual-simgit-")]
 
 
+@pytest.mark.slow
 def test_a_preflight_hurts_no_session_and_no_other_preflight(run: Call, serve: Serve) -> None:
     from simgit.kube.live.api import Api
     from simgit.kube.live.lease import ClusterLease

@@ -58,6 +58,7 @@ def test_a_command_with_several_steps_is_undone_at_once(repo: Call) -> None:
     assert [line.split()[0] for line in repo("branch").lines] == ["a", "b", "c", "*"]
 
 
+@pytest.mark.slow
 def test_what_was_recorded_by_a_command_is_one_operation(repo: Call) -> None:
     """Recorders of environments write through a handle of their own."""
     pytest.importorskip("gymnasium")
@@ -76,6 +77,7 @@ def test_what_was_recorded_by_a_command_is_one_operation(repo: Call) -> None:
     assert not {"u", "t", "lake"} & set(repo("branch").out.split())
 
 
+@pytest.mark.slow
 def test_what_a_program_did_has_to_be_named(run: Call, directory: Path) -> None:
     code = "import simgit; simgit.Repository.init('.').commit(1)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -118,6 +118,7 @@ def test_an_encoding_without_the_signs_gets_others(odd) -> None:
     assert (stream.getvalue(), ascii.read()) == ("4 ┤▁█ →\n", "4 |.# -> ?\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c.png", "c.svg", "C.PNG"])
 def test_a_picture_is_drawn(repo, directory: Path, name: str) -> None:
     assert repo("plot", "main", "try", "--smooth", "2", "-o", name).out == f"wrote {name}\n"
@@ -159,12 +160,14 @@ def test_the_tree_shows_branches_below_their_parents(repo) -> None:
     )
 
 
+@pytest.mark.slow
 def test_neither_loads_matplotlib_unless_it_draws(repo, process) -> None:
     for args in (("plot",), ("tree",), ("plot", "main", "try")):
         done = process(*args, PYTHONPROFILEIMPORTTIME="1")
         assert done.code == 0 and "matplotlib" not in done.err
 
 
+@pytest.mark.slow
 def test_an_error_is_one_line_without_matplotlib(repo, environment, directory: Path) -> None:
     import subprocess
     import sys
@@ -192,6 +195,7 @@ def loop(run, directory: Path):
     return run
 
 
+@pytest.mark.slow
 def test_pods_are_a_table_of_steps(loop, directory: Path) -> None:
     lines = loop("plot", "--kind", "pods").lines
     assert lines[0] == "main, episode 1: return 0"

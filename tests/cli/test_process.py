@@ -140,6 +140,7 @@ def test_nobody_is_asked_to_trust_what_holds_no_pickle(directory, environment) -
         assert "Trust" not in text
 
 
+@pytest.mark.slow
 def test_a_question_that_comes_late_takes_the_bar_away(doors, environment) -> None:
     environment["SIMGIT_CONFIG_DIR"] = str(doors / "config")
     script = """
@@ -159,6 +160,7 @@ with progress("work") as tell:
     assert "\x1b" not in after[: after.index(QUESTION)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["log --oneline", "export csv -"])
 def test_a_pipe_that_closes_is_no_error(long, environment, command: str) -> None:
     with subprocess.Popen(
@@ -172,6 +174,7 @@ def test_a_pipe_that_closes_is_no_error(long, environment, command: str) -> None
     assert child.returncode in (0, 141)
 
 
+@pytest.mark.slow
 def test_colour_only_in_a_terminal_that_wants_it(long, environment, process) -> None:
     environment["SIMGIT_PAGER"] = "cat"
     assert "\x1b[" not in process("log", "-n", 1).out
@@ -180,6 +183,7 @@ def test_colour_only_in_a_terminal_that_wants_it(long, environment, process) -> 
     assert "\x1b" not in in_terminal(environment | {"TERM": "dumb"}, "log", "-n", "1")[1]
 
 
+@pytest.mark.slow
 def test_output_is_paged_in_a_terminal_only(long, environment, process) -> None:
     environment["SIMGIT_PAGER"] = "sed s/^/paged:/"
     assert "paged:" not in process("log", "-n", 1).out
@@ -187,17 +191,20 @@ def test_output_is_paged_in_a_terminal_only(long, environment, process) -> None:
     assert "paged:" not in in_terminal(environment, "--no-pager", "log", "-n", "1")[1]
 
 
+@pytest.mark.slow
 def test_leaving_the_pager_early_is_no_error(long, environment) -> None:
     environment["SIMGIT_PAGER"] = "head -n 1"
     code, text = in_terminal(environment, "log", "--oneline")
     assert code == 0 and len(text.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_missing_pager_is_done_without(long, environment) -> None:
     code, text = in_terminal(environment | {"PAGER": "no-such-pager -x"}, "log", "-n", "1")
     assert code == 0 and "Step:" in text
 
 
+@pytest.mark.slow
 def test_long_work_shows_a_bar_in_a_terminal_only(long, environment, process) -> None:
     assert process("fsck").err == process("gc").err == ""
     for command, last in (("fsck", "no damage"), ("gc", "on disk")):
@@ -212,6 +219,7 @@ def test_an_error_leaves_stdout_empty(directory, process) -> None:
     assert "Traceback" in process("--debug", "log").err
 
 
+@pytest.mark.slow
 def test_an_interrupted_stream_is_kept(run, environment) -> None:
     run("init")
     with subprocess.Popen(
@@ -299,6 +307,7 @@ for line in sys.argv[1:]:
     return [json.loads(line) for line in found.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_help_waits_for_no_library(environment) -> None:
     names = [name for name in FLAT if name != "completion"]
     found = one_after_another(environment, "", [f"{name} --help" for name in names])
@@ -307,6 +316,7 @@ def test_help_waits_for_no_library(environment) -> None:
         assert not {*loaded} & {*LIGHT, *HEAVY}, name
 
 
+@pytest.mark.slow
 def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "simgit", "log", "--graph", "--all", "--oneline"],
@@ -318,6 +328,7 @@ def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None
     assert first.startswith(b"* ") and rest.count(b"\n") == 4999
 
 
+@pytest.mark.slow
 def test_what_needs_gymnasium_says_so(long, environment) -> None:
     lines = [
         "record CartPole-v1", "train", "train --agent greedy", "evaluate main",
@@ -331,6 +342,7 @@ def test_what_needs_gymnasium_says_so(long, environment) -> None:
         assert (code, out, err) == (128, "", told)
 
 
+@pytest.mark.slow
 def test_a_module_that_is_no_extra_is_an_error_of_the_program(long, environment) -> None:
     blocked = "import sys; sys.modules['simgit.maintenance.gc'] = None; from simgit.cli import main"
     found = subprocess.run(
@@ -340,6 +352,7 @@ def test_a_module_that_is_no_extra_is_an_error_of_the_program(long, environment)
     assert found.returncode == 128 and "internal error: ModuleNotFoundError" in found.stderr
 
 
+@pytest.mark.slow
 def test_what_an_encoding_lacks_is_replaced(run, environment, process) -> None:
     run("init")
     run("commit", "-o", 1, "--reset")
@@ -367,6 +380,7 @@ def test_a_defect_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_message_is_cut_where_the_terminal_ends(run, environment, process) -> None:
     environment |= {"SIMGIT_PAGER": "cat", "NO_COLOR": "1", "COLUMNS": "100"}
     run("trace", "generate", "cpu-slight", "-o", "a.sktrace")
@@ -376,6 +390,7 @@ def test_a_message_is_cut_where_the_terminal_ends(run, environment, process) -> 
     assert code == 0 and max(map(len, text.splitlines())) <= 100 and "…" in text
 
 
+@pytest.mark.slow
 def test_binary_bytes_in_a_terminal_are_told_of(long, environment) -> None:
     code, text = in_terminal(environment, "cat-file", "main")
     said = "warning: these bytes are binary; -p prints objects readably\r\n"
@@ -387,6 +402,7 @@ def test_binary_bytes_in_a_terminal_are_told_of(long, environment) -> None:
     assert piped.stdout and not piped.stderr
 
 
+@pytest.mark.slow
 def test_a_result_is_not_printed_into_the_line_of_a_bar(directory, environment) -> None:
     script = """\
 from simgit.cli.output import Output, progress
@@ -422,6 +438,7 @@ with progress("work") as tell:
     assert done.stdout == b"of the work\n"
 
 
+@pytest.mark.slow
 def test_a_list_of_runs_fits_a_terminal_of_eighty_columns(directory, environment) -> None:
     plain = environment | {"COLUMNS": "80", "NO_COLOR": "1"}
     config = {f"agent.setting_{i}": i for i in range(18)}
@@ -436,6 +453,7 @@ def test_a_list_of_runs_fits_a_terminal_of_eighty_columns(directory, environment
         assert all(len(line) <= 80 for line in text.splitlines()), text
 
 
+@pytest.mark.slow
 def test_wide_rows_of_a_query_stand_one_below_the_other_in_a_terminal(long, environment) -> None:
     pytest.importorskip("duckdb")
     plain = environment | {"COLUMNS": "80", "NO_COLOR": "1"}

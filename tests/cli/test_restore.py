@@ -44,6 +44,7 @@ def tenth(step: int) -> bool:
     return step % 10 == 0
 
 
+@pytest.mark.slow
 def test_verify_takes_patterns_and_goes_on_after_what_cannot_be_verified(
     recorded: Path, run: Call
 ) -> None:
@@ -142,6 +143,7 @@ def test_trust_is_given_listed_and_revoked(recorded: Path, run: Call) -> None:
     assert run("trust", "--data", "--revoke", code=2).err.startswith("error: --revoke and --data")
 
 
+@pytest.mark.slow
 def test_what_if_prints_a_row_an_action(recorded: Path, run: Call) -> None:
     call = ("what-if", "main@5", "--action", "0,1", "--horizon", 5, "--rollouts", 2, "--workers", 1)
     found = run(*call)
@@ -198,6 +200,7 @@ def test_bisect_names_the_settings_that_differ(run: Call) -> None:
     assert record["cause"] == "settings" and record["settings"][0]["after"] == 0.5
 
 
+@pytest.mark.slow
 def test_rollouts_are_one_line_of_the_tree_below_their_run(recorded: Path, run: Call) -> None:
     call = ("what-if", "main@5", "--action", "0,1", "--horizon", 3, "--workers", 1)
     run(*call, "--rollouts", 1)

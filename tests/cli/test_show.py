@@ -20,6 +20,7 @@ def test_show_prints_every_field(repo) -> None:
     assert repo("show", "--run").lines[0] == "run main"
 
 
+@pytest.mark.slow
 def test_large_arrays_are_shortened(repo, directory: Path) -> None:
     with Repository.open(directory) as found:
         found.commit({"frame": np.zeros((210, 160, 3), np.uint8), "x": {"y": np.float32(2)}})
@@ -103,6 +104,7 @@ def test_maintenance(repo) -> None:
     assert repo("log", "--json").out == before
 
 
+@pytest.mark.slow
 def test_completion_scripts_and_names(repo, process) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_SIMGIT_COMPLETE" in repo("completion", shell).out

@@ -269,6 +269,7 @@ def test_a_simulation_is_asked_steered_and_stopped(here: Call) -> None:
     assert "does not run" in here("sim", "pause", "p", code=128).err
 
 
+@pytest.mark.slow
 def test_questions_are_answered_at_the_terminal(here: Call, environment: dict[str, str]) -> None:
     with script("p", ask=3):
         main, side = pty.openpty()

@@ -144,6 +144,7 @@ def test_hostile_text_is_shown_as_escapes(recorded: Call) -> None:
     assert "\\x1b[31m" in found.out
 
 
+@pytest.mark.slow
 def test_saved_queries(recorded: Call, directory: Path) -> None:
     recorded("sql", "--save", "best", "select max(reward)\nfrom states")
     recorded("sql", "--save", "later", "select * from no_such_run_yet")

@@ -235,6 +235,7 @@ def test_convert_says_what_it_does_not_keep_byte_by_byte(run, web: Path, directo
     assert read_trace_file(directory / "compact.sktrace") == read_trace_file(web)
 
 
+@pytest.mark.slow
 def test_traces_go_through_pipes(process, run, directory: Path) -> None:
     run("trace", "generate", "cpu-slight", "-o", "web.sktrace")
     data = (directory / "web.sktrace").read_bytes()
@@ -263,6 +264,7 @@ def test_filter_keeps_a_range_of_time(run, web: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_plot_shows_how_full_nodes_are(run, web: Path, directory: Path) -> None:
     run("trace", "edit", web, "-w", "web", "--cpu", "16", "-o", web)
     lines = run("trace", "plot", web, "--nodes", 2).lines

@@ -55,6 +55,7 @@ def test_runs_are_numbered_and_named_by_trace_and_agent(repo) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_setting_may_have_the_name_that_the_configuration_shows(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a", "--set", "lr=0.25")
     repo("train", "--trace", TRACE, *QUICK, "--run", "b", "--set", "agent.lr=0.25")
@@ -62,6 +63,7 @@ def test_a_setting_may_have_the_name_that_the_configuration_shows(repo) -> None:
     assert repo("config", "b", "--json").json["agent"]["lr"] == 0.25
 
 
+@pytest.mark.slow
 def test_a_branch_is_resumed_with_its_setting(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a")
     repo("branch", "slow", "a@ep3", "--set", "lr=0.01", "--set", "episodes=6")
@@ -129,6 +131,7 @@ def test_any_environment_with_numbered_actions_is_trained(repo) -> None:
     assert "solved" not in found.out and "has return" in found.out
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_a_table_with_intervals_and_a_run(repo) -> None:
     found = repo("evaluate", "heuristic", "--traces", ROOT / "traces", "--episodes", 2)
     assert found.lines[0].split() == ["episodes", "solved", "steps", "fewest", "return"]
@@ -200,6 +203,7 @@ def test_an_interrupted_training_says_how_to_go_on(directory: Path) -> None:
     assert found["oid"] == wanted["oid"] and found["trained"] < wanted["trained"] == 300
 
 
+@pytest.mark.slow
 def test_a_step_is_what_an_agent_decides(repo) -> None:
     repo("train", "--trace", TRACE, "--agent", "greedy", "--episodes", "40", "--run", "a")
     for agent in ("heuristic", "a"):

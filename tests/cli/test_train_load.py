@@ -31,6 +31,7 @@ def repo(run: Call, directory: Path, template: Path) -> Call:
     return run
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_agent_of_another_on_another_trace(repo: Call) -> None:
     done = repo("train", "--load", "a", "--trace", "mem-slight", "--episodes", 1)
     assert done.lines[0].startswith("train/mem-slight-greedy-1: 1 episode, ")
@@ -46,11 +47,13 @@ def test_a_run_begins_with_the_agent_of_another_on_another_trace(repo: Call) -> 
     assert "agent of a at " in shown
 
 
+@pytest.mark.slow
 def test_without_a_trace_it_is_trained_where_it_was(repo: Call) -> None:
     done = repo("train", "--load", "a", "--transfer", "--episodes", 1, "--json").json
     assert done["run"] == "train/cpu-slight-greedy-1"
 
 
+@pytest.mark.slow
 def test_a_saved_file_is_loaded_and_evaluated_also_from_elsewhere(
     repo: Call, directory: Path
 ) -> None:
@@ -94,6 +97,7 @@ def test_what_makes_no_sense_is_refused(
     assert [each["name"] for each in repo("run", "list", "--json").records] == ["a"]
 
 
+@pytest.mark.slow
 def test_hooks_run_before_and_after_a_training_and_no_shell_expands_them(
     repo: Call, directory: Path
 ) -> None:
@@ -101,6 +105,7 @@ def test_hooks_run_before_and_after_a_training_and_no_shell_expands_them(
     assert {"$HOME", "a*b", "after"} <= {each.name for each in directory.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_loaded_agents_training_may_have_other_nodes(repo: Call) -> None:
     repo("train", "--load", "a", "--nodes", "2", "--episodes", 1, "--run", "b")
     assert len(repo("kube", "nodes", "b@1", "--json").records) == 2
@@ -131,6 +136,7 @@ def test_a_branch_with_another_environment_is_refused_at_once(
 # --- the options of the earlier loop ---
 
 
+@pytest.mark.slow
 def test_its_names_of_options_work_and_no_help_shows_them(repo: Call) -> None:
     names = {
         "--eps-start": 0.5, "--eps-end": 0.2, "--eps-decay": 50, "--checkpoint-interval": 1,
@@ -165,6 +171,7 @@ def test_options_of_it_that_are_not_here_say_what_to_type(
     assert len(lines) == 1 and said in lines[0]
 
 
+@pytest.mark.slow
 def test_the_settings_of_those_hints_are_taken(repo: Call) -> None:
     repo("train", *QUICK, "--env-set", 'actions=["noop","bump_cpu_small"]',
          "--env-set", 'simulation={"duration": 90}')  # fmt: skip

@@ -61,6 +61,7 @@ def test_a_training_is_resumed_and_branched(repo, directory: Path) -> None:
         assert repo(*line.split()[1:]).code == 0
 
 
+@pytest.mark.slow
 def test_what_does_not_go_together_is_said(repo) -> None:
     for words, told in (
         ((*PPO, "--episodes", 3), "--episodes does not go with agents 'sb3:…'; use --steps"),

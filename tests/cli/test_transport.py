@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from simgit import Repository
 
 
@@ -43,6 +45,7 @@ def test_verify_says_what_a_repository_lacks(repo, run) -> None:
     assert "builds on" in run("-C", "other", "import", "../new.bundle", code=128).err
 
 
+@pytest.mark.slow
 def test_a_bundle_goes_through_a_pipe(repo, environment: dict[str, str], directory: Path) -> None:
     repo("init", "other")
     simgit = f"{sys.executable} -m simgit"

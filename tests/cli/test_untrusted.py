@@ -105,6 +105,7 @@ def test_data_can_be_read_without_trust(directory: Path, run: Call) -> None:
     assert not (directory / "mark").exists()
 
 
+@pytest.mark.slow
 def test_ones_own_environment_in_ones_own_folder_needs_no_question(directory: Path) -> None:
     """The script creates the repository; a later process finds the module by its folder."""
     (directory / "mymod.py").write_text(MODULE.format(mark=str(directory / "mark"), step=""))

@@ -36,6 +36,7 @@ def oids(repo: Repository, run: str) -> list[str]:
     return [each.oid.hex() for each in repo.trajectory(run)]
 
 
+@pytest.mark.slow
 def test_a_recording_is_paused_and_stopped_and_records_the_same(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         words = ("record", "Pendulum-v1", "--steps", "10000000", "--seed", "3", "--run", "p")

@@ -65,6 +65,7 @@ def test_every_name_has_a_counterpart_and_a_test() -> None:
             assert hasattr(getattr(simgit.live, owner), member), row
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_table_are_there() -> None:
     for test in {row["test"] for row in rows()} - {"-"}:
         path, _, name = test.partition("::")
@@ -73,6 +74,7 @@ def test_the_tests_of_the_table_are_there() -> None:
         assert name in functions, test
 
 
+@pytest.mark.slow
 def test_the_routes_of_the_table_are_there(client: Client) -> None:
     paths = client.app.openapi()["paths"]
     there = {(method.upper(), path.split("/")[2]) for path, all in paths.items() for method in all}
@@ -96,12 +98,14 @@ def test_no_name_of_the_package_is_missing() -> None:
     assert missing == []
 
 
+@pytest.mark.slow
 def test_a_raise_in_run_is_failed_with_its_traceback(tracker: Tracker, repo: Repository) -> None:
     one = start(tracker, "swing", "p", config={"raise_at": [5]}, seed=1)
     assert one.wait(PATIENCE) == "failed"
     assert b"the arm broke" in repo.attachment("p", "log")
 
 
+@pytest.mark.slow
 def test_a_raise_in_setup_does_not_run(tracker: Tracker, repo: Repository) -> None:
     one = start(tracker, "broken", "p")
     assert one.wait(PATIENCE) == "failed"
@@ -117,6 +121,7 @@ def test_queued_is_not_done(repo: Repository) -> None:
         one.stop()
 
 
+@pytest.mark.slow
 def test_callbacks_on_one_on_all_on_any_and_on_ended_ones(tracker: Tracker) -> None:
     told: list[tuple[str, list[str]]] = []
     both = [start(tracker, "swing", f"c/{n}", config={"steps": 20}, seed=n) for n in range(2)]
@@ -136,6 +141,7 @@ def test_callbacks_on_one_on_all_on_any_and_on_ended_ones(tracker: Tracker) -> N
     never.cancel()
 
 
+@pytest.mark.slow
 def test_settings_of_any_kind_are_read_back(tracker: Tracker, repo: Repository) -> None:
     """Configs without a family were read back as empty ones there."""
     given = {"steps": 3, "more": {"list": [1, 2.5, None, True], "text": "ü\n", "deep": {"a": {}}}}
@@ -145,6 +151,7 @@ def test_settings_of_any_kind_are_read_back(tracker: Tracker, repo: Repository) 
     assert {key: config[key] for key in given} == given
 
 
+@pytest.mark.slow
 def test_a_repository_is_all_that_has_to_be_there(tmp_path: Path) -> None:
     """What a script wrote is there for whoever opens the directory, with nothing to load."""
     code = """
@@ -160,6 +167,7 @@ with simgit.Repository.init("r") as repo, repo.recorder("script") as recorder:
         client.close()
 
 
+@pytest.mark.slow
 def test_every_viewer_gets_every_point(repo: Repository, client: Client) -> None:
     """Reading took points away from the other viewers there."""
     written = []
@@ -178,6 +186,7 @@ def test_every_viewer_gets_every_point(repo: Repository, client: Client) -> None
     assert seen["one"] == seen["two"] == written
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_points_are_read_whole(repo: Repository, client: Client) -> None:
     """They took 8.2 s there; `make bench` has the time here."""
     rewards = np.arange(200_000, dtype=np.float64) % 11
@@ -190,6 +199,7 @@ def test_two_hundred_thousand_points_are_read_whole(repo: Repository, client: Cl
     assert np.array_equal(np.load(path), rewards)
 
 
+@pytest.mark.slow
 def test_an_ended_simulation_is_continued_over_http(
     client: Client, repo: Repository, tracker: Tracker
 ) -> None:
@@ -206,6 +216,7 @@ def test_an_ended_simulation_is_continued_over_http(
     assert tracker["p"].kill() == "crashed"
 
 
+@pytest.mark.slow
 def test_files_that_a_script_writes_are_attached_by_step(
     tracker: Tracker, repo: Repository
 ) -> None:
@@ -232,6 +243,7 @@ def films(control: Any) -> None:
             time.sleep(0.4)
 
 
+@pytest.mark.slow
 def test_a_stage_is_part_of_the_progress(tracker: Tracker) -> None:
     one = tracker.start("tests.compat.test_gymdash:stages", "p", folder=ROOT)
     reach(one, "running")
@@ -276,6 +288,7 @@ def test_a_classifier_that_is_stopped_goes_on_to_the_same_states(
     assert repo.attachment("whole", "examples.png", newest=True).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_it_runs_without_torch_and_tensorboard(tmp_path: Path) -> None:
     code = """
 import sys

@@ -509,6 +509,7 @@ def test_items_slices_numbers_and_masks() -> None:
     assert len(moves[[]]["rewards"]) == 0
 
 
+@pytest.mark.slow
 def test_data_frames_change_no_value() -> None:
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     repo = simgit.Repository.init(":memory:")

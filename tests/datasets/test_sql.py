@@ -674,6 +674,7 @@ def test_queries_in_threads(repo: Repository) -> None:
     assert found == [expected] * 4
 
 
+@pytest.mark.slow
 def test_states_of_all_kinds_of_spaces(tmp_path: Path) -> None:
     """A golden repository has frames, texts, graphs, sequences, merges and unsteady schemas."""
     shutil.copytree(ROOT / "tests/golden/repository-1/simgit", tmp_path / ".simgit")

@@ -13,6 +13,7 @@ from tests.support.examples import share
 from . import damage
 
 
+@pytest.mark.slow
 def test_damage_anywhere_yields_what_was_stored_or_an_error_of_ours(tmp_path: Path) -> None:
     count = share(800)
     outcomes, failures = damage.sweep(tmp_path, count)

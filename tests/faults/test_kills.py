@@ -43,6 +43,7 @@ def test_a_process_that_ends_at_a_fail_point_leaves_what_was_before_or_after(
     sweep(share(130), lambda seed: kills.session(seed, directory), *points)
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_time_leaves_what_was_before_or_after(directory: Path) -> None:
     sweep(share(40), lambda seed: kills.session(seed, directory, True))
 

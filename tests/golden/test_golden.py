@@ -98,6 +98,7 @@ def test_a_repository_of_every_format_opens_with_all_that_is_in_it(golden: Golde
         )
 
 
+@pytest.mark.slow
 def test_a_repository_of_every_format_can_be_gone_on_with(golden: Golden) -> None:
     path, expected = golden
     with Repository.open(path) as repo:
@@ -109,6 +110,7 @@ def test_a_repository_of_every_format_can_be_gone_on_with(golden: Golden) -> Non
         assert not repo.fsck().problems
 
 
+@pytest.mark.slow
 def test_the_same_recorded_again_has_the_same_names() -> None:
     expected = make_repository.expected(1)
     with Repository.init(":memory:") as repo:

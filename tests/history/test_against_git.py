@@ -114,6 +114,7 @@ def both(
 Both = tuple[random.Random, Graph, Git, Repository, list[Oid]]
 
 
+@pytest.mark.slow
 def test_logs_list_the_same_in_an_order_that_git_allows(both: Both) -> None:
     rng, graph, git, repo, _ = both
     for _ in range(4):

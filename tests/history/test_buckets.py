@@ -280,6 +280,7 @@ def test_blocks_of_the_real_size(tmp_path: Path) -> None:
                     assert found.mean[i] == pytest.approx(part.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 4, SMALL, 2 * SMALL])
 def test_sums_of_many_histories_are_those_of_each(small: None, width: int) -> None:
     rng = np.random.default_rng(width)

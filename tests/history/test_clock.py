@@ -53,6 +53,7 @@ def test_a_time_names_the_last_state_at_or_before_it(
     assert repo.state(revision).step == step
 
 
+@pytest.mark.slow
 def test_times_of_all_types_are_compared_as_the_numbers_that_they_are(seed: int) -> None:
     draw = random.Random(seed)
     pools: list[list[Any]] = [

@@ -71,6 +71,7 @@ def grown(tmp_path: Path) -> Iterator[tuple[Path, dict[str, list[Row]]]]:
         yield tmp_path, there
 
 
+@pytest.mark.slow
 def test_episodes_are_the_same_in_whatever_order_they_are_read(
     grown: tuple[Path, dict[str, list[Row]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

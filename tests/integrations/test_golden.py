@@ -103,6 +103,7 @@ def test_an_unchanged_environment_passes_and_records_the_same_bytes(
     assert (pytester.path / FILE).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_difference_names_step_field_before_and_after(
     pytester: pytest.Pytester, walk: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_difference_names_step_field_before_and_after(
     run(pytester).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_the_element_of_an_array_is_named(pytester: pytest.Pytester, walk: Path) -> None:
     edit(walk, "return self.at.copy(), float(", "return self.at + [0, 0, 0.5], float(")
     result = run(pytester)
@@ -136,6 +138,7 @@ def test_the_element_of_an_array_is_named(pytester: pytest.Pytester, walk: Path)
     )
 
 
+@pytest.mark.slow
 def test_an_ignored_field_may_differ(pytester: pytest.Pytester, walk: Path) -> None:
     edit(walk, '{"left": self.left}', '{"left": -self.left}')
     run(pytester).assert_outcomes(failed=1)
@@ -143,6 +146,7 @@ def test_an_ignored_field_may_differ(pytester: pytest.Pytester, walk: Path) -> N
     run(pytester).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_a_value_that_is_absent_is_told_from_none(pytester: pytest.Pytester, walk: Path) -> None:
     edit(walk, '{"left": self.left}', '{"left": self.left, "new": None}')
     run(pytester).stdout.fnmatch_lines(
@@ -155,6 +159,7 @@ def test_a_value_that_is_absent_is_told_from_none(pytester: pytest.Pytester, wal
     )
 
 
+@pytest.mark.slow
 def test_an_environment_that_raises_or_has_other_spaces_fails_with_the_reason(
     pytester: pytest.Pytester, walk: Path
 ) -> None:
@@ -211,6 +216,7 @@ def test_a_missing_file_says_how_to_record_it(pytester: pytest.Pytester, walk: P
     )
 
 
+@pytest.mark.slow
 def test_a_damaged_or_foreign_file_fails_and_can_be_recorded_anew(
     pytester: pytest.Pytester, walk: Path, seed: int
 ) -> None:
@@ -277,6 +283,7 @@ def test_resets_with_options_in_a_forged_file_are_refused(tmp_path: Path) -> Non
     assert Reads.given == []
 
 
+@pytest.mark.slow
 def test_forged_notes_and_states_are_differences_or_errors_of_simgit(tmp_path: Path) -> None:
     file, states = tmp_path / "forged.golden", ({"a": np.zeros(2)}, {"b": None}, 3, "x", [1])
     notes: list[Any] = [
@@ -303,6 +310,7 @@ def test_forged_notes_and_states_are_differences_or_errors_of_simgit(tmp_path: P
         assert all(line.isprintable() and len(line) < 500 for line in told)
 
 
+@pytest.mark.slow
 def test_another_version_of_a_package_is_told_with_a_difference(
     pytester: pytest.Pytester, walk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +327,7 @@ def test_another_version_of_a_package_is_told_with_a_difference(
     run(pytester).stdout.fnmatch_lines([f"  versions  gymnasium {was} → 99.1"])
 
 
+@pytest.mark.slow
 def test_parametrised_tests_classes_and_several_runs_of_a_test_have_files_of_their_own(
     pytester: pytest.Pytester,
 ) -> None:
@@ -370,6 +379,7 @@ SIMULATOR = """
 """
 
 
+@pytest.mark.slow
 def test_a_simulator_without_environment_is_compared_state_by_state(
     pytester: pytest.Pytester,
 ) -> None:
@@ -395,6 +405,7 @@ def test_a_simulator_without_environment_is_compared_state_by_state(
     assert file.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_simulator_with_hooks_is_executed_again_with_the_recorded_actions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +439,7 @@ def test_a_simulator_with_hooks_is_executed_again_with_the_recorded_actions(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_the_fixture_takes_hooks(pytester: pytest.Pytester) -> None:
     pytester.syspathinsert()
     pytester.makepyfile(
@@ -541,6 +553,7 @@ def bundle(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     return pytester.path / "kept" / "two.bundle"
 
 
+@pytest.mark.slow
 def test_the_runs_of_bundles_are_tests_of_their_own(
     pytester: pytest.Pytester, bundle: Path
 ) -> None:
@@ -558,6 +571,7 @@ def test_the_runs_of_bundles_are_tests_of_their_own(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_bundle_has_no_module_imported_and_no_damage_accepted(
     pytester: pytest.Pytester, bundle: Path
 ) -> None:
@@ -605,6 +619,7 @@ def pytest_process(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_who_does_not_use_the_plugin_loads_nothing_of_it(
     tmp_path: Path, installed: dict[str, str]
 ) -> None:

@@ -45,6 +45,7 @@ def same(one: Repository, other: Repository) -> bool:
     return tips[0] == tips[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [c if c in FAST else pytest.param(c, marks=pytest.mark.slow) for c in CASES]
 )
@@ -105,6 +106,7 @@ def test_what_was_killed_in_the_middle_of_it_goes_on(tmp_path: Path, case: str) 
         assert same(whole, parts)
 
 
+@pytest.mark.slow
 def test_a_lane_has_what_its_agent_saw(zoo: Any) -> None:
     make = made("born and dying")
     repo, plain = Repository.init(":memory:"), make()
@@ -156,6 +158,7 @@ def test_agents_in_turns_have_the_reward_since_their_last_turn(zoo: Any) -> None
     assert [s.info["turn"] for s in repo["main"]][:3] == ["player_1", "player_2", "player_1"]
 
 
+@pytest.mark.slow
 def test_another_environment_diverges(zoo: Any) -> None:
     make = made("archers")
     repo = Repository.init(":memory:")

@@ -133,6 +133,7 @@ CUTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [n if n == "torch" else pytest.param(n, marks=pytest.mark.slow) for n in CUTS]
 )
@@ -703,6 +704,7 @@ def q_learning(directory: Path, run: str, kind: str, stop: int = 0) -> bytes:
     return b"".join(p.detach().numpy().tobytes() for p in net.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deque", pytest.param("sb3", marks=pytest.mark.slow)])
 def test_a_replay_buffer_is_a_reference_in_the_checkpoint(tmp_path: Path, kind: str) -> None:
     full = q_learning(tmp_path, "full", kind)

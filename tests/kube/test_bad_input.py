@@ -137,6 +137,7 @@ def test_what_the_cluster_takes_is_not_refused() -> None:
         assert refused_objects(read_trace_file(file)) == []
 
 
+@pytest.mark.slow
 def test_an_object_of_too_many_pods_does_not_count_against_others() -> None:
     many = replace(broken(("spec", "replicas"), 20_000), ("metadata", "name"), "many")
     (error,) = refused_objects(trace_of(many, WEB))

@@ -84,6 +84,7 @@ def test_a_program_that_cannot_be_started_is_one_line(tmp_path: Path) -> None:
         hooks.run(["echo", "a\0b"])
 
 
+@pytest.mark.slow
 def test_at_the_time_limit_the_whole_group_is_ended(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = (

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import importlib, pkgutil, sys
 import simgit.kube
@@ -47,6 +49,7 @@ def test_a_replay_does_not_depend_on_the_order_of_hashes() -> None:
     assert digest("1") == digest("2")
 
 
+@pytest.mark.slow
 def test_nothing_foreign_is_imported() -> None:
     run = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["[]", "[]"]

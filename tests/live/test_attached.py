@@ -127,6 +127,7 @@ def test_a_malformed_request_is_refused_in_a_line(repo: Repository, request_: by
         assert call(path_of(repo), {"do": "status"})["step"] == -1
 
 
+@pytest.mark.slow
 def test_those_who_send_too_much_or_too_often_keep_nobody_out(repo: Repository) -> None:
     with attach(repo) as control, suppress(OSError):
         many = []
@@ -281,6 +282,7 @@ def test_a_question_from_before_the_recorder_is_asked_once(repo: Repository) -> 
     assert record(8) == first == {"speed": 6.0}
 
 
+@pytest.mark.slow
 def test_a_forked_tracker_is_left_to_the_parent(repo: Repository, tmp_path: Path) -> None:
     with Tracker(repo) as tracker:
         one = tracker.start(

@@ -70,6 +70,7 @@ def test_requests_are_answered_in_time_and_what_they_change_is_in_order(
     assert (repo.runs["main"].status, one.outcome) == ("completed", "completed")
 
 
+@pytest.mark.slow
 def test_a_tracker_starts_waits_and_stops_as_ever(repo: Repository) -> None:
     with Tracker(repo, workers=1) as tracker:
         queued = [tracker.queue(TYPES + "count", f"q/{i}", folder=ROOT) for i in range(3)]

@@ -230,6 +230,7 @@ def live(examples: int, steps: int) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_life_loses_a_state_or_leaves_a_process() -> None:
     live(2, 8)
 

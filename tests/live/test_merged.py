@@ -41,6 +41,7 @@ def dead() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_end_of_a_simulation_leaves_another_recorder_alone(
     repo: Repository, tracker: Tracker
 ) -> None:
@@ -58,6 +59,7 @@ def test_the_end_of_a_simulation_leaves_another_recorder_alone(
         assert info.status == "active" and info.writer is not None
 
 
+@pytest.mark.slow
 def test_forks_of_a_run_that_was_recorded_without_a_simulation_are_exact(
     repo: Repository, tracker: Tracker
 ) -> None:
@@ -75,6 +77,7 @@ def test_forks_of_a_run_that_was_recorded_without_a_simulation_are_exact(
     assert repo.runs["a"].step == 90
 
 
+@pytest.mark.slow
 def test_a_fork_counts_to_its_own_number_of_steps(repo: Repository, tracker: Tracker) -> None:
     settings = {"id": "Pendulum-v1", "steps": 120}
     assert tracker.start("env", "a", config=settings, seed=1).wait(PATIENCE) == "completed"
@@ -128,6 +131,7 @@ def test_an_unreadable_record_of_another_run_stops_nobody(repo: Repository) -> N
         assert find(repo, "main").phase == "running"
 
 
+@pytest.mark.slow
 def test_each_question_is_told(repo: Repository, tracker: Tracker) -> None:
     told: list[str] = []
     tracker.when("each", "asks", "asking", lambda each: told.append(each.run))
@@ -140,6 +144,7 @@ def test_each_question_is_told(repo: Repository, tracker: Tracker) -> None:
     assert one.wait(PATIENCE) == "completed"
 
 
+@pytest.mark.slow
 def test_metrics_of_steps_that_come_again_are_recorded_once(
     repo: Repository, tracker: Tracker
 ) -> None:
@@ -150,6 +155,7 @@ def test_metrics_of_steps_that_come_again_are_recorded_once(
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.slow
 def test_a_pause_that_nobody_waits_for_does_not_come(repo: Repository, tracker: Tracker) -> None:
     one = tracker.start(TYPES + "slow", "s", folder=ROOT)
     reach(one, "running")
@@ -160,6 +166,7 @@ def test_a_pause_that_nobody_waits_for_does_not_come(repo: Repository, tracker: 
     assert one.stop(PATIENCE) == "stopped"
 
 
+@pytest.mark.slow
 def test_a_worker_of_a_simulation_can_be_terminated(repo: Repository, tracker: Tracker) -> None:
     one = tracker.start(TYPES + "forks", "f", folder=ROOT)
     assert one.wait(PATIENCE) == "completed", one.lines()[0]

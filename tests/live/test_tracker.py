@@ -67,6 +67,7 @@ def test_a_simulation_runs_to_its_end(tracker: Tracker, repo: Repository) -> Non
         tracker.restart("p/1")
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_goes_on_to_the_same_states(tracker: Tracker, repo: Repository) -> None:
     whole = start(tracker, "swing", "whole", config={"steps": 300}, seed=1)
     assert whole.wait(PATIENCE) == "completed"
@@ -79,6 +80,7 @@ def test_one_that_is_killed_goes_on_to_the_same_states(tracker: Tracker, repo: R
     assert oids(repo, "killed") == oids(repo, "whole")
 
 
+@pytest.mark.slow
 def test_a_type_with_state_of_its_own_goes_on_from_its_checkpoint(
     tracker: Tracker, repo: Repository
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_type_with_state_of_its_own_goes_on_from_its_checkpoint(
     assert oids(repo, "slow") == oids(repo, "whole")
 
 
+@pytest.mark.slow
 def test_a_steered_run_is_exact(tracker: Tracker, repo: Repository) -> None:
     settings = {"steps": 260, "ask": 100, "pace": 0.005}
     one = start(tracker, "swing", "steered", config=settings, seed=5)
@@ -127,6 +130,7 @@ def test_a_steered_run_is_exact(tracker: Tracker, repo: Repository) -> None:
     assert repo.resolve("other") != tip  # nobody changed the scale there
 
 
+@pytest.mark.slow
 def test_a_fork_has_its_own_settings_from_its_first_state_on(
     tracker: Tracker, repo: Repository
 ) -> None:
@@ -138,6 +142,7 @@ def test_a_fork_has_its_own_settings_from_its_first_state_on(
     assert float(theirs.action[0]) == pytest.approx(2 * float(ours.action[0]))
 
 
+@pytest.mark.slow
 def test_pause_query_resume_stop_and_go_on(tracker: Tracker, repo: Repository) -> None:
     config = {"steps": 4000, "pace": 0.002}
     one = start(tracker, "swing", "p", config=config, seed=2)
@@ -177,6 +182,7 @@ def test_one_that_raises_is_failed_with_its_traceback(tracker: Tracker, repo: Re
     assert b"Traceback" in log and b"the arm broke" in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "config", "outcome", "reason"), [
     ("broken", {}, "failed", "InvalidInput: no gravity"),
     ("leaves", {"code": 0}, "completed", None),
@@ -195,6 +201,7 @@ def test_ends_without_states(
         assert any("step 4\\x1b[2J" in line for line in one.lines()[0])
 
 
+@pytest.mark.slow
 def test_one_that_does_not_look_is_ended_with_all_below_it(
     tracker: Tracker, repo: Repository
 ) -> None:
@@ -210,6 +217,7 @@ def test_one_that_does_not_look_is_ended_with_all_below_it(
     assert repo.runs["p"].step == 1
 
 
+@pytest.mark.slow
 def test_the_queue_keeps_its_order_and_its_number_of_workers(
     tracker: Tracker, repo: Repository
 ) -> None:
@@ -236,6 +244,7 @@ def test_the_queue_keeps_its_order_and_its_number_of_workers(
     until(lambda: len(late) == 1, "a callback that comes late")
 
 
+@pytest.mark.slow
 def test_a_simulation_outlives_its_tracker(repo: Repository) -> None:
     with Tracker(repo) as first:
         one = start(first, "swing", "p", config={"steps": 100_000, "pace": 0.01}, seed=1)
@@ -247,6 +256,7 @@ def test_a_simulation_outlives_its_tracker(repo: Repository) -> None:
     until(lambda: process_start(pid) == "", "the end of its process")
 
 
+@pytest.mark.slow
 def test_a_death_is_seen_whoever_started_it(repo: Repository) -> None:
     with Tracker(repo) as first:
         one = start(first, "swing", "p", config={"steps": 100_000, "pace": 0.01}, seed=1)
@@ -271,6 +281,7 @@ def test_what_cannot_be_started_is_refused_at_once(tracker: Tracker, repo: Repos
     assert tracker.simulations == []
 
 
+@pytest.mark.slow
 def test_what_a_tracker_adopts_counts_as_its_workers(repo: Repository) -> None:
     config = {"steps": 10**6, "pace": 0.005}
     first = Tracker(repo, workers=2)

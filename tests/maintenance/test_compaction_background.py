@@ -72,6 +72,7 @@ def test_processes_of_one_commit_each_get_on_with_it(tmp_path: Path) -> None:
         assert repo.fsck().is_clean
 
 
+@pytest.mark.slow
 def test_single_entries_of_the_index_become_a_run(repo: Repository) -> None:
     record(repo, 2000, every=20)
     with repo.odb.read() as txn:
@@ -91,6 +92,7 @@ def test_damage_does_not_keep_anybody_from_recording(repo: Repository) -> None:
     assert len(repo.trajectory("main")) == 200
 
 
+@pytest.mark.slow
 def test_a_slice_is_short(repo: Repository) -> None:
     repo.set_setting("gc.auto", 0)
     record(repo, 2000, every=10)

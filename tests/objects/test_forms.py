@@ -170,6 +170,7 @@ def test_what_cannot_come_back_as_it_was_comes_back_as_the_nearest(value: Any, b
         assert same(repo.state().info["x"], back)
 
 
+@pytest.mark.slow
 def test_an_enum_comes_back_by_name_where_its_class_is_not_loaded(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         repo.commit(info={"phase": Phase.GREEN, "mask": Mask.B, "odd": Odd.A})

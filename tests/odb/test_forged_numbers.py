@@ -241,6 +241,7 @@ def forged_bytes(rng: random.Random, table: str) -> tuple[Tables, str]:
     return STORE | {table: changed}, f"{table}/{key.hex()}: {where}[{at}:{at + width}] = {number}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [table for table in STORE if table not in ("blocks",)])
 def test_a_forged_number_anywhere(table: str, seed: int) -> None:
     rng = random.Random(seed)
@@ -271,6 +272,7 @@ def some(rng: random.Random, cases: list[Any], full: int) -> list[Any]:
     return rng.sample(cases, min(len(cases), count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", FIELDS)
 def test_fields_of_a_record(table: str, seed: int) -> None:
     """Aligned numbers of the first and the last record of a table."""
@@ -361,6 +363,7 @@ def test_a_run_at_a_place_that_no_store_has(field: str, number: int) -> None:
     check(forged, f"runs/b {field} = {number}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["next-line", "next-index", "whole", "settled", "collected"])
 def test_counters(name: str, seed: int) -> None:
     cases = [n.to_bytes(9, "big")[9 - size :] for n in NUMBERS for size in (8, 7, 9, 0)]

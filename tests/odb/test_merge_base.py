@@ -36,6 +36,7 @@ def _ancestors(parents: dict[Oid, tuple[Oid, ...]], oid: Oid) -> set[Oid]:
 SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 12))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_merge_bases_are_the_common_ancestors_that_no_other_descends_from(seed: int) -> None:
     rng = random.Random(seed)

@@ -77,6 +77,7 @@ def entries(path: Path) -> Iterator[list[tuple[str, bytes]]]:
         yield [(table, key) for table in TABLES for key, _ in txn.scan(table)]
 
 
+@pytest.mark.slow
 def test_without_any_entry_a_read_answers_as_before_or_says_that_something_is_missing(
     path: Path, entries: list[tuple[str, bytes]]
 ) -> None:

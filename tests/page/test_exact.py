@@ -68,6 +68,7 @@ def downloaded(page: Any) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_curve_is_exact_and_whole(server: Process, visit: Callable[..., Any]) -> None:
     visitor = visit(server)
     page = visitor.visit("/run/main?y=info.loss")
@@ -102,6 +103,7 @@ def test_a_curve_is_exact_and_whole(server: Process, visit: Callable[..., Any]) 
     ]
 
 
+@pytest.mark.slow
 def test_values_are_shown_as_they_are(server: Process, visit: Callable[..., Any]) -> None:
     page = visit(server).visit("/run/main?step=2")
     state = page.get_by_role("region", name="State", exact=True)

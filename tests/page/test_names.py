@@ -13,6 +13,7 @@ from simgit.server.static import files
 pytest.importorskip("playwright.sync_api")
 
 
+@pytest.mark.slow
 def test_no_name_changes_what_all_objects_have(recorded: Path, visit: Callable[..., Any]) -> None:
     page = visit(recorded).page
     base = f"/page/{files()[0]}"
@@ -27,6 +28,7 @@ def test_no_name_changes_what_all_objects_have(recorded: Path, visit: Callable[.
     assert polluted == [None, '{"a":{"b":1,"c":2}}']
 
 
+@pytest.mark.slow
 def test_a_downloaded_table_has_no_formulas(recorded: Path, visit: Callable[..., Any]) -> None:
     page = visit(recorded).page
     text = page.evaluate(

@@ -46,6 +46,7 @@ def at(page: Any, step: int, repo: Repository, run: str = "main") -> None:
     expect(panel.get_by_text(repo.resolve(f"{run}@{step}").hex()[:12], exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_run_is_looked_through_by_mouse(
     recorded: Path, served: Process, visit: Callable[..., Any]
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_run_is_looked_through_by_mouse(
         visitor.look("run")
 
 
+@pytest.mark.slow
 def test_a_state_is_rendered(served: Process, visit: Callable[..., Any]) -> None:
     page = visit(served).visit("/run/main?step=2")
     image = page.get_by_role("img", name="The state as it is rendered")

@@ -108,6 +108,7 @@ def test_the_page_is_small() -> None:
     assert sum(len(each.packed) for each in found.values()) <= 200 << 10  # every screen seen
 
 
+@pytest.mark.slow
 def test_a_first_visit_asks_for_little_and_for_nothing_twice(
     served: Process, visit: Callable[..., Any]
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_first_visit_asks_for_little_and_for_nothing_twice(
     assert [each for each in names if each.startswith("/v1/runs?limit")] == ["/v1/runs?limit=10000"]
 
 
+@pytest.mark.slow
 def test_after_a_wrong_token_the_right_one_is_given(
     served: Process, visit: Callable[..., Any]
 ) -> None:

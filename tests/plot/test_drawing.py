@@ -59,6 +59,7 @@ def test_a_branch_is_drawn_from_the_last_point_that_it_shares(count: int, fork: 
     assert (x[1:] > fork).all() and (x[0] <= fork or x[0] == 1)
 
 
+@pytest.mark.slow
 def test_learning_curves_have_titles_units_and_a_legend() -> None:
     group = [curve("main", 1, 2, 3, 4), curve("try", 1, 2, 9, 9, fork=2, parent="main")]
     drawing = plot.learning_curve({"return": group, "length (steps)": group}, title="two", window=2)
@@ -103,6 +104,7 @@ def test_pods_are_stacked_and_actions_marked() -> None:
     assert refused.get_offsets().tolist() == [[2, 0]]
 
 
+@pytest.mark.slow
 def test_occupancy_shows_each_node_over_time() -> None:
     used = {"CPU": np.array([[0, 0.5], [1, 1]]), "memory": np.zeros((2, 2))}
     usage = plot.Usage(
@@ -122,6 +124,7 @@ def test_a_step_is_drawn_around_its_number() -> None:
     assert axis.dataLim.intervalx.tolist() == [-0.5, 2.5]
 
 
+@pytest.mark.slow
 def test_values_mark_the_greatest_and_the_one_taken() -> None:
     drawing = plot.state_values([[0.25, 1], [3, 2]], ["noop", "up"], ["0", "1"], chosen=[None, 1])
     assert {"noop", "up", "0.25", "3.00", "state", "greatest value", "action taken"} <= set(
@@ -135,6 +138,7 @@ def test_values_mark_the_greatest_and_the_one_taken() -> None:
         plot.state_values([[1, 2, 3]], ["a", "b"], ["0"])
 
 
+@pytest.mark.slow
 def test_a_policy_map_names_the_actions_that_are_preferred_somewhere() -> None:
     values = np.zeros((2, 3, 3))
     values[0, :, 1] = 1
@@ -146,6 +150,7 @@ def test_a_policy_map_names_the_actions_that_are_preferred_somewhere() -> None:
     assert "pale: not visited" not in texts(drawing)
 
 
+@pytest.mark.slow
 def test_what_was_not_visited_is_pale_on_both_maps() -> None:
     values = np.zeros((2, 3, 3))
     visited = np.array([[True, False, False], [True, True, False]])
@@ -182,6 +187,7 @@ def hue(color: str) -> int:
     return int(colorsys.rgb_to_hsv(red, green, blue)[0] * 360)
 
 
+@pytest.mark.slow
 def test_first_points_that_squash_the_others_lie_outside_and_are_marked() -> None:
     y = [-90.0, -80.0, -85.0, -95.0, -90.0, *np.linspace(-4, 1, 20)]
     drawing = plot.learning_curve({"return": [curve("a", *y)]})
@@ -229,6 +235,7 @@ def test_a_tree_draws_branches_from_their_parents() -> None:
     assert [4, 4] in [list(line.get_xdata()) for line in drawing.figure.axes[0].lines]
 
 
+@pytest.mark.slow
 def test_columns_draw_each_element_of_an_array() -> None:
     drawing = plot.columns(
         np.arange(3), {"observation": np.arange(6).reshape(3, 2), "reward": [0, 1, 2]}
@@ -255,6 +262,7 @@ def test_nothing_is_no_picture(draw) -> None:
         draw()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_same_picture_is_the_same_file(kind: str, tmp_path: Path) -> None:
     paths = [

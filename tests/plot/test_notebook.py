@@ -122,6 +122,7 @@ def test_a_repository_lists_its_newest_runs(repo: Repository) -> None:
     assert "in memory" in text and "HEAD main" in text and "and 2 more runs" in text
 
 
+@pytest.mark.slow
 def test_showing_loads_nothing_heavy() -> None:
     program = (
         "import sys, simgit; r = simgit.Repository.init(':memory:'); r.commit([1.0]);"

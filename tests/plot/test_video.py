@@ -41,6 +41,7 @@ def test_a_gif_has_the_frames_and_their_time(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(film.convert("RGB")), list(frames())[3])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the reader
 def test_an_mp4_can_be_played_also_with_an_odd_height(tmp_path: Path) -> None:
     import imageio.v2

@@ -80,6 +80,7 @@ def races(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Rou
     return found
 
 
+@pytest.mark.slow
 def test_of_processes_that_begin_a_run_at_the_same_moment_one_gets_it(races: Any) -> None:
     path, rounds = races["raise"]
     with Repository.open(path) as repo:
@@ -174,6 +175,7 @@ def _open_store(path: str, started: Any, done: Any) -> None:
         done.wait(PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_writer_of_another_machine_is_gone_if_nobody_has_the_store_open(
     repo: Repository, tmp_path: Path
 ) -> None:
@@ -225,6 +227,7 @@ def test_a_forked_worker_does_not_share_its_parents_claim(repo: Repository, tmp_
     assert repo.runs["main"].step == 0
 
 
+@pytest.mark.slow
 def test_of_threads_that_begin_a_run_at_the_same_moment_one_gets_it(repo: Repository) -> None:
     barrier: Any = threading.Barrier(8)
     got: queue.Queue[Any] = queue.Queue()

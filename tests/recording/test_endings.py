@@ -58,6 +58,7 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("many", [False, True])
 def test_a_recorder_that_nobody_closed_is_stored_at_a_normal_end(
@@ -81,6 +82,7 @@ def _leave(path: str) -> None:
     rec.append(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_worker_that_does_not_close_its_recorder_loses_nothing(
     tmp_path: Path, method: str
@@ -100,6 +102,7 @@ def test_a_worker_that_does_not_close_its_recorder_loses_nothing(
         }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [False, True])
 def test_a_forked_child_stores_nothing_of_its_parents(tmp_path: Path, background: bool) -> None:
     with Repository.init(tmp_path) as repo:
@@ -134,6 +137,7 @@ def test_a_forked_child_stores_nothing_of_its_parents(tmp_path: Path, background
         assert [repo.runs[run].step for run in "abc"] == [1, 0, None]
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_exits_normally_stores_nothing_of_its_parents(tmp_path: Path) -> None:
     script = SCRIPT.format(
         run="'a'", background=False, lane="",
@@ -146,6 +150,7 @@ def test_a_forked_child_that_exits_normally_stores_nothing_of_its_parents(tmp_pa
         assert list(repo.runs) == ["a"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_stored_at_the_end_is_said(tmp_path: Path) -> None:
     end = "os.chmod(sys.argv[1], 0o700)\nrepo._store.storage.close()"
     done = run_script(SCRIPT.format(run="'a'", background=False, lane="", end=end), str(tmp_path))
@@ -368,6 +373,7 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, seconds: Any) -> None:
         repo.recorder("a", flush_seconds=seconds)
 
 
+@pytest.mark.slow
 def test_a_program_with_an_open_recorder_ends(tmp_path: Path) -> None:
     """Neither the clock nor the background thread keeps the process alive."""
     script = SCRIPT.format(run="'a'", background=True, lane="", end="print('end')")

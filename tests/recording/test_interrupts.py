@@ -48,6 +48,7 @@ def record(repo: Repository, number: int, runs: list[str]) -> tuple[int, list[st
     return appended, passed
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_point_of_a_flush_loses_nothing(tmp_path: Path) -> None:
     runs = ["a", "b"]
     with Repository.init(tmp_path / "whole") as repo:

@@ -583,6 +583,7 @@ def _hang(path: str, started: Any) -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_run_whose_writer_was_killed_is_shown_as_crashed(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         started = SPAWN.Event()

@@ -107,6 +107,7 @@ def frames() -> tuple[Repository, bytes]:
     return repo, out.getvalue()
 
 
+@pytest.mark.slow
 def test_the_limit_of_objects_is_that_of_one_array(frames: tuple[Repository, bytes]) -> None:
     source, data = frames
     for limit in (10_100, 200_000):
@@ -117,6 +118,7 @@ def test_the_limit_of_objects_is_that_of_one_array(frames: tuple[Repository, byt
         Repository.init(":memory:").import_bundle(io.BytesIO(data), max_object=9_999)
 
 
+@pytest.mark.slow
 def test_records_of_states_are_split(
     frames: tuple[Repository, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +136,7 @@ def test_records_of_states_are_split(
     assert repo.fsck().is_clean
 
 
+@pytest.mark.slow
 def test_states_of_many_parts_are_refused(monkeypatch: pytest.MonkeyPatch, few: None) -> None:
     repo = Repository.init(":memory:")
     with repo.recorder("main") as recorder:
@@ -198,6 +201,7 @@ def forged(monkeypatch: pytest.MonkeyPatch, encoded: Callable[[int], bytes], cou
     return out.getvalue()
 
 
+@pytest.mark.slow
 def test_what_a_thousand_states_have_alike_is_looked_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -244,6 +248,7 @@ def test_the_largest_spec_and_configuration_come_through_a_bundle() -> None:
     assert other.resolve("main") == repo.resolve("main")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["spec", "config"])
 def test_what_no_bundle_could_carry_is_not_recorded(what: str) -> None:
     repo = Repository.init(":memory:")
@@ -257,6 +262,7 @@ def test_what_no_bundle_could_carry_is_not_recorded(what: str) -> None:
     repo.commit(1.0, run="next")
 
 
+@pytest.mark.slow
 def test_a_spec_that_was_written_before_it_was_limited_is_not_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -302,6 +308,7 @@ def an_array() -> tuple[int, bytes]:
     return zeros("array", header, Encoding.FULL, size, struct.pack("<H", 13) + header + b"\0\2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [a_blob, an_array])
 def test_a_small_bundle_is_refused_before_it_inflates(
     make: Callable[[], tuple[int, bytes]],

@@ -42,6 +42,7 @@ def check(repo: Repository, run: str, step: int) -> None:
     assert repo.state(state.oid).place == state.place
 
 
+@pytest.mark.slow
 def test_threads_read_while_others_record(repo: Repository) -> None:
     failures: list[str] = []
     done = threading.Event()
@@ -118,6 +119,7 @@ def _in_child(repo: Repository, queue: Any) -> None:
         queue.put(traceback.format_exc())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_repository_can_be_used_after_a_fork(repo: Repository) -> None:
     record(repo, "main", 100)
@@ -177,6 +179,7 @@ print(repo.resolve("main"), repo.refs.run(repo.odb.read().__enter__(), "main").r
 """
 
 
+@pytest.mark.slow
 def test_names_do_not_depend_on_the_hash_seed() -> None:
     names = set()
     for seed in ("0", "1", "2", "12345"):

@@ -56,6 +56,7 @@ def seen(thing: Any) -> Any:
     return list(thing) if hasattr(thing, "keys") else thing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read_only", [False, True])
 def test_what_is_pickled_reads_the_same_in_another_process(tmp_path: Path, read_only: bool) -> None:
     filled(tmp_path).close()

@@ -37,6 +37,7 @@ def loaded(lines: str, directory: Path) -> list[str]:
     ).stdout.split()
 
 
+@pytest.mark.slow
 def test_reading_imports_nothing_that_writes_or_maintains(directory: Path) -> None:
     found = loaded(READING, directory)
     assert "simgit.history.log" in found
@@ -44,6 +45,7 @@ def test_reading_imports_nothing_that_writes_or_maintains(directory: Path) -> No
         assert not [name for name in found if name.startswith(f"simgit.{part}")], part
 
 
+@pytest.mark.slow
 def test_a_write_imports_background_maintenance_only_if_it_is_due(directory: Path) -> None:
     assert "simgit.maintenance.background" not in loaded(WRITING, directory)
     with Repository.open(directory) as repo:

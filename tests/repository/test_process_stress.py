@@ -127,6 +127,7 @@ def at_once(path: Path, seed: int, seconds: float, *work: Any) -> dict[str, Any]
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", LENGTHS)
 def test_gc_while_others_record_read_and_branch(tmp_path: Path, seed: int, seconds: float) -> None:
     Repository.init(tmp_path).close()
@@ -188,6 +189,7 @@ def start(code: str, *arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", LENGTHS)
 def test_killed_writers_lose_nothing_that_was_flushed(
     tmp_path: Path, seed: int, seconds: float
@@ -219,6 +221,7 @@ def test_killed_writers_lose_nothing_that_was_flushed(
                     check_all(repo, run, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", LENGTHS)
 def test_threads_read_while_the_file_is_replaced(tmp_path: Path, seed: int, seconds: float) -> None:
     failures: list[str] = []

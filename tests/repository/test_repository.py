@@ -101,6 +101,7 @@ def test_a_commit_has_all_of_its_fields(repo: Repository) -> None:
     assert repo.object(oid).oid == oid
 
 
+@pytest.mark.slow
 def test_a_commit_without_fields_or_with_the_same_parent_twice_is_refused(repo: Repository) -> None:
     with pytest.raises(InvalidInput, match="without fields"):
         repo.commit()

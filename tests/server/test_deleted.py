@@ -53,6 +53,7 @@ def test_another_repository_in_its_place_is_seen(repo: Repository, tmp_path: Pat
         assert new.operations()[0].number < last and '"later"' in found[-1]
 
 
+@pytest.mark.slow
 def test_a_repository_that_was_deleted_is_not_served(tmp_path: Path) -> None:
     repo = Repository.init(tmp_path / "r")
     repo.commit(1.0)

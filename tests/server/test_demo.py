@@ -24,6 +24,7 @@ def short() -> Iterator[str]:
         yield path
 
 
+@pytest.mark.slow
 def test_a_pendulum_swings_and_nothing_is_left(
     tmp_path: Path, short: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,7 @@ def test_a_slow_viewer_is_told_the_newest_value_only(server: Process) -> None:
         assert steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_it_ends_with_twenty_open_streams_and_no_more_than_sixty_four_are_open(
     tmp_path: Path,
 ) -> None:

@@ -90,6 +90,7 @@ def frames(data: bytes, path: Path) -> list[int]:
     return [*np.frombuffer(raw, np.uint8).reshape(-1, 64 * 64).mean(axis=1).round().astype(int)]
 
 
+@pytest.mark.slow
 def test_an_mp4_comes_while_it_is_made_and_is_kept(server: Process, world: Path) -> None:
     url = server.url + "films/main?fps=10"
     with httpx.stream("GET", url, headers=server.headers, timeout=60) as answer:
@@ -112,6 +113,7 @@ def test_an_mp4_comes_while_it_is_made_and_is_kept(server: Process, world: Path)
     assert (part.status_code, part.content) == (206, b"ftyp")
 
 
+@pytest.mark.slow
 def test_a_film_that_fails_is_cut_off_visibly(server: Process, world: Path) -> None:
     url = server.url + "films/main?fps=11"
     with httpx.stream("GET", url, headers=server.headers, timeout=60) as answer:
@@ -128,6 +130,7 @@ def test_a_film_that_fails_is_cut_off_visibly(server: Process, world: Path) -> N
     assert len(frames(again.content, world / "film.mp4")) == STATES
 
 
+@pytest.mark.slow
 def test_what_nobody_waits_for_is_not_made(server: Process, world: Path) -> None:
     url = server.url + "films/main?fps=12"
     with httpx.stream("GET", url, headers=server.headers, timeout=60) as answer:
@@ -141,6 +144,7 @@ def test_what_nobody_waits_for_is_not_made(server: Process, world: Path) -> None
     assert found.status_code == 200
 
 
+@pytest.mark.slow
 def test_a_film_that_is_there_is_not_made_again(world: Path) -> None:
     (world / "mood").write_text("")
     with Repository.open(world / "repo") as repo:

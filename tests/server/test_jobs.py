@@ -75,6 +75,7 @@ def test_maintenance_has_the_result_that_the_command_prints(client: Client) -> N
     assert [each["job"] for each in client.json("jobs")] == [3, 2, 1]
 
 
+@pytest.mark.slow
 def test_what_is_exported_is_imported_elsewhere_as_a_strangers(
     client: Client, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_what_is_exported_is_imported_elsewhere_as_a_strangers(
         other.close()
 
 
+@pytest.mark.slow
 def test_an_error_is_a_problem(client: Client) -> None:
     given: list[tuple[str, Any, str, int]] = [
         ("exports", {"refs": ["--all"]}, "NotFound", 404),  # no option
@@ -117,6 +119,7 @@ def test_an_error_is_a_problem(client: Client) -> None:
         assert client.get(f"exports/{number}").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled_also_if_it_does_not_listen(client: Client) -> None:
     made = frozen(client)
     asked = client.request("DELETE", f"jobs/{made['job']}?timeout=0.1")
@@ -140,6 +143,7 @@ def test_a_job_that_obeys_is_not_killed(client: Client) -> None:
     assert json.loads(stored.read_text())["code"] != -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_run_is_verified_over_http(repo: Repository) -> None:
     env = Recorder(gym.make("CartPole-v1"), repo, "cart")
     env.reset(seed=1)
@@ -173,6 +177,7 @@ def test_eight_jobs_run_at_once_and_no_more(client: Client) -> None:
     frozen(client)
 
 
+@pytest.mark.slow
 def test_a_job_outlives_its_server_and_the_next_one_finds_it(client: Client) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from simgit.server.jobs import Jobs\n"
@@ -232,6 +237,7 @@ def test_an_upload_that_is_too_long_leaves_nothing(repo: Repository) -> None:
     client.close()
 
 
+@pytest.mark.slow
 def test_what_has_ended_is_forgotten_when_there_is_much_of_it(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

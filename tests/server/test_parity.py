@@ -104,6 +104,7 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "commands", tmp_path / "http"
 
 
+@pytest.mark.slow
 def test_the_tutorial_by_commands_and_over_http(places: tuple[Path, Path]) -> None:
     runner = CliRunner()
 

@@ -56,6 +56,7 @@ def test_the_past_is_what_the_command_prints_of_it(client: Client, path: str) ->
     assert found == commands or [found] == commands
 
 
+@pytest.mark.slow
 def test_every_route_that_reads_takes_a_moment_or_refuses_it(client: Client) -> None:
     paths = description()["paths"]
     reading = {

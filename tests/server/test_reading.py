@@ -279,6 +279,7 @@ def test_an_error_is_a_problem_of_its_class(
     assert found.json()["status"] == status and found.json()["detail"]
 
 
+@pytest.mark.slow
 def test_no_get_changes_anything(client: Client) -> None:
     def everything() -> Any:
         with client.repo.odb.read() as txn:

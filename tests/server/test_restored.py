@@ -95,6 +95,7 @@ def cart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, lis
             client.close()
 
 
+@pytest.mark.slow
 def test_a_frame_is_what_was_to_be_seen_in_any_order(cart: tuple[Client, list[Any]]) -> None:
     client, seen = cart
     for step in (20, 21, 22, 3, 4, 25, 0, 13, 12):
@@ -116,6 +117,7 @@ def test_a_frame_by_oid_is_for_ever(cart: tuple[Client, list[Any]]) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.slow
 def test_the_first_process_is_started_before_a_frame_is_asked_for(
     cart: tuple[Client, list[Any]], client: Client
 ) -> None:
@@ -171,6 +173,7 @@ def length(film: httpx.Response) -> int:
     return sum(each.info["duration"] for each in ImageSequence.Iterator(found))
 
 
+@pytest.mark.slow
 def test_a_film_has_a_frame_for_each_state(cart: tuple[Client, list[Any]]) -> None:
     client, _ = cart
     found = client.get("films/main@3..9?format=gif&fps=10&width=300")
@@ -200,6 +203,7 @@ def test_a_film_has_bounds(cart: tuple[Client, list[Any]], monkeypatch: pytest.M
     assert client.get("films/main@5..main@5").status_code == 404
 
 
+@pytest.mark.slow
 def test_each_request_on_the_page_is_answered(cart: tuple[Client, list[Any]]) -> None:
     client, _ = cart
     for name in RESTORED:
@@ -222,6 +226,7 @@ print(sorted({"gymnasium", "torch", "pygame", "matplotlib"} & sys.modules.keys()
 """
 
 
+@pytest.mark.slow
 def test_the_server_itself_imports_no_environments(cart: tuple[Client, list[Any]]) -> None:
     found = subprocess.run(
         [sys.executable, "-c", ALONE, str(cart[0].repo.worktree)],
@@ -273,6 +278,7 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_killed_and_one_that_crashes_takes_nothing_with_it(
     odd: tuple[Client, Mood], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +313,7 @@ def test_a_process_that_hangs_is_killed_and_one_that_crashes_takes_nothing_with_
     assert client.get("frames/main@5").status_code == 503
 
 
+@pytest.mark.slow
 def test_processes_that_ended_while_they_were_idle_are_replaced(
     odd: tuple[Client, Mood],
 ) -> None:
@@ -327,6 +334,7 @@ def test_processes_that_ended_while_they_were_idle_are_replaced(
     assert all(is_gone(pid) for pid in pids)
 
 
+@pytest.mark.slow
 def test_one_that_ended_and_left_another_with_its_pipes_is_not_waited_for(
     odd: tuple[Client, Mood], world: tuple[Repository, Mood, Path]
 ) -> None:
@@ -381,6 +389,7 @@ def test_too_many_requests_are_refused(
     assert (found.status_code, found.headers["retry-after"]) == (429, "1")
 
 
+@pytest.mark.slow
 def test_states_without_an_environment_are_not_found(client: Client) -> None:
     found = client.get("frames/main@2")
     assert found.status_code == 404 and "not recorded from an environment" in found.json()["detail"]
@@ -401,6 +410,7 @@ def test_a_repository_in_memory_has_no_frames() -> None:
 # --- clusters -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_cluster_is_what_the_commands_print(tmp_path: Path) -> None:
     with Recorder(
         gymnasium.make("simgit/SimKube-v0"), tmp_path, provenance=False, self_check=False

@@ -41,6 +41,7 @@ def expected(repo: Repository) -> Any:
     return [json.loads(json_text(run_record(info))) for info in repo.runs.values()]
 
 
+@pytest.mark.slow
 def test_the_list_is_always_what_the_runs_are(many: Client) -> None:
     repo = many.repo
     tags = {whole(many).headers["etag"]}
@@ -140,6 +141,7 @@ def test_values_that_are_equal_but_not_the_same_have_changed(client: Client) -> 
             assert client.json(f"runs?since={cursor}")["runs"] == []
 
 
+@pytest.mark.slow
 def test_a_writer_that_dies_without_a_word_has_crashed(client: Client) -> None:
     code = (
         "import os, sys; from simgit import Repository; "

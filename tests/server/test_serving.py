@@ -19,6 +19,7 @@ from tests.support.paths import ROOT
 from tests.support.web import serving
 
 
+@pytest.mark.slow
 def test_the_tokens_are_in_a_file_of_the_user_while_it_runs(repo: Repository) -> None:
     assert repo.worktree is not None and repo.directory is not None
     file = repo.directory / "serve.json"
@@ -60,6 +61,7 @@ def test_browsers_are_led_to_a_name_of_the_server_alone(repo: Repository) -> Non
     assert found[0].link() != found[1].link()
 
 
+@pytest.mark.slow
 def test_it_answers_under_its_own_name_only(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +90,7 @@ def test_without_a_token_it_serves_loopback_only(repo: Repository) -> None:
         serve(repo, Options(host="0.0.0.0", port=0, with_token=False), print)
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_told(repo: Repository) -> None:
     assert repo.worktree is not None
     with serving(repo.worktree, "--no-token") as server:

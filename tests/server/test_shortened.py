@@ -43,6 +43,7 @@ def test_absolute_paths_have_their_last_name_only() -> None:
     assert {word: word_without_folders(word) for word in WORDS} == WORDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", ["/", "'/", '"/', " /", "-", "-a/", "=/", "/a", ":/", ":///"])
 def test_a_long_text_is_not_looked_through_again_and_again(mark: str) -> None:
     for text in (mark * 100_000, '"' + mark * 100_000, "'" + mark * 100_000):  # minutes, if it were
@@ -78,6 +79,7 @@ def test_a_problem_names_a_file_without_its_folders(client: Client, repo: Reposi
     assert "'…/live'" in found.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_job_names_a_file_without_its_folders(client: Client, repo: Repository) -> None:
     found = client.post("exports", json={"all": True}).json()
     while found["phase"] != "ended":
@@ -85,6 +87,7 @@ def test_a_job_names_a_file_without_its_folders(client: Client, repo: Repository
     assert found["outcome"] == "completed" and str(repo.directory) not in str(found)
 
 
+@pytest.mark.slow
 def test_of_a_traceback_only_its_owner_sees_where_files_lie(
     client: Client, repo: Repository
 ) -> None:

@@ -105,6 +105,7 @@ def test_settings_of_another_kind_are_refused_at_the_start(
     assert set(repo.runs) == runs | {"preset/p"}
 
 
+@pytest.mark.slow
 def test_a_question_is_answered_once(client: Client, tracker: Tracker) -> None:
     tracker.start(TYPES + "swing", "q", config={"steps": 5, "ask": 2}, folder=ROOT)
     until(client, "q", "asking")
@@ -121,6 +122,7 @@ def test_a_question_is_answered_once(client: Client, tracker: Tracker) -> None:
     assert client.json("inputs/q?step=2") == {"inputs": [], "config": {"steps": 5, "ask": 2}}
 
 
+@pytest.mark.slow
 def test_people_play_on_from_a_state(client: Client, repo: Repository) -> None:
     given = {"type": "env", "overrides": PACE | {"steps": 6, "pace": 0}, "seed": 4, "run": "first"}
     post(client, "simulations", given, 201)
@@ -142,6 +144,7 @@ def test_people_play_on_from_a_state(client: Client, repo: Repository) -> None:
     assert repo.resolve("played@3") == repo.resolve("first@3")
 
 
+@pytest.mark.slow
 def test_settings_in_force_are_those_of_the_run_and_what_was_changed(client: Client) -> None:
     post(client, "simulations", {"type": "env", "run": "s", "overrides": PACE, "seed": 1}, 201)
     while (until(client, "s", "running")["step"] or 0) < 3:
@@ -262,6 +265,7 @@ def test_each_start_is_an_operation_of_its_own(repo: Repository) -> None:
     assert tracker_of(repo, Options()) is None
 
 
+@pytest.mark.slow
 def test_settings_are_looked_at_again_where_they_are_read(
     client: Client, repo: Repository, tracker: Tracker
 ) -> None:

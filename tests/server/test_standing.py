@@ -51,6 +51,7 @@ def first(events: Iterator[Event], kind: str, **members: Any) -> Any:
     raise AssertionError("the stream has ended")
 
 
+@pytest.mark.slow
 def test_progress_questions_and_lines_are_told(server: Process) -> None:
     with opened(server, "?runs=web/*") as events:
         assert next(events)[0] == "tips"
@@ -76,6 +77,7 @@ def test_progress_questions_and_lines_are_told(server: Process) -> None:
     assert any("which torque?" in line for line in whole["lines"])
 
 
+@pytest.mark.slow
 def test_where_a_log_ends_is_told_so_that_no_line_is_lost(server: Process) -> None:
     lines: list[str] = []
     place = 0
@@ -98,6 +100,7 @@ def test_where_a_log_ends_is_told_so_that_no_line_is_lost(server: Process) -> No
     assert lines == log(server, "lines", 0)["lines"]
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_watches_is_seen_sooner(server: Process) -> None:
     start(server, "watched", steps=100_000, pace=0.02, ask=-1)
     with opened(server, "?runs=watched&kinds=run") as events:
@@ -110,6 +113,7 @@ def test_a_run_that_somebody_watches_is_seen_sooner(server: Process) -> None:
     assert post(server, "simulations/stop/watched", {"timeout": 30}).json()
 
 
+@pytest.mark.slow
 def test_the_phase_of_a_job_is_told(server: Process) -> None:
     with opened(server, "?kinds=tips,job") as events:
         assert next(events)[1] == {}
@@ -122,6 +126,7 @@ def test_the_phase_of_a_job_is_told(server: Process) -> None:
         assert first(events, "job", job=job) == {"job": job, "phase": None}
 
 
+@pytest.mark.slow
 def test_what_nobody_wants_to_know_is_not_asked(server: Process) -> None:
     start(server, "quiet", steps=100_000, pace=0.02, ask=-1)
     with opened(server, "?runs=other&kinds=tips,progress,line,question,run") as events:
@@ -134,6 +139,7 @@ def test_what_nobody_wants_to_know_is_not_asked(server: Process) -> None:
     post(server, "simulations/kill/quiet", {})
 
 
+@pytest.mark.slow
 def test_the_log_of_a_line_that_never_ends_is_read(tmp_path: Path) -> None:
     from simgit.live import Tracker
 

@@ -51,6 +51,7 @@ def test_what_a_browser_has_costs_a_304(client: Client) -> None:
     assert again.status_code == 304 and not again.content
 
 
+@pytest.mark.slow
 def test_without_the_page_there_is_the_api_only(tmp_path: Path) -> None:
     Repository.init(tmp_path).close()
     with serving(tmp_path, "--no-page") as server:

@@ -130,6 +130,7 @@ def test_a_nul_is_refused_and_leaves_no_job(client: Client) -> None:
     assert client.json("jobs") == []
 
 
+@pytest.mark.slow
 def test_a_text_that_looks_like_the_jobs_file_is_a_text(client: Client) -> None:
     made = client.post("exports", json={"refs": ["{bundle}"]}).json()
     deadline = time.monotonic() + 60
@@ -147,6 +148,7 @@ def test_files_of_a_job_are_the_users_alone(client: Client, repo: Repository) ->
     client.request("DELETE", f"jobs/{made['job']}?timeout=0")
 
 
+@pytest.mark.slow
 def test_a_defect_of_one_part_does_not_end_the_events(
     repo: Repository, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

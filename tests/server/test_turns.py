@@ -38,6 +38,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
     go.release(100)
 
 
+@pytest.mark.slow
 def test_cheap_requests_are_answered_while_many_long_ones_are(
     client: Client, held: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def test_all_states_of_a_request_are_recorded_or_none(client: Client, run: str) 
     assert client.repo.runs["main"].writer is None
 
 
+@pytest.mark.slow
 def test_a_run_that_moved_is_412_and_a_sealed_or_written_one_409(client: Client) -> None:
     tip = client.repo.resolve("main").hex()
     for method, path, more in (

@@ -292,6 +292,7 @@ def test_a_child_leaves_the_readers_of_its_parent_alone(store: LmdbStorage) -> N
     assert get(store, b"k") == b"child"
 
 
+@pytest.mark.slow
 def test_a_fork_waits_for_the_transactions_of_other_threads(store: LmdbStorage) -> None:
     stop = threading.Event()
 

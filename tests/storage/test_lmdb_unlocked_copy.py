@@ -73,6 +73,7 @@ def by_nobody(work: Callable[[], bool]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.slow
 @needs_root
 def test_who_is_not_seen_reads_while_nobody_may_write(place: Path) -> None:
     def work() -> bool:
@@ -96,6 +97,7 @@ def test_who_is_not_seen_is_refused_while_somebody_writes(
     assert by_nobody(work) == 0
 
 
+@pytest.mark.slow
 @needs_root
 def test_who_may_write_the_lock_file_reads_while_somebody_writes(
     place: Path, writer: subprocess.Popen[str]

@@ -114,6 +114,7 @@ def client(server: ApiServer, tmp_path: Path) -> Iterator[api.ApiClient]:
 # the real client
 
 
+@pytest.mark.slow
 def test_the_real_client_sees_a_deployment_become_ready_pods(
     server: ApiServer, client: api.ApiClient
 ) -> None:
@@ -681,6 +682,7 @@ def test_bookmarks_and_the_end_of_a_watch_come_by_the_servers_clock(
         assert answer.readline() == b""
 
 
+@pytest.mark.slow
 def test_who_waits_by_the_servers_clock_sees_what_is_due_at_its_time() -> None:
     """Time passes only while no news comes."""
     with ApiServer(nodes=1, delays=PodDelays(ready=90_000), start=0) as server:

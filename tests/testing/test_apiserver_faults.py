@@ -265,6 +265,7 @@ def send(server: ApiServer, method: str, path: str, body: Any) -> str | None:
     return server.requests[-1].fault
 
 
+@pytest.mark.slow
 def test_every_fault_at_every_request_of_a_script() -> None:
     """The server outlives all of it: it answers afterwards, and its store is whole."""
     with ApiServer() as server:

@@ -64,6 +64,7 @@ def crds(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     return real_crds() if request.param == "real" else simulation_crds()
 
 
+@pytest.mark.slow
 def test_custom_resources_are_served_once_their_crd_is_there(crds: list[dict[str, Any]]) -> None:
     with ApiServer() as server:
         call = Client(server)

@@ -181,6 +181,7 @@ def test_a_training_is_recorded_and_nothing_else_is_simulated(
         assert "snapshot" in repo.attachments(f"main@{step}")
 
 
+@pytest.mark.slow
 def test_every_state_is_restored_without_a_simulation(
     driver: EmbeddedDriver, repo: Repository
 ) -> None:
@@ -208,6 +209,7 @@ def test_verify_says_live_and_compares_nothing(driver: EmbeddedDriver, repo: Rep
     assert driver.replays == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 4, 7])
 def test_a_training_that_was_interrupted_resumes_with_the_same_agent(
     driver: EmbeddedDriver, repo: Repository, stop: int
@@ -233,6 +235,7 @@ def test_a_training_that_was_interrupted_resumes_with_the_same_agent(
     assert str(one) == str(two)
 
 
+@pytest.mark.slow
 def test_a_branch_goes_on_live_from_the_edited_trace(
     driver: EmbeddedDriver, repo: Repository
 ) -> None:
@@ -249,6 +252,7 @@ def test_a_branch_goes_on_live_from_the_edited_trace(
     assert repo.state("other@2").oid == repo.state("main@2").oid
 
 
+@pytest.mark.slow
 def test_a_stranger_does_not_choose_what_is_applied_to_a_cluster(
     driver: EmbeddedDriver, repo: Repository
 ) -> None:

@@ -66,6 +66,7 @@ def steps(agent: Agent, count: int = 60, seed: int = 3) -> list[Any]:
     return [*found, agents.to_json(agent.state())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param("dqn", marks=pytest.mark.slow), "greedy", "random"])
 def test_without_transfer_the_agent_continues_as_if_nothing_had_happened(kind: str) -> None:
     repo = trained(kind)
@@ -76,6 +77,7 @@ def test_without_transfer_the_agent_continues_as_if_nothing_had_happened(kind: s
     begun.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param("dqn", marks=pytest.mark.slow), "greedy"])
 def test_with_transfer_it_has_what_was_learned_and_nothing_else(kind: str) -> None:
     repo = trained(kind)
@@ -89,6 +91,7 @@ def test_with_transfer_it_has_what_was_learned_and_nothing_else(kind: str) -> No
     assert agents.to_json({"": fresh["exploration"]}) != agents.to_json({"": there["exploration"]})
 
 
+@pytest.mark.slow
 def test_the_agent_with_the_best_trial_is_the_one_that_is_loaded() -> None:
     repo = trained("greedy", episodes=8, trials=1)
     found = source(repo, "a")
@@ -97,6 +100,7 @@ def test_the_agent_with_the_best_trial_is_the_one_that_is_loaded() -> None:
     assert earlier is not None and repo.state(earlier).episode == 2
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_was_loaded_from() -> None:
     repo = trained("greedy")
     before = repo.resolve("a")
@@ -163,6 +167,7 @@ def test_a_loaded_run_that_was_cut_off_is_resumed_exactly_in_another_process(
             assert agents.to_json(checkpoints.load(repo, name)) == expected
 
 
+@pytest.mark.slow
 def test_runs_that_begin_alike_with_other_agents_have_their_own(tmp_path: Path) -> None:
     """The first states are the same, the agents are not: none takes the other's."""
     repo = trained("greedy")
@@ -182,6 +187,7 @@ def test_runs_that_begin_alike_with_other_agents_have_their_own(tmp_path: Path) 
             )
 
 
+@pytest.mark.slow
 def test_a_branch_whose_agent_acts_alike_does_not_take_the_place_of_the_other() -> None:
     """The states are the same, so the checkpoints were one: the second overwrote the first."""
     repo = Repository.init(":memory:")
@@ -209,6 +215,7 @@ def test_a_branch_whose_agent_acts_alike_does_not_take_the_place_of_the_other() 
         assert agents.to_json(training.agent.state()) == other
 
 
+@pytest.mark.slow
 def test_epsilon_loss_and_solved_are_curves_also_of_a_run_that_was_cut_off() -> None:
     repo = Repository.init(":memory:")
     told: list[TrainingEpisode] = []
@@ -239,6 +246,7 @@ def test_epsilon_loss_and_solved_are_curves_also_of_a_run_that_was_cut_off() -> 
 # --- files ---
 
 
+@pytest.mark.slow
 def test_a_saved_agent_is_one_to_load_and_to_evaluate(tmp_path: Path) -> None:
     repo = trained("greedy")
     with train(repo, "b", config("greedy"), arguments=TRACE) as training:

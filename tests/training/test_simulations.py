@@ -37,6 +37,7 @@ def test_a_training_that_is_stopped_and_restarted_is_the_undisturbed_one(tmp_pat
         assert repo.resolve("one") == repo.resolve("whole")
 
 
+@pytest.mark.slow
 def test_a_training_by_hand_can_be_stopped_from_elsewhere(tmp_path: Path) -> None:
     with Repository.init(tmp_path / "r") as repo:
         config = training.Config(episodes=10_000, trials=0)

@@ -83,6 +83,7 @@ def test_every_step_is_a_state_with_what_led_to_it() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_checkpoints_lie_at_the_ends_of_episodes_and_hold_the_agent() -> None:
     repo = whole(episodes=5)
     states = repo.trajectory("a")
@@ -124,6 +125,7 @@ def test_goals_come_before_steps_and_steps_before_the_return() -> None:
     assert checkpoints.rank({**free, "length": 60.0}) == checkpoints.rank(free)
 
 
+@pytest.mark.slow
 def test_a_branch_stands_for_what_it_learned_itself() -> None:
     repo = whole(episodes=6)
     repo.branch("b", "a@ep4", overrides={"lr": 1e-6})
@@ -140,6 +142,7 @@ def test_equal_seeds_give_equal_names_and_others_others() -> None:
     assert whole().resolve("a") == finished().resolve("a") != whole(seed=1).resolve("a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("agent", "cuts"), [("greedy", (1, 100, 180)), ("random", (50,)), ("dqn", (140,))]
 )
@@ -158,6 +161,7 @@ def test_a_run_that_was_cut_off_and_resumed_is_the_run_that_was_not(
         assert agents.to_json(last[0]) == agents.to_json(last[1])
 
 
+@pytest.mark.slow
 def test_a_run_with_nodes_that_change_is_resumed_exactly() -> None:
     join, lost = {"at": 10, "join": {"name": "d", "cpu": "17"}}, {"lost_nodes": {"d": 55}}
     events = [join, {"at": 20, "drain": "node1"}, {"at": 20, "leave": "node2"}]
@@ -176,6 +180,7 @@ def test_a_run_with_nodes_that_change_is_resumed_exactly() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_for_more_episodes_as_if_they_had_been_asked_for_at_first() -> None:
     repo = whole(episodes=4)
     with pytest.raises(InvalidInput, match="has finished its 4 episodes"):
@@ -186,6 +191,7 @@ def test_a_training_goes_on_for_more_episodes_as_if_they_had_been_asked_for_at_f
     assert repo.runs["a"].status == "completed"
 
 
+@pytest.mark.slow
 def test_a_branch_goes_on_from_its_state_with_its_own_settings() -> None:
     repo = whole()
     for name, settings in (("same", {}), ("slow", {"lr": 0.01}), ("deep", {"agent.lr": 0.01})):
@@ -200,6 +206,7 @@ def test_a_branch_goes_on_from_its_state_with_its_own_settings() -> None:
     assert base >= repo.state("a@ep4.3").step
 
 
+@pytest.mark.slow
 def test_settings_of_a_branch_that_there_are_not_are_refused() -> None:
     repo = whole()
     for settings, message in (
@@ -230,6 +237,7 @@ def test_a_run_that_does_not_follow_from_its_checkpoint_is_a_divergence() -> Non
         training.finish()
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_has_one_environment() -> None:
     repo = Repository.init(":memory:")
     cut(repo, "greedy", 250)
@@ -298,6 +306,7 @@ def test_bad_input_is_refused_before_anything_is_recorded() -> None:
     assert not repo.runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"), [("CartPole-v1", 4), ("FrozenLake-v1", 16), ("Taxi-v4", 500)]
 )
@@ -388,6 +397,7 @@ def test_the_heuristic_solves_every_scenario_in_the_fewest_steps() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_a_run_and_leaves_the_agent_as_it_was() -> None:
     repo = whole(episodes=20)
     before = repo.resolve("a")
@@ -414,6 +424,7 @@ def test_an_evaluation_that_was_interrupted_does_not_pass_for_a_whole_one() -> N
         assert [run for run in repo.runs if repo.runs[run].writer] == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_evaluated_is_refused() -> None:
     repo = finished()
     with pytest.raises(NotFound, match="has no agent checkpoint"):
@@ -426,6 +437,7 @@ def test_what_cannot_be_evaluated_is_refused() -> None:
         evaluate("noop", "simgit/SimKube-v0", {"trace": "cpu-slight"}, episodes=0)
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_random_draws_and_a_seed_repeats_it() -> None:
     def lengths(**more: Any) -> Any:
         trace = {"trace": "replicas-over", "max_steps": 30}
@@ -449,6 +461,7 @@ def test_outside_of_simkube_an_end_is_no_goal() -> None:
 # --- the run folder ---
 
 
+@pytest.mark.slow
 def test_the_run_folder_has_what_its_users_know(tmp_path: Path) -> None:
     repo = Repository.init(":memory:")
     with train(repo, "a", config("dqn", episodes=4), arguments=TRACE) as training:

@@ -175,6 +175,7 @@ def test_transitions_that_numpy_cannot_stack_are_refused(tmp_path: Path, other: 
         write(repo, "numpy", tmp_path / "x.npz", "c", options={"layout": "d4rl"})
 
 
+@pytest.mark.slow
 def test_damaged_archives_are_refused_as_such(tmp_path: Path, seed: int) -> None:
     """Each byte of the directory and of the headers, and some of the others, are changed."""
     rng = np.random.default_rng(seed)

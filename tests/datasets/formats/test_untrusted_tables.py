@@ -40,6 +40,7 @@ print(found)
 """
 
 
+@pytest.mark.slow
 def test_no_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
     table = pa.table({"observation": [[1.0], [2.0, 3.0]], "message": ["a", None]})
     pq.write_table(table, tmp_path / "a.parquet", store_schema=False)

@@ -81,6 +81,7 @@ def test_restored_in_another_process_an_environment_goes_on_exactly(tmp_path: Pa
     assert differing == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_snapshot_changes_nothing_in_the_environment() -> None:
     for recipe in RECIPES:
@@ -171,6 +172,7 @@ def test_an_attribute_without_a_canonical_form_is_pickled(cart: Any, value: Any)
     assert cart.unwrapped.strange == value
 
 
+@pytest.mark.slow
 def test_an_attribute_that_not_even_pickle_can_walk_down_is_replayed(cart: Any) -> None:
     cart.unwrapped.strange = _nested(20_000)
     assert drivers.select(cart).name == "replay-creation"
@@ -349,6 +351,7 @@ def test_a_snapshot_of_another_environment_is_refused(cart: Any) -> None:
         drivers.select(wrapped).restore(wrapped, data)
 
 
+@pytest.mark.slow
 def test_taxis_table_is_stored_once(repo: Repository) -> None:
     env = gym.make("Taxi-v4")
     env.reset(seed=1)

@@ -66,6 +66,7 @@ def test_what_a_first_reset_draws_from_spaces_and_the_process_comes_again(
     assert again.step(0)[0].tolist() == repo.state("main@7").observation.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_each_lane_of_a_vector_has_the_generators_of_its_spaces(
     repo: Repository, mode: str

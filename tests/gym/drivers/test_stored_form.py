@@ -99,6 +99,7 @@ def test_another_seed_is_another_first_twister() -> None:
     assert one["at"].tolist() == other["at"].tolist() == [0, 0, 623]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [
     lambda words: words[:-1],                       # no position, as libc++ writes it
     lambda words: [words[0] + "-", *words[1:]],     # no number
@@ -109,6 +110,7 @@ def test_what_is_no_twister_stays_where_it_is(change: Any) -> None:
     assert mersenne_twister.take_out(b"=" + data + b"=", []) == (b"=" + data + b"=", [])
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_atari_takes_some_hundred_bytes(tmp_path: Path) -> None:
     gym.register_envs(pytest.importorskip("ale_py"))
     env = gym.make("ALE/Pong-v5")

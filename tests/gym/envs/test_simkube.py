@@ -40,6 +40,7 @@ def test_gymnasiums_checker_is_content_with_every_scenario(name: str) -> None:
         check_env(env.unwrapped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lines",
     ["import gymnasium", "import simgit, gymnasium", "import gymnasium, simgit"],
@@ -369,6 +370,7 @@ def test_a_kind_without_replicas_asks_for_fewer_actions() -> None:
     assert env.step(np.int64(1))[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_the_vector_form_steps_like_the_single_one(mode: str) -> None:
     envs = gymnasium.make_vec(ID, num_envs=2, vectorization_mode=mode, trace="cpu-slight")

@@ -41,6 +41,7 @@ def test_there_are_many_kinds() -> None:
     assert len(envs.HIDING) > 100
 
 
+@pytest.mark.slow
 def test_restored_elsewhere_none_goes_on_differently_without_a_word(tmp_path: Path) -> None:
     once = [
         (name, kind.times[i % len(kind.times)])

@@ -55,6 +55,7 @@ def standing(repo: Repository, run: str = "lost") -> tuple[int | None, str, Any]
 DONE = 5, "active", None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_counting")
 @pytest.mark.parametrize("snapshots", ["auto", 2, None])
 def test_a_recorder_that_goes_out_of_use_is_stored_at_once(
@@ -73,6 +74,7 @@ def test_a_recorder_of_vectors_that_goes_out_of_use_is_stored_at_once(repo: Repo
     assert [standing(repo, f"lost/{i}") for i in range(2)] == [(1, "active", None)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_counting")
 def test_a_recorder_that_is_collected_in_a_transaction_is_stored_after_it(repo: Repository) -> None:
     in_a_cycle(recorded(repo))
@@ -103,6 +105,7 @@ def test_a_recorder_without_states_is_released_after_a_transaction(repo: Reposit
     assert standing(repo) == (None, "active", None)
 
 
+@pytest.mark.slow
 def test_no_recorder_of_many_is_lost_if_the_collector_runs_all_the_time(repo: Repository) -> None:
     before = gc.get_threshold()
     gc.set_threshold(20, 1, 1)
@@ -116,6 +119,7 @@ def test_no_recorder_of_many_is_lost_if_the_collector_runs_all_the_time(repo: Re
     assert [standing(repo, f"run{i}") for i in range(12)] == [DONE] * 12
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_counting")
 def test_a_conflict_of_a_recorder_that_nobody_closed_is_a_warning(repo: Repository) -> None:
     env = in_a_cycle(recorded(repo))
@@ -148,6 +152,7 @@ with repo.odb.write():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "if os.fork() == 0: sys.exit(0)\nos.wait()"])
 def test_what_was_collected_in_a_transaction_is_stored_at_the_end(tmp_path: Path, end: str) -> None:
     done = subprocess.run(

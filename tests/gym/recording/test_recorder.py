@@ -299,6 +299,7 @@ def test_the_seed_of_an_unseeded_environment_is_known(repo: Repository) -> None:
     assert cartpole().reset(seed=seed)[0].tobytes() == first.tobytes()
 
 
+@pytest.mark.slow
 def test_a_space_of_every_kind_is_recorded(repo: Repository) -> None:
     kinds = {
         "box": spaces.Box(0, 1, (2, 3)), "discrete": spaces.Discrete(5, start=-2),
@@ -549,6 +550,7 @@ def test_closing_in_the_middle_of_an_episode_loses_nothing(repo: Repository) -> 
     assert (repo.head_run.step, repo.head_run.status, repo.head_run.writer) == (1, "active", None)
 
 
+@pytest.mark.slow
 def test_a_second_recorder_of_a_run_is_refused_while_the_first_is_open(tmp_path: Path) -> None:
     repo = Repository.init(tmp_path)
     first = Recorder(cartpole(), repo)
@@ -683,6 +685,7 @@ def run_script(path: Path, end: str) -> tuple[Any, subprocess.CompletedProcess[s
         return repo.head_run, done
 
 
+@pytest.mark.slow
 def test_a_script_that_forgets_to_close_loses_nothing(tmp_path: Path) -> None:
     info, done = run_script(tmp_path, "")
     assert (done.returncode, done.stderr) == (0, "")
@@ -695,12 +698,14 @@ def test_a_script_that_raises_leaves_a_crashed_run_with_everything_in_it(tmp_pat
     assert (info.step, info.status) == (5, "crashed")
 
 
+@pytest.mark.slow
 def test_a_script_that_is_killed_leaves_a_crashed_run_with_what_was_flushed(tmp_path: Path) -> None:
     end = "env.flush(); env.step(0); os.kill(os.getpid(), signal.SIGKILL)"
     info, _ = run_script(tmp_path, end)
     assert (info.step, info.status) == (5, "crashed")
 
 
+@pytest.mark.slow
 def test_a_forked_child_stores_nothing_of_its_parents(tmp_path: Path) -> None:
     end = "import time\nif os.fork() == 0: sys.exit(0)\nos.wait(); env.step(0); env.close()"
     info, done = run_script(tmp_path, end)

@@ -60,6 +60,7 @@ def test_a_run_that_was_taken_up_again_has_the_names_of_one_that_never_stopped(
     assert same_tip(repo, "parts", "whole")
 
 
+@pytest.mark.slow
 def test_a_run_is_taken_up_in_another_process(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         recorded(repo, "whole", 120)

@@ -50,6 +50,7 @@ def drive(env: VectorRecorder, chosen: Any, ended: Any, mode: AutoresetMode) -> 
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize(
     "form", [pytest.param(each, marks=[pytest.mark.slow] * (each == "async")) for each in FORMS]
@@ -113,6 +114,7 @@ def test_a_wrapped_lane_is_recorded_as_without(repo: Repository) -> None:
     assert repo.resolve("with") == repo.resolve("without")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("step", [-1, 0, 23])
 def test_earlier_states_are_caught_up_with(
@@ -155,6 +157,7 @@ def test_what_differs_on_the_way_is_said(repo: Repository) -> None:
     assert repo.runs["main/0"].status == "active"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_resumed_is_said(repo: Repository) -> None:
     with pytest.raises(NotFound, match="run 'main/0' not found"):
         VectorRecorder.resume(repo, "main")
@@ -173,6 +176,7 @@ def test_what_cannot_be_resumed_is_said(repo: Repository) -> None:
         VectorRecorder.resume(repo, "main", vectorization_mode="threads")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_lanes_in_other_processes_cannot_read_memory() -> None:
     repo = Repository.init(":memory:")
     env = VectorRecorder(made("sync", AutoresetMode.NEXT_STEP), repo, provenance=False)

@@ -84,6 +84,7 @@ def test_what_is_marked_is_not_re_executed(tmp_path: Path, repo: Repository) -> 
     assert {line.split()[1] for line in lines} == {str(os.getpid())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "result"),
     [
@@ -104,6 +105,7 @@ def test_verdicts_say_what_was_found(repo: Repository, kind: Any, result: str) -
         assert found["field"] == "observation"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "result", "reason"),
     [
@@ -158,6 +160,7 @@ def test_without_a_process_nothing_is_checked_and_that_is_said(
     assert found["result"] == "not checked"
 
 
+@pytest.mark.slow
 def test_what_is_not_finished_at_the_end_is_said(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +199,7 @@ def test_what_changes_after_the_first_episode_is_found_at_the_end(repo: Reposito
     assert (found["result"], found["upto"]) == ("exact by replay", 29)
 
 
+@pytest.mark.slow
 def test_each_lane_has_its_verdict(tmp_path: Path) -> None:
     repo = Repository.init(tmp_path)
     env = gym.vector.SyncVectorEnv([checked_envs.Counting, checked_envs.HashOrder])
@@ -243,6 +247,7 @@ time.sleep(3600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_check_ends_with_the_script(tmp_path: Path, number: int) -> None:
     script = tmp_path / "script.py"

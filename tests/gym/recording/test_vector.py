@@ -473,6 +473,7 @@ def test_a_step_that_is_interrupted_is_in_no_lane(
     assert seen(repo, 3) == [[*range(TIMED + 1)]] * 3
 
 
+@pytest.mark.slow
 def test_a_second_recorder_of_a_lane_is_refused(repo: Repository) -> None:
     first = VectorRecorder(SyncVectorEnv([Counter] * 2), repo, provenance=False)
     with pytest.raises(Conflict, match="'main/0' is being recorded"):

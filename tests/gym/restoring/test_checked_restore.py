@@ -109,6 +109,7 @@ def test_what_is_marked_is_not_re_executed_and_that_is_said(
     assert (tmp_path / "log").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_run_that_depends_on_the_process_is_warned_of(repo: Repository) -> None:
     record(repo, checked_envs.HashOrder(), snapshots=2)
     assert judge(repo, "main").result == "depends on the process"
@@ -148,6 +149,7 @@ def test_verify_tries_snapshots_and_refutes_their_driver(repo: Repository) -> No
     assert plan(repo, "main@20").how == "creation", "one that failed is not forgotten"
 
 
+@pytest.mark.slow
 def test_verify_says_how_many_snapshots_it_tried(repo: Repository) -> None:
     record(repo, gym.make("MountainCar-v0"), snapshots=2)
     found = verify(repo, "main", snapshots=4).verdict
@@ -195,6 +197,7 @@ def test_a_wrapper_that_is_not_recorded_is_warned_of(repo: Repository, is_vector
     env.close()
 
 
+@pytest.mark.slow
 def test_a_verdict_says_that_a_wrapper_that_is_not_recorded_changes_nothing(
     repo: Repository,
 ) -> None:

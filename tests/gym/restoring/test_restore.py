@@ -194,6 +194,7 @@ def test_environments_without_snapshots_are_replayed(repo: Repository, name: str
     assert goes_on(restore(repo, "main@170"), repo, "main", 170)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_atari_needs_an_earlier_snapshot(repo: Repository) -> None:
     ale_py = pytest.importorskip("ale_py")
@@ -310,6 +311,7 @@ def test_what_does_not_repeat_is_named(repo: Repository, odd: Any) -> None:
     assert (caught.value.step, caught.value.field) == (0, "observation")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
     minigrid = pytest.importorskip("minigrid")
@@ -375,6 +377,7 @@ def fragile(repo: Repository, checked: None) -> Iterator[str]:
         gym.registry.pop("Fragile-v0", None)
 
 
+@pytest.mark.slow
 def test_after_an_exception_the_next_way_is_tried(repo: Repository, fragile: str) -> None:
     assert repo.runs[fragile].metadata["verdict"]["result"] == BY_REPLAY
     vouch(repo, "methods")
@@ -532,6 +535,7 @@ def test_verification_names_the_first_state_that_differs(repo: Repository) -> No
     assert (found.stop, found.to_json()["field"]) == (9, "observation")
 
 
+@pytest.mark.slow
 def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None:
     record(repo, gym.make("CartPole-v1"), "good")
     record(repo, gym.make("CartPole-v1"), "slow", seed=6, snapshots=None, step_trigger=never)
@@ -543,6 +547,7 @@ def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None
     assert repo.runs["bad"].metadata["verdict"]["field"] == "observation"
 
 
+@pytest.mark.slow
 def test_a_verdict_comes_only_of_states_after_a_snapshot(repo: Repository, elsewhere: str) -> None:
     assert next(RecordedPath(repo, elsewhere).attached("snapshot", 40)) == 40, (
         "nothing follows this one"
@@ -617,6 +622,7 @@ def test_states_of_no_environment_are_branched_without_a_word(repo: Repository) 
     repo.branch("other", "main")
 
 
+@pytest.mark.slow
 def test_verifying_a_whole_run_can_be_noted(repo: Repository, odd: Any) -> None:
     record(repo, odd, "bad", snapshots=None, step_trigger=never, steps=9)
     record(repo, gym.make("CartPole-v1"), "good")

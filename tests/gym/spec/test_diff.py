@@ -126,6 +126,7 @@ def test_a_changed_wrapper_can_be_resumed_with_the_environment_given(repo: Repos
     assert repo.head_run.step == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [SyncVectorEnv, AsyncVectorEnv])
 def test_lanes_are_the_same_wherever_they_run(repo: Repository, second: Any) -> None:
     makers = [lambda: wrappers.ClipReward(lake(), 0, 1)] * 2
@@ -138,6 +139,7 @@ def test_lanes_are_the_same_wherever_they_run(repo: Repository, second: Any) -> 
         VectorRecorder(SyncVectorEnv([lambda: lake(is_slippery=False)] * 2), repo, **PLAIN)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

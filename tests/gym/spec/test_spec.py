@@ -190,6 +190,7 @@ def test_spaces_that_changed_are_refused() -> None:
     compare_spaces(describe_spaces(cartpole()), describe(cartpole()))
 
 
+@pytest.mark.slow
 def test_stable_baselines3s_wrappers_are_made_again() -> None:
     atari = pytest.importorskip("stable_baselines3.common.atari_wrappers")
     ale_py = pytest.importorskip("ale_py")

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import pytest
 
 from examples.database_gym import (
     COLUMNS,
@@ -29,6 +30,7 @@ def saved(env: DbGym, actions: tuple[int, ...], seed: int) -> float:
     return sum(env.step(action)[1] for action in actions)
 
 
+@pytest.mark.slow
 def test_the_loop_learns_and_its_artefacts_are_linked(seed: int) -> None:
     def spec(count: int, seed: int) -> GymSpec:
         return GymSpec(historical_workloads=workloads(count, seed), historical_state=STATE)
@@ -67,6 +69,7 @@ def test_the_loop_learns_and_its_artefacts_are_linked(seed: int) -> None:
         assert changed.fields["info.cost"].states > 12
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_nothing_would_be_told_from_it(seed: int) -> None:
     spec = GymSpec(historical_workloads=workloads(12, seed), historical_state=STATE)
     env, blind = DbGym(spec), Linear({"saved": np.zeros(len(COLUMNS))})

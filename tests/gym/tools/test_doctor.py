@@ -33,6 +33,7 @@ class Noisy(gym.Wrapper[Any, Any, Any, Any]):
         return observation, reward + (Noisy.made if self.count == 30 else 0), *rest
 
 
+@pytest.mark.slow
 def test_an_environment_is_examined() -> None:
     told: list[tuple[int, int | None]] = []
     found = examine(

@@ -48,6 +48,7 @@ def same(frames: list[np.ndarray], expected: list[np.ndarray]) -> bool:
     return len(frames) == len(expected) and all(map(np.array_equal, frames, expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["CartPole-v1", "FrozenLake-v1", "MountainCar-v0", "simgit/SimKube-v0"]
 )
@@ -65,6 +66,7 @@ def test_a_part_begins_in_the_middle(recorded) -> None:
     assert same(list(film), seen[4:10]), "and can be gone through again"
 
 
+@pytest.mark.slow
 def test_a_run_that_two_environments_gave_is_one_film(recorded, tmp_path: Path) -> None:
     repo, seen = recorded
     seen += record(tmp_path)

@@ -58,6 +58,7 @@ def press(keys: Sequence[int], frames: int = 6) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_what_a_person_does_is_recorded_as_a_branch(repo: Repository) -> None:
     repo.branch("by-hand", "main@10")
     person = press([ord("a"), ord("d")])
@@ -71,6 +72,7 @@ def test_what_a_person_does_is_recorded_as_a_branch(repo: Repository) -> None:
     assert verify(repo, "by-hand").divergence is None
 
 
+@pytest.mark.slow
 def test_while_no_key_is_pressed_nothing_is_done(repo: Repository) -> None:
     repo.branch("idle", "main@10")
     person = press([])
@@ -83,6 +85,7 @@ def test_while_no_key_is_pressed_nothing_is_done(repo: Repository) -> None:
     assert set(repo["noop"].actions[11:].tolist()) == {1}
 
 
+@pytest.mark.slow
 def test_the_environments_own_keys_steer_it(repo: Repository) -> None:
     repo.branch("arrows", "main@10")
     person = press([LEFT, RIGHT])
@@ -91,6 +94,7 @@ def test_the_environments_own_keys_steer_it(repo: Repository) -> None:
     assert {0, 2} <= set(repo["arrows"].actions[11:].tolist()) <= {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_an_episode_that_is_over_begins_anew(tmp_path: Path, repo: Repository) -> None:
     env = Recorder(
         gymnasium.make("MountainCar-v0", max_episode_steps=3), tmp_path, "short", provenance=False

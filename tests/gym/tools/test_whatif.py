@@ -82,6 +82,7 @@ def slippery() -> Iterator[Repository]:
         yield made
 
 
+@pytest.mark.slow
 def test_rollouts_with_numbers_of_their_own_come_again(slippery: Repository) -> None:
     """An action slips by chance: with the recorded numbers a rollout would be another one."""
     start = next(
@@ -102,6 +103,7 @@ def test_rollouts_with_numbers_of_their_own_come_again(slippery: Repository) -> 
     assert verify(slippery, "b").divergence is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 10])
 def test_a_rollout_is_gone_on_with_as_it_went_on(every: int) -> None:
     """Also where its newest state is one that was recorded with other random numbers."""

@@ -117,6 +117,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_recorded(path: Path) ->
         resume(path, "ppo", make=lambda envs, _: CASE.make(envs, {"gamma": 0.5}))[0].env.close()
 
 
+@pytest.mark.slow
 def test_a_rate_that_moves_is_replaced_in_a_branch_and_a_failed_branch_leaves_nothing(
     tmp_path: Path,
 ) -> None:

@@ -53,6 +53,7 @@ def stored(path: Path, case: str) -> list[int]:
         return [each.timesteps for each in checkpoints.checkpoints(repo, first)]
 
 
+@pytest.mark.slow
 def test_a_training_becomes_the_same_in_another_process(tmp_path: Path) -> None:
     case = "ppo-2-normalize"
     learned = CASES[case].train(tmp_path / "runs", case)[0]

@@ -105,6 +105,7 @@ PIECES: list[tuple[str, int, str, Mutation]] = [
 QUICK = ("_n_calls", "replay")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "pieces"),
     [

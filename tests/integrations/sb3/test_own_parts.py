@@ -282,6 +282,7 @@ class Adaptive:
         return 1e-3 / self.count
 
 
+@pytest.mark.slow
 def test_what_is_not_known_is_refused(tmp_path: Path) -> None:
     callback = SimgitCallback(60)
     with pytest.raises(InvalidInput, match=r"rollout buffer '.*Rewards'"):

@@ -54,6 +54,7 @@ def test_a_type_that_is_stopped_and_restarted_is_the_undisturbed_one(tmp_path: P
         assert oids(repo, "one") == oids(repo, "whole")
 
 
+@pytest.mark.slow
 def test_learn_of_a_script_is_paused_and_stopped_from_elsewhere(tmp_path: Path) -> None:
     seen: list[object] = []
 
@@ -94,6 +95,7 @@ def test_learn_of_a_script_is_paused_and_stopped_from_elsewhere(tmp_path: Path) 
             tracker.restart("ppo/0")
 
 
+@pytest.mark.slow
 def test_listing_the_types_loads_no_library_of_learners() -> None:
     code = (
         "import sys; from simgit.live import types; assert 'sb3' in types(); "

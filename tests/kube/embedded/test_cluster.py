@@ -44,6 +44,7 @@ def busy(cluster: EmbeddedCluster) -> Any:
     return everything(cluster)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_calls_give_the_same_cluster(seed: int) -> None:
     parameters: dict[str, Any] = {

@@ -228,6 +228,7 @@ def least_ready(cluster: EmbeddedCluster, manifest: dict[str, Any], wait: int = 
         world.clock.now = due
 
 
+@pytest.mark.slow
 def test_an_update_at_once_with_a_change_of_size_keeps_what_must_be_ready() -> None:
     for before, after in product(range(6), range(6)):
         for surge, down, old, new in product((0, 1, 3), (0, 1, 2), ("1", "9"), ("2", "18")):
@@ -394,6 +395,7 @@ def cron_trace(schedule: str, zone: str) -> Trace:
     return Trace(events, index={gvk: {name: 1}}, lifecycles=lives)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["*/7 * * * *", "30 2 * * *", "0 0 1 * *", "@every 50m"])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", pytest.param("", marks=pytest.mark.slow)])
 def test_a_cached_schedule_gives_the_same_world(schedule: str, zone: str) -> None:

@@ -108,6 +108,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_one_of_a_killed_process_is_taken_at_once(
     server: ApiServer, api: Api, tmp_path: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_one_of_a_killed_process_is_taken_at_once(
     assert holder_of(api) is None
 
 
+@pytest.mark.slow
 def test_one_that_this_process_could_not_give_back_is_taken_at_once(
     server: ApiServer, api: Api
 ) -> None:

@@ -83,6 +83,7 @@ def test_only_ours_are_deleted_and_kept_alive(
         assert [each["metadata"]["name"] for each in server.objects("nodes")] == ["node1"]
 
 
+@pytest.mark.slow
 def test_a_node_that_was_lost_is_brought_back(tmp_path: Path) -> None:
     with loopback(tmp_path, nodes=1) as (_, api):
         node = virtual(api)[0]

@@ -117,6 +117,7 @@ def test_nodes_that_change_between_two_replays_are_told_once(
             assert len(driver.facts()["nodes"]) == count
 
 
+@pytest.mark.slow
 def test_the_last_of_several_events_is_what_is_seen(served: tuple[ApiServer, Api]) -> None:
     _, api = served
     what = trace(
@@ -131,6 +132,7 @@ def test_deletes_come_after_applies(served: tuple[ApiServer, Api]) -> None:
     assert counts(api, both) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_room_that_is_freed_is_waited_for(
     served: tuple[ApiServer, Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_delays_are_those_of_the_simulation(served: tuple[ApiServer, Api]) -> No
     assert counts(api, trace([deployment()]), soon) == (3, 0, 3)
 
 
+@pytest.mark.slow
 def test_pods_live_as_long_as_recorded(served: tuple[ApiServer, Api]) -> None:
     _, api = served
     job = {
@@ -220,6 +223,7 @@ def test_a_namespace_that_was_replaced_between_two_replays_is_not_written_to(
     assert left_on(server) == ["namespaces/virtual-default"]
 
 
+@pytest.mark.slow
 def test_a_namespace_that_does_not_go_away_is_said(served: tuple[ApiServer, Api]) -> None:
     server, api = served
     metadata = {"name": "virtual-default", "finalizers": ["example.com/held"]}
@@ -230,6 +234,7 @@ def test_a_namespace_that_does_not_go_away_is_said(served: tuple[ApiServer, Api]
     assert told.value.__dict__["timeout"]
 
 
+@pytest.mark.slow
 def test_one_session_at_a_time(served: tuple[ApiServer, Api], tmp_path: Path) -> None:
     """Also not with the leftovers of the one that runs, which the other reads from the same file."""
     server, api = served
@@ -370,6 +375,7 @@ def test_a_trace_that_the_server_refuses(served: tuple[ApiServer, Api]) -> None:
 # What never comes
 
 
+@pytest.mark.slow
 def test_pods_that_nobody_schedules_are_a_timeout(served: tuple[ApiServer, Api]) -> None:
     server, api = served
     what = deployment()
@@ -382,6 +388,7 @@ def test_pods_that_nobody_schedules_are_a_timeout(served: tuple[ApiServer, Api])
     assert left_on(server) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "doing"),
     [
@@ -405,6 +412,7 @@ def test_what_took_the_time_of_a_step_is_said(
     assert left_on(server) == []
 
 
+@pytest.mark.slow
 def test_a_lease_of_another_that_takes_all_the_time_is_said(
     served: tuple[ApiServer, Api],
 ) -> None:
@@ -421,6 +429,7 @@ def test_a_lease_of_another_that_takes_all_the_time_is_said(
     )
 
 
+@pytest.mark.slow
 def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
     served: tuple[ApiServer, Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +453,7 @@ def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
     assert left_on(server) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "kind", "spec"),
     [
@@ -485,6 +495,7 @@ def test_the_permissions_of_preflight_suffice(tmp_path: Path, crds: Any) -> None
         assert left_on(server) == []
 
 
+@pytest.mark.slow
 def test_a_token_that_may_not_write_the_status_of_pods(tmp_path: Path) -> None:
     with loopback(tmp_path) as (server, api):
         listed = (

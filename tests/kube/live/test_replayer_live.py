@@ -204,6 +204,7 @@ def test_many_steps_leave_nothing(api: Api) -> None:
     assert objects(api) == at_first
 
 
+@pytest.mark.slow
 def test_a_change_on_the_server_is_seen_soon(place: Place) -> None:
     name, api, config = place
     seconds = []
@@ -233,6 +234,7 @@ def test_a_change_on_the_server_is_seen_soon(place: Place) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["being applied", "settled"])
 def test_after_ctrl_c_the_cluster_is_clean_soon(place: Place, moment: str, tmp_path: Path) -> None:
     name, api, config = place

@@ -156,6 +156,7 @@ def test_a_scenario_counts_as_on_the_embedded_cluster(simkube: Bench, name: str)
         assert cluster.now == simkube.server.now
 
 
+@pytest.mark.slow
 def test_steps_follow_each_other_from_an_empty_cluster(simkube: Bench) -> None:
     trace = TRACE
     with simkube.driver() as driver:
@@ -186,6 +187,7 @@ def rolled() -> Trace:
     return evolve(TRACE, events=events, source=None)
 
 
+@pytest.mark.slow
 def test_all_events_have_happened_when_pods_are_counted(simkube: Bench) -> None:
     trace = rolled()
     assert embedded(trace).observe(WEB).counts() == (5, 0, 5)
@@ -205,6 +207,7 @@ def test_a_duration_cuts_the_trace_as_on_the_embedded_cluster(simkube: Bench) ->
         assert cluster.observe(WEB).total == 3 + 3  # both have the label
 
 
+@pytest.mark.slow
 def test_delays_and_linger_are_the_simulations(simkube: Bench) -> None:
     slow = SimulationSpec(speed=60, delays=PodDelays(ready=20_000))
     small = set_requests(TRACE, workload("web"), cpu="1")
@@ -225,6 +228,7 @@ def test_no_pods_have_a_reason(simkube: Bench) -> None:
         assert cluster.observe(WEB).reason == "Deployment 'web' has 0 replicas"
 
 
+@pytest.mark.slow
 def test_pods_that_nobody_creates_are_a_timeout_and_not_zeros(
     simkube: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +254,7 @@ def elsewhere_scheduled() -> Trace:
     return evolve(TRACE, events=(Event(0, (deployment,)),), source=None)
 
 
+@pytest.mark.slow
 def test_pods_that_nobody_schedules_are_a_timeout(simkube: Bench) -> None:
     with pytest.raises(ClusterError, match="3 pods not decided by the scheduler") as told:
         simkube.step(elsewhere_scheduled(), timeout=30.0)
@@ -327,6 +332,7 @@ def slowly(found: Bench) -> Callable[[], None]:
     return act
 
 
+@pytest.mark.slow
 def test_nodes_that_change_between_two_replays_are_told_once(
     simkube: Bench, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -343,6 +349,7 @@ def test_nodes_that_change_between_two_replays_are_told_once(
             assert len(driver.facts()["nodes"]) == count
 
 
+@pytest.mark.slow
 def test_watches_that_are_all_dead_are_noticed(simkube: Bench) -> None:
     """Half-open: each was accepted, and tells nothing; lists find what happens."""
     simkube.server.faults = [
@@ -355,6 +362,7 @@ def test_watches_that_are_all_dead_are_noticed(simkube: Bench) -> None:
     simkube.server.faults = []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_step_needs_few_requests(tmp_path: Path, slow: bool) -> None:
     """Slow: the driver starts after 25 s. Renewals of the lease are not a step's: 6 a minute."""
@@ -411,6 +419,7 @@ def definitions(source: str) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["served 2.7", "served 2.4", "shipped 2.7", "shipped 2.4"])
 def test_fields_are_those_of_the_installed_definition(tmp_path: Path, source: str) -> None:
     with bench(tmp_path, crds=definitions(source)) as found:
@@ -494,6 +503,7 @@ def test_one_that_another_simulation_blocks_names_it(simkube: Bench) -> None:
     simkube.server.delete("leases.coordination.k8s.io", "sk-lease", "simkube")
 
 
+@pytest.mark.slow
 def test_a_driver_that_never_starts_times_out_and_says_why(tmp_path: Path) -> None:
     with bench(tmp_path, simkube=SimKubeSettings(driver="never")) as found:
         began = found.server.now
@@ -604,6 +614,7 @@ def test_a_namespace_that_another_session_left_is_refused_with_the_command(
     simkube.server.delete("namespaces", "virtual-default")
 
 
+@pytest.mark.slow
 def test_a_namespace_that_terminates_is_waited_for(simkube: Bench) -> None:
     space = {"name": "virtual-default", "finalizers": ["example.com/hold"]}
     simkube.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": space})
@@ -639,6 +650,7 @@ def test_a_lease_that_another_session_holds_is_said(simkube: Bench) -> None:
         assert len(simkube.server.objects("simulations.simkube.io")) == 1
 
 
+@pytest.mark.slow
 def test_a_lease_that_is_lost_ends_the_step(simkube: Bench) -> None:
     def take() -> None:
         for each in simkube.server.objects("leases.coordination.k8s.io"):
@@ -655,6 +667,7 @@ def test_a_lease_that_is_lost_ends_the_step(simkube: Bench) -> None:
     simkube.server.delete("leases.coordination.k8s.io", "simgit", "default")
 
 
+@pytest.mark.slow
 def test_the_namespace_of_who_took_the_lease_meanwhile_stays(simkube: Bench) -> None:
     """As after a night in which this machine slept: another session has cleaned up, and works."""
     server = simkube.server
@@ -674,6 +687,7 @@ def test_the_namespace_of_who_took_the_lease_meanwhile_stays(simkube: Bench) -> 
     server.delete("namespaces", "virtual-default")
 
 
+@pytest.mark.slow
 def test_credentials_that_expire_end_the_step_in_one_line(tmp_path: Path) -> None:
     with bench(tmp_path) as found:
         rules = found.server._api.rules
@@ -702,6 +716,7 @@ def test_an_unreachable_server_is_one_line(simkube: Bench) -> None:
     simkube.server.faults = []
 
 
+@pytest.mark.slow
 def test_what_a_killed_session_left_is_removed_at_the_next_start(simkube: Bench) -> None:
     killed = SimkubeDriver(simkube.connect(), simkube.settings(), leftovers=simkube.file)
     replay = killed.replay(TRACE, SIMULATION, WEB, label="main")

@@ -106,6 +106,7 @@ def test_delays_are_those_of_the_simulation_or_of_annotations() -> None:
         create.delay(wrong, timing)
 
 
+@pytest.mark.slow
 @needs_files
 def test_pods_of_a_replay_are_led_by_files(tmp_path: Path) -> None:
     bare = {
@@ -178,6 +179,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_stages([file])
 
 
+@pytest.mark.slow
 def test_a_template_that_fails_is_the_reason(tmp_path: Path) -> None:
     (file := tmp_path / "s.yml").write_text(
         CREATE.replace("phase: Running", "a: [{{ .metadata.name }}")

@@ -269,6 +269,7 @@ def test_more_watches_than_connections_are_no_deadlock(tmp_path: Path) -> None:
             each.close()
 
 
+@pytest.mark.slow
 def test_a_process_with_an_open_watch_ends(loop: tuple[ApiServer, Api], tmp_path: Path) -> None:
     """411: the interpreter hung at exit."""
     script = (

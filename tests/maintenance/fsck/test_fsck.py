@@ -77,6 +77,7 @@ def entries(store: tuple[Path, LmdbStorage], table: str) -> list[Entry]:
     return [each for each in found if table != "meta" or not each[1].startswith(HINTS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES)
 def test_damage_is_reported(store: tuple[Path, LmdbStorage], table: str) -> None:
     rng = random.Random(table)
@@ -98,6 +99,7 @@ def test_damage_is_reported(store: tuple[Path, LmdbStorage], table: str) -> None
                 assert any(problem.runs for problem in report.problems), (entry, report.problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
     [
@@ -141,6 +143,7 @@ def test_damage_in_several_places_is_reported_in_one_report(
     assert any("runs/files" in problem.what for problem in report.problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["file", "bytes"])
 def test_the_memory_of_fsck_does_not_grow_with_an_attachment(how: str, tmp_path: Path) -> None:
     size = 96 << 20

@@ -86,6 +86,7 @@ def damage(repo: Repository, table: str, pick: int, how: str) -> Entry:
     return table, key, value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "short", "missing"])
 @pytest.mark.parametrize("table", ["index", "oids", "children"])
 def test_what_can_be_derived_is_derived_again(
@@ -103,6 +104,7 @@ def test_what_can_be_derived_is_derived_again(
             assert held(again) == held(good)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "short", "missing"])
 @pytest.mark.parametrize("table", ["segments", "blocks", "groups", "objects", "chunks", "bodies"])
 def test_what_is_damaged_is_fetched_from_another_repository(
@@ -179,6 +181,7 @@ def test_a_clean_repository_is_left_alone(repo: Repository) -> None:
     assert done.actions == [] and done.quarantine is None and done.report.is_clean
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_sample_are_everything(repo: Repository) -> None:
     whole = repo.fsck()
     parts = [repo.fsck(sample=(k, 7)) for k in range(1, 8)]
@@ -188,6 +191,7 @@ def test_the_parts_of_a_sample_are_everything(repo: Repository) -> None:
     assert sum(not repo.fsck(sample=(k, 7)).is_clean for k in range(1, 8)) >= 1
 
 
+@pytest.mark.slow
 def test_a_damaged_identity_is_replaced_and_the_store_is_to_be_trusted_again(
     repo: Repository,
 ) -> None:

@@ -79,6 +79,7 @@ def damage(repo: Repository, table: str, key: bytes, how: str) -> None:
             txn.put(table, key, value[:half] if how == "short" else flipped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_each_line_is_derived_again(repo: Repository, how: str) -> None:
     before, seen = lines(repo), held(repo)

@@ -114,6 +114,7 @@ def collect(repo: Repository, clock: Clock) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
 def test_what_is_lost_goes_by_itself(repo: Repository, clock: Clock) -> None:
     oids, kept = lose(repo, clock, 300), record(repo, "kept", 50)
@@ -179,6 +180,7 @@ def test_what_is_brought_back_before_it_goes_stays(repo: Repository, clock: Cloc
     assert repo.fsck().is_clean
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
 def test_what_comes_back_and_is_lost_again_has_its_time_again(
     repo: Repository, clock: Clock
@@ -251,6 +253,7 @@ def test_damage_keeps_nobody_from_recording_and_nothing_goes(
     assert repo.runs["main"].step == 149
 
 
+@pytest.mark.slow
 def test_a_slice_is_short(repo: Repository, clock: Clock) -> None:
     repo.set_setting("gc.auto", 0)
     for i in range(20):
@@ -304,6 +307,7 @@ def index_entries(repo: Repository) -> int:
         return sum(run.entries for run in repo.odb.states.index.runs(txn))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
 def test_a_large_part_of_the_index_is_left_to_gc(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
@@ -345,6 +349,7 @@ def test_a_large_segment_goes_whole(
     assert repo.fsck().is_clean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [3, 40])
 def test_many_arrays_go_though_reading_them_takes_several_slices(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch, groups: int
@@ -377,6 +382,7 @@ def test_many_arrays_go_though_reading_them_takes_several_slices(
     assert repo.fsck().is_clean
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
 def test_large_arrays_that_stay_are_not_read(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
@@ -422,6 +428,7 @@ def raise_interrupt(upkeep: BackgroundCollection) -> bool:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_the_next_plan_decodes_no_run_and_no_line_once_more(repo: Repository, clock: Clock) -> None:
     commits(repo, 1)
     with repo.transaction():
@@ -434,6 +441,7 @@ def test_the_next_plan_decodes_no_run_and_no_line_once_more(repo: Repository, cl
     assert (decode_line.cache_info().misses, decode_run.cache_info().misses) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
 def test_an_object_of_which_nothing_is_left_keeps_nobody_from_recording(
     repo: Repository, clock: Clock

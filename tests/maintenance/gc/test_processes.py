@@ -96,6 +96,7 @@ POINTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("point", "number"), POINTS)
 def test_wherever_gc_is_killed_nothing_that_is_needed_is_lost(
     tmp_path: Path, point: str, number: int
@@ -149,6 +150,7 @@ def test_a_write_between_two_slices_makes_gc_decide_again(
         assert repo.fsck().is_clean
 
 
+@pytest.mark.slow
 def test_an_open_reader_goes_on_reading_what_gc_has_removed(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         fill(repo)

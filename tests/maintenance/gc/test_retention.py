@@ -40,6 +40,7 @@ def steps(repo: Repository, name: str, run: str = "main") -> list[int]:
     return [i for i in range(newest + 1) if name in repo.attachments(f"{run}@{i}")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "kept"),
     [

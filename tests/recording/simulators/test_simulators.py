@@ -60,6 +60,7 @@ def record(repo: Repository, run: str, hooks: dict[str, Any], seed: int, stop: i
             rec.reset(seed=seed % 1000 + step) if step in (0, 21) else rec.step(action)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_that_without_interruption(hooks: dict[str, Any], seed: int) -> None:
     whole, parts = Repository.init(":memory:"), Repository.init(":memory:")
     record(whole, "main", hooks, seed, 60)
@@ -106,6 +107,7 @@ def test_a_branch_goes_on_from_its_point(hooks: dict[str, Any], seed: int) -> No
     assert repo.verify_simulator("main@5..main@12", **hooks).stop == 13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
     [
@@ -393,6 +395,7 @@ def test_hooks_are_noted_by_name_where_they_have_one() -> None:
         repo.simulator("lambda")
 
 
+@pytest.mark.slow
 def test_it_works_without_gymnasium(tmp_path: Path) -> None:
     script = (
         "import sys; sys.modules['gymnasium'] = None\n"

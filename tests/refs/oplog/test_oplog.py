@@ -128,6 +128,7 @@ def history(repo: Repository) -> dict[int, dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_undo_after_undo_goes_further_back_and_redo_forward(repo: Repository) -> None:
     states = list(history(repo).values())
     for was in states[-2::-1]:
@@ -353,6 +354,7 @@ def test_what_another_program_recorded_is_undone_only_by_its_number(tmp_path: Pa
 # --- restore, and the past ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_operation_can_be_looked_at_and_restored(repo: Repository) -> None:
     known = history(repo)
     for number, was in known.items():
