@@ -8,6 +8,7 @@ from . import (
     cases_exchange,
     cases_gym,
     cases_history,
+    cases_http,
     cases_kube,
     cases_learners,
     cases_live,
@@ -43,6 +44,7 @@ def every_case() -> list[Case]:
         *cases_upkeep.CASES,
         *cases_viewer.CASES,
         *cases_live.CASES,
+        *cases_http.CASES,
         *cases_page.CASES,
     ]
 

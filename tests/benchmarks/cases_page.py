@@ -12,8 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +30,8 @@ OPTIONS = [
 ]  # fmt: skip
 RUNS: Final = 1000
 ROWS: Final = 10_000
-VIEWERS: Final = 5
-SECONDS: Final = 20
+VIEWERS: Final = 20
+MINUTES: Final = int(os.environ.get("SIMGIT_BENCH_MINUTES") or 10)
 RATE: Final = 1000
 ROUNDS: Final = 5
 
@@ -71,23 +71,24 @@ STATES: Final = """async ([count, length]) => {
   return taken;
 }"""
 FOLLOW: Final = """() => {
+  const grid = document.querySelector("[role=grid] .body");
   const look = () => {
-    const row = [...document.querySelectorAll("[role=row]")].find((each) => each.textContent.includes("live"));
+    const row = [...grid.querySelectorAll("[role=row]")].find((each) => each.textContent.includes("live"));
     const step = Number(row?.children[4].textContent.replaceAll(",", ""));
     const last = marks.shown[marks.shown.length - 1];
     if (step && step !== last?.[0]) marks.shown.push([step, performance.timeOrigin + performance.now()]);
-    requestAnimationFrame(look);
   };
-  requestAnimationFrame(look);
+  new MutationObserver(look).observe(grid, { childList: true, subtree: true, characterData: true });
 }"""
-"""Notes in each frame which step the row of the run 'live' shows, and when."""
-WRITER: Final = f"""
+"""Notes which steps the row of the run 'live' shows, and when."""
+WRITER: Final = """
 import sys, time
 from simgit.repository import Repository
+rate, seconds = int(sys.argv[2]), int(sys.argv[3])
 with Repository.open(sys.argv[1]) as repo, repo.recorder("live", flush_seconds=0.1) as recorder:
     begun = time.time()
-    for step in range({RATE * SECONDS}):
-        wait = begun + step / {RATE} - time.time()
+    for step in range(rate * seconds):
+        wait = begun + step / rate - time.time()
         if wait > 0.001:
             time.sleep(wait)
         print(step, time.time() * 1e3, flush=False)
@@ -159,7 +160,7 @@ def _length(bench: Bench) -> int:
     return bench.size(1_000_000, 50_000)
 
 
-def _branches(bench: Bench) -> Path:
+def branches(bench: Bench) -> Path:
     """Return a repository of a long run with a thousand branches: so many curves, one copy."""
 
     def build() -> Path:
@@ -178,7 +179,7 @@ def _visits(bench: Bench) -> dict[str, float]:
     """Return the figures of first visits, and of one page that is worked with."""
 
     def build() -> dict[str, float]:
-        path, taken = _branches(bench), []
+        path, taken = branches(bench), []
         for _ in range(bench.size(ROUNDS, 2)):
             with all_cores(), serving(path) as server, session() as found:
                 page = found.open(server)
@@ -194,19 +195,18 @@ def _visits(bench: Bench) -> dict[str, float]:
                 one["requests"] = page.evaluate(f"{entries}.length")
                 taken.append(one)
                 if len(taken) == bench.size(ROUNDS, 2):
-                    one |= _work(bench, page, server)
+                    one |= _work(bench, page)
         medians = {name: statistics.median(one[name] for one in taken) for name in taken[0]}
         return {**taken[-1], **medians}
 
     return bench.keep("page-visits", build)
 
 
-def _work(bench: Bench, page: Any, server: Process) -> dict[str, float]:
+def _work(bench: Bench, page: Any) -> dict[str, float]:
     return {
         "zoom": p95(page.evaluate(FRAMES, [200, "zoom"])),
         "inspector": p95(page.evaluate(STATES, [bench.size(200, 40), _length(bench)])),
-        "tab": page.evaluate("performance.memory.usedJSHeapSize") / 2**20,
-        "server": _resident(server.process.pid),
+        "tab": _heap(page),
     }
 
 
@@ -227,33 +227,84 @@ def _scrolled(bench: Bench) -> float:
         return p95(page.evaluate(FRAMES, [200, "scroll"]))
 
 
-def _followed(bench: Bench) -> float:
-    """Return the p95 of append → shown, of all viewers."""
-    path = bench.folder("page-live")
-    subject.record(path, generate.rows(100))
-    with all_cores(), serving(path) as server, session() as found:
-        pages = [found.open(server, wanted=1) for _ in range(VIEWERS)]
-        for page in pages:
-            page.evaluate(FOLLOW)
-        command = [sys.executable, "-c", WRITER, str(path)]
-        told = subprocess.run(
-            command, env=subject.environment(), capture_output=True, text=True, check=True
-        )
-        time.sleep(1)
-        at = {int(step): float(when) for step, when in map(str.split, told.stdout.splitlines())}
-        shown = [pair for page in pages for pair in page.evaluate("marks.shown")]
-        late = [when - at[int(step)] for step, when in shown if int(step) in at]
-        if len(late) < 20 * VIEWERS:
-            raise RuntimeError(f"only {len(late)} steps were shown")
-        return p95(late)
+def _followed(bench: Bench) -> dict[str, float]:
+    """Return the figures of many viewers of a run that grows, while its server ends twice."""
+
+    def build() -> dict[str, float]:
+        path, length = bench.folder("page-live"), bench.size(10_000_000, 50_000)
+        viewers, seconds = bench.size(VIEWERS, 3), bench.size(60 * MINUTES, 20)
+        shutil.copytree(subject.recorded(bench, length), path, dirs_exist_ok=True)
+        told = path / "told"
+        with all_cores(), ExitStack() as open_:
+            server = open_.enter_context(serving(path))
+            found = open_.enter_context(session())
+            pages = [found.open(server, wanted=1) for _ in range(viewers)]
+            for page in pages:
+                page.evaluate(FOLLOW)
+            with told.open("w") as out:
+                command = [sys.executable, "-c", WRITER, str(path), str(RATE), str(seconds)]
+                begun = time.monotonic()
+                writer = subprocess.Popen(command, env=subject.environment(), stdout=out)
+                open_.callback(writer.kill)
+            port, heaps = server.address["url"].rpartition(":")[2].strip("/"), []
+            for part in range(1, 4):
+                pages[0].wait_for_timeout((begun + part * seconds / 3 - time.monotonic()) * 1e3)
+                heaps.append(_heap(pages[0]))
+                if part < 3:
+                    server.end()
+                    server = open_.enter_context(serving(path, "--port", port))
+                    _sign_in(pages, server)
+            if writer.wait(60):
+                raise RuntimeError("the writer failed")
+            time.sleep(3)
+            memory = _resident(server.process.pid)
+            at = dict(line.split() for line in told.read_text().splitlines())
+            late = []
+            for page in pages:
+                shown = page.evaluate("marks.shown")
+                steps = [step for step, _ in shown]
+                if steps != sorted(steps) or steps[-1] != RATE * seconds - 1:
+                    raise RuntimeError(f"shown: {len(steps)} steps, the last {steps[-1]}")
+                late += [when - float(at[str(step)]) for step, when in shown]
+            if len(late) < seconds * viewers:
+                raise RuntimeError(f"only {len(late)} steps were shown")
+        return {
+            "late": p95(late),
+            "heap": max(heaps),
+            "growth": heaps[-1] - heaps[0],
+            "server": memory,
+        }
+
+    return bench.keep("page-live-figures", build)
 
 
-def _case(name: str, what: str, unit: str, bound: float, figure: str, note: str = "") -> Case:
+def _sign_in(pages: list[Any], server: Process) -> None:
+    """Give pages the token of a server that was started anew."""
+    token = server.address["tokens"]["full"]
+    give = """token => fetch("/v1/session", { method: "POST", headers:
+      { "Content-Type": "application/json" }, body: JSON.stringify({ token }) })"""
+    for page in pages:
+        page.evaluate(give, token)
+
+
+def _heap(page: Any) -> float:
+    """Return the memory of a page's objects that are in use, in MiB."""
+    found = page.context.new_cdp_session(page)
+    found.send("HeapProfiler.collectGarbage")
+    used: float = found.send("Runtime.getHeapUsage")["usedSize"]
+    found.detach()
+    return used / 2**20
+
+
+def _case(
+    name: str, what: str, unit: str, bound: float, figure: str, note: str = "",
+    figures: Callable[[Bench], dict[str, float]] = _visits,
+) -> Case:  # fmt: skip
     case = Case(f"page-{name}", what, unit, at_most(bound), note)
 
     @case.side("simgit", repeat=1)
     def _(bench: Bench) -> float:
-        return _visits(bench)[figure]
+        return figures(bench)[figure]
 
     return case
 
@@ -261,11 +312,10 @@ def _case(name: str, what: str, unit: str, bound: float, figure: str, note: str 
 STORE: Final = "1 001 runs: branches of a run of 1 M states; server and browser started anew"
 scroll = Case("page-scroll", "scroll 10 000 rows, p95 of a frame", "ms", at_most(16))
 scroll.side("simgit", repeat=1)(_scrolled)
-live = Case(
-    "page-live", f"append to shown, {VIEWERS} viewers, p95", "ms", at_most(300),
-    f"{RATE} states/s for {SECONDS} s, flushed every 0.1 s; scaled down from 20 viewers and 10 min",
-)  # fmt: skip
-live.side("simgit", repeat=1)(_followed)
+WATCHED: Final = (
+    f"{RATE} states/s for {MINUTES} min, flushed every 0.1 s, beside 10 M states; the server ends "
+    "and is started again after each third; SIMGIT_BENCH_MINUTES is another time"
+)
 CASES = [
     _case("paint", "first contentful paint", "ms", 800, "paint", STORE),
     _case("usable", "1 001 runs in the table", "ms", 1200, "usable", "since the navigation began"),
@@ -275,7 +325,9 @@ CASES = [
     _case("zoom", "zoom by the brush at ten curves, p95 of a frame", "ms", 33, "zoom"),
     _case("inspector", "a state of 1 M asked for by the page, p95", "ms", 50, "inspector"),
     _case("tab", "heap of the tab", "MiB", 80, "tab", "after the rows above; not after 30 minutes"),
-    _case("server", "memory of the server", "MiB", 250, "server", "with one viewer and 1 M states; scaled down from 20 and 10 M"),
     scroll,
-    live,
+    _case("live", f"append to shown, {VIEWERS} viewers, p95", "ms", 300, "late", WATCHED, _followed),
+    _case("heap", "heap of a tab meanwhile, the most of three", "MiB", 80, "heap", figures=_followed),
+    _case("growth", "its growth from the first third to the end", "MiB", 5, "growth", figures=_followed),
+    _case("server", "memory of the server then", "MiB", 250, "server", figures=_followed),
 ]  # fmt: skip
