@@ -34,9 +34,10 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(PYTEST) -m "" --hypothesis-profile full
 
-# what `make test` leaves out, or does less of
+# what `make test` leaves out, or does less of; with PROFILE=some, not all examples
+PROFILE ?= full
 test-long: $(STAMP)
-	$(PYTEST) -m thorough --hypothesis-profile full
+	$(PYTEST) -m thorough --hypothesis-profile $(PROFILE)
 
 test-gymnasium:
 	$(PYTHON) -m venv --clear build/gymnasium

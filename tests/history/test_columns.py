@@ -201,7 +201,7 @@ def read(odb: ObjectDatabase, tip: Tip, start: int, stop: int) -> Trajectory:
     return Trajectory(odb, tip.place, start, stop)
 
 
-@settings(max_examples=share(150))
+@settings(max_examples=share(60))
 @given(parts=segments, branch=st.lists(states, max_size=4), data=st.data())
 def test_columns_agree_with_a_loop_over_the_states(
     parts: list[list[dict[str, Any]]], branch: list[dict[str, Any]], data: st.DataObject

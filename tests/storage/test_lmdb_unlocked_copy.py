@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.support.patience import PATIENCE
 
 NOBODY = 65534
 WRITER = """
-import sys
+import sys, time
 from simgit import Repository
 with Repository.open(sys.argv[1]) as repo:
     n = 0
@@ -27,6 +28,7 @@ with Repository.open(sys.argv[1]) as repo:
         repo.commit({"x": float(n)})
         n += 1
         print(n, flush=True)
+        time.sleep(0.02)  # whose disk is memory may commit more often than a copy can be made
 """
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop its rights here")
 
@@ -68,6 +70,8 @@ def by_nobody(work: Callable[[], bool]) -> int:
             os.setgid(NOBODY)
             os.setuid(NOBODY)
             code = 0 if work() else 1
+        except BaseException:
+            traceback.print_exc()  # pytest shows it
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

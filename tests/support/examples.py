@@ -11,11 +11,12 @@ from typing import Final
 from hypothesis import HealthCheck, settings
 
 FULL: Final = 100
+SOME: Final = 40
 QUICK: Final = 10
 
 
 def register_profiles() -> None:
-    """Register the profiles ``quick`` and ``full``, and load the first.
+    """Register the profiles ``quick``, ``some`` and ``full``, and load the first.
 
     Where CI is set, the examples are always the same, as the fixture ``seed`` is. None has a
     deadline, for a busy machine may take any time; SIMGIT_EXAMPLES is another number.
@@ -26,6 +27,7 @@ def register_profiles() -> None:
         suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI")),
     )  # fmt: skip
     settings.register_profile("full", settings.get_profile("quick"), max_examples=count or FULL)
+    settings.register_profile("some", settings.get_profile("quick"), max_examples=count or SOME)
     settings.load_profile("quick")
 
 
