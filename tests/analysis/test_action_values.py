@@ -61,6 +61,7 @@ def test_values_are_the_agents_own(repo: Repository, trained) -> None:
     assert found.checkpoint == repo.runs["main"].step
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_the_newest_one_before(repo: Repository) -> None:
     second = repo["main"].episodes[1]
     found = thoughts(repo, f"main@{second.stop - 2}")

@@ -60,6 +60,7 @@ def test_pods_and_actions_of_the_last_episode(repo: Repository) -> None:
     assert list(history.starts) == [3]
 
 
+@pytest.mark.slow
 def test_pods_and_actions_of_an_episode_that_is_named(repo: Repository) -> None:
     _, history = pod_steps(repo, "main@ep1")
     assert history.ready.tolist() == [0, 0, 3] and history.pending.tolist() == [3, 3, 0]

@@ -299,6 +299,7 @@ def test_a_wrong_argument_is_an_error_of_simgit(target: Target, world: World) ->
     assert not found, "\n" + "\n".join(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", GYM, ids=repr)
 def test_a_wrong_argument_of_the_gym_is_an_error_of_simgit(target: Target, world: World) -> None:
     found = wrong(target, world, chosen(repr(target), 50))

@@ -89,6 +89,7 @@ def quoted_in_the_package() -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_every_command_that_is_quoted_exists_with_its_options() -> None:
     places = quoted_in_the_package()
     assert len(places) > 100

@@ -153,6 +153,7 @@ def test_no_message_has_a_forbidden_form(room: str) -> None:
     assert not found, "\n" + "\n".join(dict.fromkeys(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 def test_docstrings_begin_with_what_the_thing_is_or_does(room: str) -> None:
     found = []

@@ -53,6 +53,7 @@ def test_the_help_of_a_command_begins_with_one_line(name: str, command: click.Co
     assert not verb.endswith(("ing", "s")) or verb in ("Process", "Pass"), "not imperative"
 
 
+@pytest.mark.slow
 def test_the_first_screen_fits_and_has_all_commands(run: Call, process: Call) -> None:
     screens = {run("--help").out, run("help").out, process("--help").out, process().err}
     [screen] = screens

@@ -254,6 +254,7 @@ def test_every_command_is_called() -> None:
         assert called or (len(path) > 1 and path[0] == "run"), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", CALLS)
 def test_no_command_prints_what_a_terminal_obeys(
     command: str, hostile: Path, trace: Path, run: Call

@@ -106,6 +106,7 @@ def test_a_training_is_recorded_branched_resumed_and_evaluated(
     assert repo("provenance", "eval", "--json").json["provenance"]["cluster"] == facts
 
 
+@pytest.mark.slow
 def test_a_step_is_shown_and_leaves_nothing(run: Call, server: ApiServer) -> None:
     options = ("--trace", "cpu-slight", "--action", "4", *LIVE)
     shown = run("step", *options)

@@ -91,6 +91,7 @@ def test_episodes(repo) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_episodes_of_a_long_run_agree_with_its_columns(directory, run) -> None:
     run("init")
     rng = random.Random(3)

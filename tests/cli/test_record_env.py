@@ -22,6 +22,7 @@ def repo(directory: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_names(repo: Path, run: Call) -> None:
     found = [
         run("record", "CartPole-v1", "--steps", 300, "--seed", seed, "--run", name, "--json").json

@@ -124,6 +124,7 @@ def test_bisect_tells_an_action_from_an_outcome(recorded: Path, run: Call) -> No
     assert run("bisect", "main", "bad", "--json", code=1).json["cause"] == "outcome"
 
 
+@pytest.mark.slow
 def test_trust_is_given_listed_and_revoked(recorded: Path, run: Call) -> None:
     assert run("trust").lines == [f"'{recorded}' is already trusted"], "it was made here"
     assert run("trust", "--list").lines == []

@@ -87,6 +87,7 @@ def test_csv(recorded: Call) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.csv", "out.json", "out.jsonl", "out.parquet"])
 def test_files(recorded: Call, directory: Path, name: str) -> None:
     query = "select step, reward from other"

@@ -423,6 +423,7 @@ def test_blocks_are_kept_within_a_number_of_bytes_and_shared() -> None:
     assert two._origin.cache is one._origin.cache and len(two._origin.cache._blocks) == kept
 
 
+@pytest.mark.slow
 def test_a_dataset_larger_than_its_memory_is_read_in_blocks(seed: int) -> None:
     from simgit.testing.builders import cartpole_columns, record_columns
 
@@ -690,6 +691,7 @@ def test_priorities_whose_sum_is_no_number_are_refused() -> None:
     assert priorities.values.tolist() == [1.0] * 4
 
 
+@pytest.mark.slow
 def test_arrays_of_no_elements_in_data_frames() -> None:
     polars, pandas = pytest.importorskip("polars"), pytest.importorskip("pandas")
     repo = simgit.Repository.init(":memory:")

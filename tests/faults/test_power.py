@@ -20,6 +20,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_power_cut_after_any_call_leaves_what_was_acknowledged(directory: Path) -> None:
     step = max(1, 8 // share(8))
     count, failures = power.sweep(directory, 0, step=step)

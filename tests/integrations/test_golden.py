@@ -170,6 +170,7 @@ def test_an_environment_that_raises_or_has_other_spaces_fails_with_the_reason(
     run(pytester).stdout.fnmatch_lines(["*the action space is Discrete(4), but Discrete(3)*"])
 
 
+@pytest.mark.slow
 def test_what_does_not_repeat_itself_is_not_recorded(pytester: pytest.Pytester) -> None:
     pytester.syspathinsert()
     counting = ENVIRONMENT.replace("step_size = 1.0", "step_size = 1.0; made = 0").replace(
@@ -182,6 +183,7 @@ def test_what_does_not_repeat_itself_is_not_recorded(pytester: pytest.Pytester) 
     assert not (pytester.path / "golden").exists()
 
 
+@pytest.mark.slow
 def test_other_arguments_of_a_test_are_told(pytester: pytest.Pytester, walk: Path) -> None:
     edit(pytester.path / "test_walk.py", "steps=20", "steps=30")
     run(pytester).stdout.fnmatch_lines([f"'{FILE}' was recorded with steps 20, the test has 30"])
@@ -207,6 +209,7 @@ def test_what_cannot_be_played_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_missing_file_says_how_to_record_it(pytester: pytest.Pytester, walk: Path) -> None:
     (pytester.path / FILE).unlink()
     result = run(pytester)
@@ -472,6 +475,7 @@ def test_the_fixture_takes_hooks(pytester: pytest.Pytester) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_runs_that_a_test_recorded_itself_are_compared(tmp_path: Path) -> None:
     def recorded(step: int, times: int = 1) -> simgit.Repository:
         repo = simgit.Repository.init(":memory:")

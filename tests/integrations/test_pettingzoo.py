@@ -247,6 +247,7 @@ def sums_of(agents: list[str]) -> Any:
     return Sums
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agents", [["b", "aa", "c"], ["c", "b", "aa"]])
 @pytest.mark.parametrize("turned", [False, True], ids=["as the agents", "in another order"])
 def test_actions_are_recorded_as_given_and_in_their_order(

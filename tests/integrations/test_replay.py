@@ -124,6 +124,7 @@ KINDS: list[tuple[int, dict[str, bool], dict[str, bool]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "kind", "options"), KINDS)
 def test_buffers_of_stable_baselines_are_ranges_of_steps(
     count: int, kind: dict[str, bool], options: dict[str, bool], seed: int

@@ -551,6 +551,7 @@ def supervised(directory: Path, run: str, stop: int = 0) -> bytes:
     return words + np.float64([count, total]).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stop", [12, pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.slow)]
 )
@@ -601,6 +602,7 @@ def shuffling() -> Any:
     return torch.utils.data.DataLoader(x, batch_size=3, shuffle=True, generator=own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "items"),
     [

@@ -106,6 +106,7 @@ def test_a_failing_hook_leaves_nothing_running(tmp_path: Path) -> None:
     _wait(lambda: not _alive(pid))
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_hook(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
 

@@ -61,6 +61,7 @@ def test_oids_are_what_they_are_without_it(repo: Repository, tmp_path: Path) -> 
         assert repo.resolve("main") == other.resolve("main")
 
 
+@pytest.mark.slow
 def test_processes_of_one_commit_each_get_on_with_it(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         repo.set_setting("gc.auto", 20)

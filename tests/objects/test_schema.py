@@ -155,6 +155,7 @@ def test_fields_that_lie_too_deep_are_a_value(depth: int, kind: str) -> None:
     assert observed(value)["observation"] == kind
 
 
+@pytest.mark.slow
 def test_a_map_that_grows_a_level_a_state_can_go_as_deep_as_values_can() -> None:
     value: Any = {}
     with Repository.init(":memory:") as repo:

@@ -249,6 +249,7 @@ def test_a_forged_number_anywhere(table: str, seed: int) -> None:
         check(*forged_bytes(rng, table))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [(1 << 62) - 1, 1 << 62, (1 << 63) - 1, (1 << 64) - 1])
 def test_a_line_with_a_number_that_none_has(number: int) -> None:
     key = next(iter(STORE["lines"]))
@@ -290,6 +291,7 @@ def test_fields_of_a_record(table: str, seed: int) -> None:
         check(STORE | {table: changed}, f"{table}/{key.hex()}[{at}] = {number}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "number"), [(0, (1 << 62) - 1), (101, 3), (101, (1 << 64) - 1), (109, 3)]
 )
@@ -343,6 +345,7 @@ def records() -> dict[str, tuple[Place, tuple[Any, ...]]]:
 RECORDS: Final = records()
 
 
+@pytest.mark.slow
 def test_numbers_of_a_map(seed: int) -> None:
     cases = [(where, number) for where in RECORDS for number in MSGPACK]
     for where, number in some(random.Random(seed), cases, 120):
@@ -352,6 +355,7 @@ def test_numbers_of_a_map(seed: int) -> None:
         check(STORE | {table: changed}, f"{where} {table}/{key!r} {path} = {number}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [-1, 1 << 62, (1 << 63) - 1])
 @pytest.mark.parametrize("field", ["line", "step", "episodes"])
 def test_a_run_at_a_place_that_no_store_has(field: str, number: int) -> None:

@@ -80,6 +80,7 @@ def test_learning_curves_have_titles_units_and_a_legend() -> None:
     assert (diamond.get_xdata().tolist(), diamond.get_ydata().tolist()) == ([2], [1.5])
 
 
+@pytest.mark.slow
 def test_a_branch_alone_is_drawn_with_all_its_history() -> None:
     drawing = plot.learning_curve({"return": [curve("try", 1, 2, 9, fork=2, parent="main")]})
     assert drawing.figure.axes[0].lines[0].get_xdata().tolist() == [1, 2, 3]
@@ -91,6 +92,7 @@ def test_a_band_says_of_how_many_seeds_it_is() -> None:
     assert "lr=1: mean of 2 seeds, 95 % interval" in texts(plot.learning_curve({"return": [found]}))
 
 
+@pytest.mark.slow
 def test_pods_are_stacked_and_actions_marked() -> None:
     history = plot.PodHistory(
         np.arange(4.0), np.array([0, np.nan, 1, 3]), np.array([3, np.nan, 2, 0]),

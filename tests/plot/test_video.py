@@ -55,6 +55,7 @@ def test_an_mp4_can_be_played_also_with_an_odd_height(tmp_path: Path) -> None:
         assert abs(seen[:41].astype(int) - frame).mean() < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a"])
 def test_a_film_that_fails_half_way_leaves_nothing(tmp_path: Path, name: str) -> None:
     def broken() -> Iterator[np.ndarray]:

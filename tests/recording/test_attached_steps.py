@@ -10,6 +10,7 @@ from simgit import Repository
 from simgit.recording.attached_steps import attached_steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [0, 600])
 def test_the_steps_are_those_of_the_path_newest_first(others: int) -> None:
     """With many attachments of other states, the states are looked at instead."""

@@ -95,6 +95,7 @@ def test_of_processes_that_begin_a_run_at_the_same_moment_one_gets_it(races: Any
         assert not repo.fsck().problems
 
 
+@pytest.mark.slow
 def test_with_on_conflict_branch_each_gets_a_run_and_the_others_are_told(races: Any) -> None:
     path, rounds = races["branch"]
     assert len(rounds) == ROUNDS
@@ -214,6 +215,7 @@ def _try(path: str, answers: Any, given: Any = None) -> None:
         answers.put(error.pid)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_forked_worker_does_not_share_its_parents_claim(repo: Repository, tmp_path: Path) -> None:
     rec = repo.recorder("main")
     for given in (None, repo):

@@ -268,6 +268,7 @@ def test_a_clock_can_be_hastened_for_a_while(tmp_path: Path) -> None:
         none.close()
 
 
+@pytest.mark.slow
 def test_no_clock_outlives_its_recorder(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         rec = repo.recorder("a")

@@ -130,6 +130,7 @@ def test_runs_that_did_not_move_are_not_read_again(tmp_path: Path) -> None:
         assert dict(repo.runs.items())["b"] is after["b"]
 
 
+@pytest.mark.slow
 def test_a_writer_that_dies_is_seen_although_no_ref_moves(tmp_path: Path) -> None:
     code = """
         import sys, simgit

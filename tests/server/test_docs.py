@@ -38,6 +38,7 @@ def routes() -> set[str]:
     return {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
 
 
+@pytest.mark.slow
 def test_every_call_and_every_command_has_its_route_or_a_reason() -> None:
     public = {name for name in dir(Repository) if not name.startswith("_")}
     assert set(REPOSITORY) == public
@@ -48,6 +49,7 @@ def test_every_call_and_every_command_has_its_route_or_a_reason() -> None:
     assert all(reasons) and not any(text.startswith(METHODS) for text in reasons)
 
 
+@pytest.mark.slow
 def test_the_page_is_current() -> None:
     assert Path(ROOT / "docs/http-api.md").read_text() == page()
 

@@ -103,6 +103,7 @@ def test_a_frame_is_what_was_to_be_seen_in_any_order(cart: tuple[Client, list[An
     assert len(client.service.restorers.pids) == 1
 
 
+@pytest.mark.slow
 def test_a_frame_by_oid_is_for_ever(cart: tuple[Client, list[Any]]) -> None:
     client, seen = cart
     oid = client.repo.resolve("main@5").hex()

@@ -81,6 +81,7 @@ def test_other_programs_read_what_is_sent_compressed(many: Client, tmp_path: Pat
     assert read.stdout == found.body
 
 
+@pytest.mark.slow
 def test_members_can_be_chosen(many: Client) -> None:
     found = many.json("runs?limit=10000&fields=name,step")
     assert found == [{"name": e["name"], "step": e["step"]} for e in expected(many.repo)]

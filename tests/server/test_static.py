@@ -28,6 +28,7 @@ def test_the_page_needs_no_token_and_says_nothing_of_the_repository(client: Clie
     assert ask(client, "nowhere").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_file_is_for_ever_and_another_version_is_not_found(client: Client) -> None:
     version, found = files()
     for name, file in found.items():

@@ -105,6 +105,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
         found.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [
     lambda process: {"machine": "elsewhere x"},
     lambda process: {"machine": "elsewhere x", "pid": -process["pid"]},

@@ -98,6 +98,7 @@ SLOW = {
 """Requests, at least one of each route that takes turns."""
 
 
+@pytest.mark.slow
 def test_work_that_takes_too_long_ends_and_leaves_nothing_wrong(repo: Repository) -> None:
     client, fresh = Client(repo, Access(seconds=1e-9)), Client(repo)
     for path in sorted(SLOW):

@@ -137,6 +137,7 @@ def test_the_real_client_sees_a_deployment_become_ready_pods(
     )
 
 
+@pytest.mark.slow
 def test_pods_that_do_not_fit_have_the_schedulers_message(
     server: ApiServer, client: api.ApiClient
 ) -> None:

@@ -139,6 +139,7 @@ def check_agreement(server: ApiServer, call: Client, *, kwok: bool) -> None:
         assert len(own) == found["spec"]["replicas"] == found["status"]["replicas"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kwok", [True, False])
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))]

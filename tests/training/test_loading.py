@@ -310,6 +310,7 @@ def written(data: Mapping[str, Any], path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_networks_of_an_earlier_loop_are_transferred_and_decide_alike(tmp_path: Path) -> None:
     import torch
 

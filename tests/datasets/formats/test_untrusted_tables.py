@@ -141,6 +141,7 @@ def test_lists_and_tensors_of_numbers_are_arrays(tmp_path: Path, name: str) -> N
     assert repo["t"][1].info["bits"].dtype == bool
 
 
+@pytest.mark.slow
 def test_large_states_are_taken_a_few_at_once() -> None:
     small, large = {"observation": 1}, {"observation": {"x": [np.zeros(1 << 22, "u1")]}}
     assert [len(b["observation"]) for b in state_columns([small] * 5000)] == [4096, 904]

@@ -186,6 +186,7 @@ def test_a_snapshot_calls_nothing_of_the_environment(cart: Any) -> None:
     assert [name for name in called if not name.startswith("__")] == []
 
 
+@pytest.mark.slow
 def test_a_changed_mujoco_model_is_refused() -> None:
     pytest.importorskip("mujoco")
     env = gym.make("Hopper-v5")

@@ -34,6 +34,7 @@ def rows(env: Any, actions: list[int]) -> list[Any]:
     return [*found, observation.tolist(), info]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snapshots", [1, 4, None])
 @pytest.mark.parametrize("faults", [{}, {"timeouts": 0.2, "late_pods": 0.5, "late_seconds": 90}])
 def test_any_state_is_restored_and_goes_on_as_it_did(

@@ -65,6 +65,7 @@ def test_a_recorder_that_goes_out_of_use_is_stored_at_once(
     assert standing(repo) == DONE
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_counting")
 def test_a_recorder_of_vectors_that_goes_out_of_use_is_stored_at_once(repo: Repository) -> None:
     env = VectorRecorder(gymnasium.make_vec("CartPole-v1", num_envs=2), repo, "lost", **PLAIN)
@@ -96,6 +97,7 @@ def test_a_recorder_that_goes_out_of_use_in_a_transaction_is_stored_after_it(
     assert repo.runs["lost"].step == 11
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_counting")
 def test_a_recorder_without_states_is_released_after_a_transaction(repo: Repository) -> None:
     env = Recorder(gymnasium.make("CartPole-v1"), repo, "lost", **PLAIN)

@@ -75,6 +75,7 @@ def test_a_run_is_taken_up_in_another_process(tmp_path: Path) -> None:
         assert same_tip(repo, "parts", "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [-1, 0, 30, 99])
 def test_what_is_recorded_already_is_compared_and_then_gone_on_with(
     repo: Repository, at: int

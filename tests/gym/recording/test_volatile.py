@@ -64,6 +64,7 @@ def test_without_a_word_what_differs_is_a_difference(repo: Repository) -> None:
     assert found is not None and found.step == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paths", [PATHS, ["info.seconds", "info.host"], ["info.*s", "info.*.pi?"]])
 def test_what_is_ignored_is_recorded_and_not_compared(repo: Repository, paths: list[str]) -> None:
     record(repo, "main", ignore=paths).close()

@@ -71,6 +71,7 @@ def goes_on(env: Any, repo: Repository, run: str, step: int) -> bool:
     return len(states) > 0
 
 
+@pytest.mark.slow
 def test_every_state_of_a_run_is_restored_and_goes_on(repo: Repository) -> None:
     record(repo, gym.make("CartPole-v1"))
     for step in (0, 1, 19, 20, 21, 77, 110):
@@ -187,6 +188,7 @@ def record_seeded(recorder: Recorder) -> None:
     recorder.close()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # SWIG's, at the import
 @pytest.mark.parametrize("name", ["LunarLander-v3", "BipedalWalker-v3"])
 def test_environments_without_snapshots_are_replayed(repo: Repository, name: str) -> None:

@@ -172,6 +172,7 @@ def attacks() -> Iterator[tuple[str, str]]:
         yield repr(some), "".join(rng.choice(some) for _ in range(size // 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "text"), list(attacks()), ids=lambda value: value[:30])
 def test_a_long_text_takes_linear_time(what: str, text: str) -> None:
     def late(*_: object) -> None:

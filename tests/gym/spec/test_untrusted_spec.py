@@ -210,6 +210,7 @@ WAYS: dict[str, Callable[[Repository], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("way", WAYS)
 def test_no_way_to_a_strangers_environment_runs_his_code(

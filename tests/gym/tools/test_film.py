@@ -59,6 +59,7 @@ def test_the_film_shows_what_was_to_be_seen(name: str, tmp_path: Path) -> None:
         assert same(list(Film(repo, "main@ep2")), seen[repo["main@ep2"].start :])
 
 
+@pytest.mark.slow
 def test_a_part_begins_in_the_middle(recorded) -> None:
     repo, seen = recorded
     film = Film(repo, "main@3..9")

@@ -122,6 +122,7 @@ def test_an_environment_of_another_history_is_not_taken(repo: Repository) -> Non
     assert [drawn(frames, repo, each) for each in ("a@3", "b@4")] == [a[3], b[4]]
 
 
+@pytest.mark.slow
 def test_an_environment_that_was_reseeded_otherwise_is_not_taken(repo: Repository) -> None:
     record(repo, "main", Drawn, [0] * 4)
     ends = []

@@ -55,6 +55,7 @@ def test_results_come_in_the_order_of_the_states(repo: Repository) -> None:
     assert again[0].run not in {each.run for each in found} and again[0].tip == found[0].tip
 
 
+@pytest.mark.slow
 def test_rollouts_of_all_actions_have_the_same_luck(repo: Repository) -> None:
     left, right = what_if(repo, "main@5", [0, 1], horizon=8, rollouts=3, workers=1)
     same = what_if(repo, "main@5", [1], horizon=8, rollouts=3, workers=1, prefix="again")[0]
@@ -123,6 +124,7 @@ def test_a_rollout_is_gone_on_with_as_it_went_on(every: int) -> None:
             assert repo.resolve(one.run) == other.tip
 
 
+@pytest.mark.slow
 def test_rollouts_leave_what_was_recorded_alone(slippery: Repository) -> None:
     """One that repeats a recorded state must not decide how that goes on."""
     actions = [int(action) for action in slippery["main@12..main@13"].actions]

@@ -266,6 +266,7 @@ def test_a_lease_that_was_lost_is_taken_again(served: tuple[ApiServer, Api]) -> 
     assert left_on(server) == []
 
 
+@pytest.mark.slow
 def test_nodes_are_alive_from_the_first_step_and_a_machine_that_slept_in_one_is_said(
     served: tuple[ApiServer, Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from simgit.testing.cluster_contract import ClusterContract
 from tests.kube.live.loopback import SIMULATION, WEB, loopback, replayer
 
 
+@pytest.mark.slow
 class TestReplayer(ClusterContract):
     settle = 0.15
 

@@ -129,6 +129,7 @@ def failure(found: Bench, **changes: Any) -> ClusterError:
 # What is counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -387,6 +388,7 @@ def renewals(found: Bench) -> list[Any]:
     return [r for r in found.server.requests if r.method == "PUT" and "/leases/" in r.path]
 
 
+@pytest.mark.slow
 def test_the_permissions_of_preflight_suffice(tmp_path: Path) -> None:
     with bench(tmp_path, rules={TOKEN: rights("simkube")}) as found:
         assert found.step() == (0, 3, 3)
@@ -529,6 +531,7 @@ def test_a_simulation_that_the_controller_fails_is_said(tmp_path: Path) -> None:
         assert found.left() == []
 
 
+@pytest.mark.slow
 def test_a_controller_that_does_not_run_is_said(tmp_path: Path) -> None:
     with bench(tmp_path, simkube=False, crds=simulation_crds()) as found:
         error = failure(found, timeout=20.0)
@@ -554,6 +557,7 @@ def test_one_that_begins_anew_again_and_again_is_given_up(tmp_path: Path) -> Non
         assert found.left() == []
 
 
+@pytest.mark.slow
 def test_one_that_is_retried_while_its_driver_runs_goes_on(
     simkube: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def _recorded(manifest: Manifest) -> Manifest:
     return found
 
 
+@pytest.mark.slow
 class TestSimkube(ClusterContract):
     passing = frozenset({"name", "owner", "created", "labels", "node"})
 

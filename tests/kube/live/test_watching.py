@@ -107,6 +107,7 @@ def test_a_version_that_is_too_old_is_a_new_list_with_deletions(
         assert gone == ["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

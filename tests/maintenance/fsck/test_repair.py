@@ -121,6 +121,7 @@ def test_what_is_damaged_is_fetched_from_another_repository(
             assert held(again) == held(good)
 
 
+@pytest.mark.slow
 def test_counters_and_names_are_set_again(repo: Repository) -> None:
     with repo.odb.storage.write() as txn:
         txn.put("meta", b"next-line", (0).to_bytes(8, "big"))

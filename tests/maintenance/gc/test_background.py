@@ -331,6 +331,7 @@ def test_a_large_part_of_the_index_is_left_to_gc(
     assert repo.fsck().is_clean
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("kept", [0, 100])
 def test_a_large_segment_goes_whole(

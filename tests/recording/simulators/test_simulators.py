@@ -74,6 +74,7 @@ def test_a_resumed_run_is_that_without_interruption(hooks: dict[str, Any], seed:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hooks", QUICK, indirect=True)
 def test_each_step_can_be_gone_back_to(hooks: dict[str, Any], seed: int) -> None:
     repo = Repository.init(":memory:")
@@ -93,6 +94,7 @@ def test_each_step_can_be_gone_back_to(hooks: dict[str, Any], seed: int) -> None
             assert seen["time"] == state.info["time"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hooks", QUICK, indirect=True)
 def test_a_branch_goes_on_from_its_point(hooks: dict[str, Any], seed: int) -> None:
     repo = Repository.init(":memory:")

@@ -331,6 +331,7 @@ os._exit(9)
 """
 
 
+@pytest.mark.slow
 def test_what_another_program_recorded_is_undone_only_by_its_number(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         repo.name_command("commit", "-o", "0")
@@ -499,6 +500,7 @@ def test_operations_are_named_by_number_or_from_the_newest(repo: Repository) -> 
 # --- what is kept ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_old_operations_go_by_number_and_the_newest_stay_whatever_the_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
