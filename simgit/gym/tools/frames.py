@@ -169,10 +169,10 @@ class Frames:
 
     def _nearest(self, path: RecordedPath) -> _Kept | None:
         """Return the environment that is before a state on its path, the nearest; or None."""
-        before = [each for each in self._kept if _is_on(path, each)]
-        if not before:
+        nearest = sorted(self._kept, key=lambda each: -each.step)
+        kept = next((each for each in nearest if _is_on(path, each)), None)
+        if kept is None:
             return None
-        kept = max(before, key=lambda each: each.step)
         later = takewhile(lambda at: at > kept.step, path.attached(SESSION, path.step))
         if any(path.is_reset(at) for at in later):
             return None  # another environment took over there
