@@ -35,8 +35,12 @@ def to_jsonable(value: Any) -> Any:
 
 def json_text(record: Any, *, ascii: bool = False) -> str:
     """Return a record as one JSON document on a line; what ``visible`` escapes is escaped."""
-    text = json.dumps(record_to_json(record), ensure_ascii=ascii, allow_nan=False)
-    return visible_json(text)
+    return plain_text(record_to_json(record), ascii=ascii)
+
+
+def plain_text(data: Any, *, ascii: bool = False) -> str:
+    """Return what has JSON's types only, and no key that begins with '$', as ``json_text`` does."""
+    return visible_json(json.dumps(data, ensure_ascii=ascii, allow_nan=False))
 
 
 def stamp(nanoseconds: int | None) -> str | None:

@@ -22,7 +22,7 @@ import uvicorn
 from simgit.errors import InvalidInput, NotFound, StorageError, reason
 from simgit.live.tracker import Tracker
 from simgit.repository import Repository
-from simgit.server.application import application
+from simgit.server.application import application, complete
 from simgit.server.gate import SECONDS, Access, host_name, is_loopback, new_tokens
 
 FILE: Final = "serve.json"
@@ -151,6 +151,7 @@ def serve(repo: Repository, options: Options, ready: Callable[[Address], None]) 
     with listening, tracker or nullcontext(), _told(repo.directory, address):
         app.state.service.warm()
         ready(address)
+        complete(app)  # in this thread: it changes how warnings are filtered
         asyncio.run(Server(config).serve([listening]))
 
 

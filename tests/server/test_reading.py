@@ -320,6 +320,19 @@ def test_a_repository_in_memory_is_served_too() -> None:
         client.close()
 
 
+def test_numbers_that_json_has_not_are_in_curves_as_docs_say() -> None:
+    with Repository.init(":memory:") as repo:
+        with repo.recorder("r") as recorder:
+            for each in (1.0, float("inf"), float("nan"), -1e300):
+                recorder.append(each)
+        (curve,) = Client(repo).json("series?run=r&field=observation")
+    assert curve["step"] == [0, 1, 2, 3]
+    assert curve["fields"]["observation"] == {
+        "n": [1, 1, 0, 1],
+        **{part: [1, {"$float": "inf"}, None, -1e300] for part in ("min", "max", "mean", "last")},
+    }
+
+
 def test_curves_are_those_of_the_repository(
     client: Client, repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from simgit.analysis.statistics import CONFIDENCE, column_means
 from simgit.errors import InvalidInput, NotFound, near_or_known
-from simgit.objects.json_form import value_to_json
+from simgit.objects.json_form import SAFE, value_to_json
 from simgit.repository import Repository
-from simgit.server.answers import Route, reply
+from simgit.repository.jsonable import plain_text
+from simgit.server.answers import Route, Text, reply
 from simgit.server.problems import Refused
 from simgit.server.service import Reader, Reading
 from simgit.server.turns import slow
@@ -82,10 +83,10 @@ def series(
              "x": _plain(curve.x), "fields": columns}
         )  # fmt: skip
     if not is_lenient:
-        return reply(request, found)
+        return reply(request, Text(plain_text(found)))
     shown = {each["run"] for each in found}
     gone = [each for each in dict.fromkeys(runs) if each not in shown]
-    return reply(request, {"curves": found, "missing": gone})
+    return reply(request, Text(plain_text({"curves": found, "missing": gone})))
 
 
 @router.get("/bands")
@@ -162,9 +163,13 @@ def _check_size(
 
 def _plain(values: Any, digits: int = 17) -> list[Any]:
     """Return numbers as a list, None for NaN."""
+    found: list[Any] = values.tolist()
     if values.dtype.kind != "f":
-        return [int(each) for each in values]
-    found = values.tolist()
+        found = [int(each) for each in found]
+        is_safe = all(-SAFE <= each <= SAFE for each in found)
+        return found if is_safe else [value_to_json(each) for each in found]
     if digits < 17:
         found = [float(f"{each:.{digits}g}") for each in found]
+    if np.isfinite(values).all():
+        return found
     return [None if each != each else value_to_json(each) for each in found]
