@@ -53,6 +53,13 @@ class LaneRecorder(RecorderBase):
             bytes=policy.bytes // len(lanes),
         )
         self._members = [_Member(self, lane, share) for lane in lanes]
+        self._rows: list[tuple[Any, ...]] = []
+        """States of all lanes that are not in the lanes' own buffers yet; see ``_append_rows``."""
+        self._spread_to = [0] * len(lanes)
+        """Where in the rows those of each lane begin that are not in its own buffer."""
+        self._form: tuple[Any, ...] | None = None
+        self._left = 0
+        """The number of rows before one must look whether it is time to flush."""
         self.simplifier = Simplifier()
         """Takes the values that have no encoding; see ``RunRecorder``."""
 
@@ -73,61 +80,96 @@ class LaneRecorder(RecorderBase):
         if self._batches:
             self._start_flush()  # the states of a lane stay in order
         member = self._member(lane)
+        self._form, self._left = None, 0  # they may change
         member.simplifier = self.simplifier
         member.append(*fields, **more)
 
-    def _append_step(
+    def _append_rows(
         self,
-        lanes: Sequence[int],
         observations: np.ndarray[Any, Any],
         actions: Sequence[Any],
-        outcomes: Sequence[Sequence[Any]],
+        outcomes: Sequence[np.ndarray[Any, Any]],
         infos: Mapping[int, dict[Any, Any]] | None,
-    ) -> list[int]:
-        """Buffer one state of each of some lanes, whose values are in the form that is kept.
+        resets: Sequence[int] = (),
+        without: Sequence[int] = (),
+    ) -> bool:
+        """Buffer one state of each lane but some, whose values are in the form that is kept.
 
         Nothing of it is checked, and only the observations are copied: it is what ``append`` does
         with the plain values of most steps, for all lanes together. Nothing is flushed: see
         ``_flush_if_full``.
 
         Args:
-            lanes: the numbers of the lanes; what follows has an entry for each lane that there is.
             observations: shape (lanes, …), at least two dimensions.
-            actions: coerced values of the caller's own.
-            outcomes: rewards of type ``float``, and flags of type ``bool``: terminated, truncated.
+            actions: coerced values of the caller's own, one for each lane.
+            outcomes: arrays of shape (lanes,): rewards of float64, and of bool terminated and
+                truncated.
             infos: coerced values of the caller's own by lane, None if all are empty.
+            resets: the lanes whose state is a reset's: what the arguments have as their actions
+                and outcomes does not matter.
+            without: the lanes that have no state.
 
         Returns:
-            The lanes whose newest observations have another form: their states are to be appended.
+            False, and nothing is buffered, where a lane's newest observations have another form.
         """
         self._check_open()
-        rewards, terminated, truncated = outcomes
-        dtype, shape = observations.dtype, observations.shape[1:]
-        raw = observations.tobytes()
-        size = len(raw) // len(observations)
-        others = []
-        with self._lock:  # nothing is taken meanwhile, so that all can be taken back
-            before = [member.pending for member in self._members]
-            try:
-                for i in lanes:
-                    member = self._members[i]
-                    if member._dtype is not dtype or member._shape != shape:
-                        others.append(i)
-                        continue
-                    member._observations.append(raw[i * size : (i + 1) * size])
-                    member._actions.append(actions[i])
-                    member._rewards.append(rewards[i])
-                    member._terminated.append(terminated[i])
-                    member._truncated.append(truncated[i])
-                    member._infos.append(EMPTY if infos is None else infos[i] or EMPTY)
-                    member._bytes += size
-            except BaseException:  # Ctrl-C: all lanes have the step, or none
-                for member, count in zip(self._members, before, strict=True):
-                    for each in member._lists():
-                        del each[count:]
-                    member._even_out()
-                raise
-        return others
+        form = observations.dtype, observations.shape[1:]
+        if form != self._form:
+            if any((each._dtype, each._shape) != form for each in self._members):
+                return False
+            self._form = form
+        # of what the garbage collector does not look at: rows are many
+        outcome = [each.tobytes() for each in outcomes]
+        row = (observations.tobytes(), actions, *outcome, infos, (*resets,), (*without,))
+        with self._lock:  # one that comes while the rows are taken would be lost
+            self._rows.append(row)
+        self._left -= 1
+        return True
+
+    def _spread(self, lane: int) -> None:
+        """Move the states of a lane from the rows of all to its own buffer; the lock is held."""
+        start, end = self._spread_to[lane], len(self._rows)
+        rows = [each for each in self._rows[start:] if lane not in each[-1]]
+        if not rows:
+            self._spread_to[lane] = end
+            return
+        raws, actions, rewards, terminated, truncated, infos, *_ = zip(*rows, strict=True)
+        size = len(raws[0]) // len(self._members)
+        first, last = lane * size, lane * size + size
+        parts: list[list[Any]] = [
+            [each[first:last] for each in raws],
+            [each[lane] for each in actions],
+            self._of_lane(lane, rewards, "<f8"),
+            self._of_lane(lane, terminated, "?"),
+            self._of_lane(lane, truncated, "?"),
+            [EMPTY if each is None else each[lane] or EMPTY for each in infos],
+        ]
+        member, done = self._members[lane], 0
+        lists, row = member._lists(), member.appended
+        for i, found in enumerate(rows):
+            if lane in found[-2]:
+                for part in parts[1:5]:
+                    part[i] = None
+                member._rare.setdefault("reset", {})[row + i] = {}
+        try:
+            self._spread_to[lane] = end
+            for each, part in zip(lists, parts, strict=True):
+                each.extend(part)
+                done += 1
+        except BaseException:  # Ctrl-C comes between any two of them: the others follow
+            if self._spread_to[lane] == end:
+                lengths = [*map(len, lists)]
+                none = done == 0 and len({*lengths}) == 1
+                for each, part, length in zip(lists, parts, lengths, strict=True):
+                    if none or length < max(lengths):
+                        each.extend(part)
+            raise
+        member._bytes += size * len(rows)
+
+    def _of_lane(self, lane: int, raws: Sequence[bytes], dtype: str) -> list[Any]:
+        """Return the values of a lane in rows of values of all lanes."""
+        rows = np.frombuffer(b"".join(raws), dtype).reshape(len(raws), len(self._members))
+        return rows[:, lane].tolist()  # type: ignore[no-any-return]
 
     def _flush_if_full(self) -> None:
         """Flush if a lane has its share of states or bytes.
@@ -135,10 +177,17 @@ class LaneRecorder(RecorderBase):
         Raises:
             Conflict, StorageError: see ``Recorder.flush``; the states are kept.
         """
-        for member in self._members:
-            if len(member._observations) >= member._every or member._bytes > member._most:
-                self._start_flush()
-                return
+        if self._left > 0:
+            return
+        size = len(self._rows[-1][0]) // len(self._members) if self._rows else 1
+        self._left = 1 << 30
+        for member, start in zip(self._members, self._spread_to, strict=True):
+            rows = len(self._rows) - start
+            states = member._every - rows - len(member._observations)
+            left = (member._most - member._bytes) // max(size, 1) + 1 - rows
+            self._left = min(self._left, states, left)
+        if self._left <= 0:
+            self._start_flush()
 
     def attach(
         self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
@@ -150,9 +199,17 @@ class LaneRecorder(RecorderBase):
         self._member(lane).attach(name, data, path=path)
 
     def _member(self, lane: int) -> _Member:
-        """Return the buffer of a lane; InvalidInput for a lane that there is not."""
+        """Return the buffer of a lane, with all of its states.
+
+        Raises:
+            InvalidInput: there is no such lane.
+        """
         try:
-            return self._members[operator.index(lane)]
+            lane = range(len(self._members))[operator.index(lane)]
+            if self._rows:
+                with self._lock:
+                    self._spread(lane)
+            return self._members[lane]
         except (TypeError, IndexError):
             most = len(self._members) - 1
             raise InvalidInput(
@@ -186,7 +243,7 @@ class LaneRecorder(RecorderBase):
             InvalidInput: shapes do not agree, or a dtype cannot be recorded; nothing was buffered.
         """
         self._check_open()
-        if any(member.pending for member in self._members):
+        if self._rows or any(member.pending for member in self._members):
             self._start_flush()
         given = {
             "observation": observation, "action": action, "reward": reward,
@@ -232,6 +289,11 @@ class LaneRecorder(RecorderBase):
             joined = {name: _join([b[name] for b in alike]) for name in alike[0]}
             for number, lane in enumerate(self._lanes):
                 work.append(Work(lane, _lane_columns(joined, number)))
+        for number in range(len(self._members)):
+            self._spread(number)
+        self._rows.clear()
+        self._spread_to = [0] * len(self._members)
+        self._left = 0
         work += [each for member in self._members for each in member._take()]
         for member in self._members:
             member.note_states(bool(batches))

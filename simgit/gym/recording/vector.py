@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
@@ -55,9 +55,12 @@ from simgit.recording.snapshot_schedule import NEVER
 from simgit.recording.states import coerce_info, simplified_fields
 from simgit.repository import Repository
 
+_Step = tuple[int, tuple[Any, ...] | None, tuple[Any, Any] | None]
+"""A lane, and the fields of its state, and of a reset's state instead of it or after it."""
 _FINAL: Final = ("final_obs", "final_info")
 _FLOATS: Final = frozenset(map(np.dtype, (np.float32, np.float64)))
-_BOOL: Final = {np.dtype(np.bool_)}
+_BOOL: Final = np.dtype(np.bool_)
+_ARRAYS: Final = [np.ndarray] * 3
 
 
 class VectorRecorder(CopiesEnvironment, VectorWrapper):
@@ -123,6 +126,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         is_number = plain_type(env.single_action_space) is not None
         self._action_dtype = env.single_action_space.dtype if is_number else None
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
+        self._quiet = 0  # the steps in which nothing is due in any lane
         # lanes that are not recorded until their next reset, and why
         self._gaps: dict[int, str] = {}
         self._errors: list[SimgitError] = []
@@ -231,7 +235,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         simplifier = self._session.simplifier
         is_flat = type(actions) is np.ndarray and actions.ndim == 1
         if is_flat and actions.dtype is self._action_dtype:
-            kept = list(actions)  # numbers, which do not change
+            kept = actions.copy()
         else:
             kept = [
                 kept_or_simplified(self._keep_action, each, "action", simplifier)
@@ -352,28 +356,106 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
     # --- recording ---
 
     def _record(self, kept: Sequence[Any], result: Any, seconds: float) -> None:
-        observations, *outcomes, infos = result
-        ended = np.logical_or(*outcomes[1:])
-        rows = self._rows(self.observation_space, observations)
-        rewards = np.asarray(outcomes[0])  # of several numbers each, or of one
-        flags = [np.asarray(each) for each in outcomes[1:]]
-        lists = [
-            list(rewards) if rewards.ndim > 1 else rewards.tolist(),
-            *(each.tolist() for each in flags),
-        ]
-        # all are checked before any is appended: all are recorded or none
-        plain: Sequence[int] = ()
-        plain_infos = None
-        if rewards.dtype in _FLOATS and rewards.ndim == 1 and {e.dtype for e in flags} == _BOOL:
-            plain, plain_infos = self._plain(observations, kept, infos, ended)
-        known = set(plain)
+        if not self._record_rows(kept, result, seconds):
+            observations, *outcomes, infos = result
+            ended = np.logical_or(*outcomes[1:])
+            rows = self._rows(self.observation_space, observations)
+            rewards = np.asarray(outcomes[0])  # of several numbers each, or of one
+            lists = [
+                list(rewards) if rewards.ndim > 1 else rewards.tolist(),
+                *(np.asarray(each).tolist() for each in outcomes[1:]),
+            ]
+            # all are checked before any is appended: all are recorded or none
+            lanes = [
+                (i, *self._states(i, row, (kept[i], *outcome), infos, ended[i]))
+                for i, (row, *outcome) in enumerate(zip(rows, *lists, strict=True))
+            ]
+            self._append_states(lanes, ended, seconds)
+            self._resets = ended & (self._mode == NEXT_STEP)
+        self._tell()
+        if self._check.is_waiting and (
+            min(self._episodes) > 1 or self._check.is_due(sum(self._counts))
+        ):
+            self._session.check()
+
+    def _record_rows(self, kept: Sequence[Any], result: Any, seconds: float) -> bool:
+        """Record a step of which most lanes need no closer look; return False if it may need one.
+
+        Such a lane ends nothing and begins nothing, no snapshot is due, and its values are stored
+        as they are.
+        """
+        if type(result) is not tuple or len(result) != 5 or not self._session.is_open:
+            return False
+        observations, rewards, terminated, truncated, infos = result
+        if (
+            type(observations) is not np.ndarray
+            or observations.dtype is not self._dtype
+            or observations.ndim < 2
+            or [type(rewards), type(terminated), type(truncated)] != _ARRAYS
+            or rewards.dtype not in _FLOATS
+            or terminated.dtype is not _BOOL
+            or truncated.dtype is not _BOOL
+            or not rewards.ndim == terminated.ndim == truncated.ndim == 1
+            or (type(kept) is list and Simplified in map(type, kept))
+        ):
+            return False
+        self._quiet = self._quiet - 1 if self._quiet > 0 else self._steps_until_due()
+        if self._quiet <= 0:
+            return False
+        resets: list[int] = []
+        ends: list[int] = []
+        ended, others = terminated | truncated, []
+        if True in ended.tolist() or True in self._resets.tolist():
+            resets = np.flatnonzero(self._resets).tolist()
+            ends = np.flatnonzero(ended & ~self._resets).tolist()
+            if self._mode == SAME_STEP:
+                others, ends = ends, []  # there are two states of each
+        plain_infos: dict[int, Any] | None = None
+        if infos:
+            plain_infos = {}
+            for i in set(range(self.num_envs)).difference(others):
+                try:
+                    plain_infos[i] = coerce_info(plain_info(split_info(infos, i)))
+                except Exception:  # also of what a user's class does: it is looked at closely
+                    others.append(i)
+        lists = [each.tolist() for each in (rewards, terminated, truncated)] if others else []
         lanes = [
-            (i, *self._states(i, row, (kept[i], *outcome), infos, ended[i]))
-            for i, (row, *outcome) in enumerate(zip(rows, *lists, strict=True))
-            if i not in known
-        ]
-        if plain:
-            self._append_plain(plain, observations, kept, lists, plain_infos)
+            (i, *self._states(i, observations[i], (kept[i], *(each[i] for each in lists)), infos,
+                              ended[i]))
+            for i in others
+        ]  # fmt: skip
+        recorder = self._session.recorder
+        outcomes = rewards.astype(np.float64, copy=False), terminated, truncated
+        acted = kept if isinstance(kept, np.ndarray) else tuple(kept)
+        if not recorder._append_rows(observations, acted, outcomes, plain_infos, resets, others):
+            return False
+        for i in range(self.num_envs):
+            if i not in others:
+                self._counts[i] += 1
+        try:
+            recorder._flush_if_full()
+        except (Conflict, StorageError) as error:
+            self._errors.append(error)  # the states are kept
+        self._append_states(lanes, ended, seconds)
+        for i in resets:
+            if i not in others:
+                self._begin_episode(i)
+        for i in ends:
+            if i not in others:
+                self._look(i, seconds, True, False)
+        if resets or ends or others:
+            self._quiet = 0  # what is due next may be due at another step
+            self._resets = ended & (self._mode == NEXT_STEP)
+        return True
+
+    def _steps_until_due(self) -> int:
+        """Return in how many steps a lane needs a closer look, if none ends before."""
+        if self._gaps or self._catch_ups or self._session.volatile or any(self._first):
+            return 0
+        return min(until - at for until, at in zip(self._next, self._counts, strict=True)) - 1
+
+    def _append_states(self, lanes: Iterable[_Step], ended: Any, seconds: float) -> None:
+        """Append what ``_states`` made of a step, and take the snapshots that are due."""
         for i, step, reset in lanes:
             if step is not None:
                 was_compared = i in self._catch_ups  # then its snapshots are there
@@ -382,68 +464,6 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
                     self._look(i, seconds, bool(ended[i]), reset is not None)
             if reset is not None:
                 self._record_reset(i, *reset, {})
-        self._resets = ended & (self._mode == NEXT_STEP)
-        self._tell()
-        if self._check.is_waiting and (
-            min(self._episodes) > 1 or self._check.is_due(sum(self._counts))
-        ):
-            self._session.check()
-
-    def _plain(
-        self, observations: Any, kept: Sequence[Any], infos: Any, ended: Any
-    ) -> tuple[Sequence[int], dict[int, Any] | None]:
-        """Return the lanes whose step needs no closer look, and their infos; None if all are empty.
-
-        Such a step ends nothing and begins nothing, no snapshot is due, and its values are stored
-        as they are.
-        """
-        if (
-            type(observations) is not np.ndarray
-            or observations.dtype is not self._dtype
-            or observations.ndim < 2
-            or self._gaps
-            or self._catch_ups
-            or self._session.volatile
-            or not self._session.is_open
-        ):
-            return (), None
-        special = (ended | self._resets).tolist()
-        lanes = [
-            i
-            for i, is_special in enumerate(special)
-            if not (is_special or self._first[i])
-            and self._counts[i] + 1 < self._next[i]
-            and type(kept[i]) is not Simplified
-        ]
-        if not infos:
-            return lanes, None
-        found = {}
-        for i in lanes:
-            try:
-                found[i] = coerce_info(plain_info(split_info(infos, i)))
-            except Exception:  # also of what a user's class does: the lane is looked at closely
-                continue
-        return [*found], found
-
-    def _append_plain(
-        self,
-        lanes: Sequence[int],
-        observations: Any,
-        kept: Sequence[Any],
-        lists: Sequence[Any],
-        infos: Mapping[int, Any] | None,
-    ) -> None:
-        """Append the states of the lanes of ``_plain``."""
-        others = self._session.recorder._append_step(lanes, observations, kept, lists, infos)
-        for i in set(lanes).difference(others):
-            self._counts[i] += 1
-        for i in others:
-            info = {} if infos is None else infos[i]
-            self._append(i, observations[i], kept[i], *(each[i] for each in lists), info)
-        try:
-            self._session.recorder._flush_if_full()
-        except (Conflict, StorageError) as error:
-            self._errors.append(error)  # the states are kept
 
     def _states(
         self, i: int, row: Any, fields: tuple[Any, ...], infos: Any, ended: Any
@@ -497,6 +517,10 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             self._snapshots[i].start_over()
         was_compared = i in self._catch_ups
         self._append(i, row, info=info, reset=mark, message=gap)
+        self._begin_episode(i, was_compared)
+
+    def _begin_episode(self, i: int, was_compared: bool = False) -> None:
+        """Count an episode, and take the snapshot that is due."""
         self._episodes[i] += 1
         if self._parts and not was_compared:
             self._snapshots[i].after_reset(
@@ -516,6 +540,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         self._next[i] = snapshots.next
 
     def _append(self, i: int, *fields: Any, **more: Any) -> None:
+        self._quiet = 0  # what is due next may be due at another step
         if not self._session.is_open:
             self._reopen()
         if i in self._catch_ups:
@@ -560,6 +585,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, (Conflict, Divergence, StorageError)):
+            self._quiet = 0
             self._gaps = dict.fromkeys(range(self.num_envs), gap_after(error))
             self._session.fail(error, self.runs[0], {})
 

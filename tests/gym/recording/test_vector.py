@@ -465,12 +465,44 @@ def test_a_step_that_is_interrupted_is_in_no_lane(
         def append(self, value: Any) -> None:
             raise KeyboardInterrupt
 
-    member = env._session.recorder._members[1]
-    member._rewards = Interrupting(member._rewards)
+    recorder = env._session.recorder
+    recorder._rows = Interrupting(recorder._rows)
     with pytest.raises(KeyboardInterrupt):
         env.step(np.zeros(3, int))
     env.close()
     assert seen(repo, 3) == [[*range(TIMED + 1)]] * 3
+
+
+@pytest.mark.parametrize("field", range(6))
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_flush_that_is_interrupted_leaves_all_states(
+    repo: Repository, field: int, is_done: bool
+) -> None:
+    env = VectorRecorder(SyncVectorEnv([endless] * 3), repo, provenance=False, self_check=False)
+    env.reset(seed=1)
+
+    came = []
+
+    class Interrupting(list[Any]):
+        def extend(self, values: Any) -> None:
+            if is_done or came:
+                super().extend(values)
+            if not came:
+                came.append(True)
+                raise KeyboardInterrupt
+
+    member = env._session.recorder._members[1]
+    names = [
+        "_observations", "_actions", "_rewards", "_terminated", "_truncated", "_infos",
+    ]  # fmt: skip
+    lists = member._lists()
+    setattr(member, names[field], Interrupting(lists[field]))
+    for _ in range(TIMED + 5):
+        env.step(np.zeros(3, int))
+    with pytest.raises(KeyboardInterrupt):
+        env.flush()
+    env.close()
+    assert seen(repo, 3) == [[*range(TIMED + 6)]] * 3
 
 
 @pytest.mark.slow
