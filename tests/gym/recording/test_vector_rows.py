@@ -1,0 +1,110 @@
+"""Lanes have the states of recorders of their own, however they end, are flushed and looked at."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from simgit import Repository
+from simgit.gym import Recorder, VectorRecorder
+from tests.support.examples import share
+
+
+class Drawn(gymnasium.Env[Any, Any]):
+    """An environment of some form, whose episodes end at any step."""
+
+    def __init__(self, form: int, info: int) -> None:
+        self.form, self.info = form, info
+        dtype = np.float64 if form == 2 else np.float32
+        self.observation_space = gymnasium.spaces.Box(-1e9, 1e9, (3,), dtype)  # type: ignore[arg-type]
+        self.action_space = (
+            gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+            if form == 1 else gymnasium.spaces.Discrete(5)
+        )  # fmt: skip
+        self.time = self.end = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
+        super().reset(seed=seed)
+        self.time, self.end = 0, int(self.np_random.integers(1, self.form * 4 + 12))
+        return self.seen()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, Any]:
+        self.time += 1
+        observation, info = self.seen()
+        ends = self.time >= self.end
+        reward = float(np.sum(action) + self.time)
+        return observation, reward, ends and self.end % 2 == 1, ends and self.end % 2 == 0, info
+
+    def seen(self) -> tuple[Any, dict[str, Any]]:
+        drawn = self.np_random.standard_normal(3).astype(self.observation_space.dtype)
+        if self.info == 0 or (self.info == 2 and self.time % 3 == 0):
+            return drawn, {}
+        return drawn, {"t": float(self.time), **({"a": np.arange(2)} if self.info == 2 else {})}
+
+
+def options_of(draw: random.Random) -> dict[str, Any]:
+    return {
+        "flush_seconds": draw.choice([None, 0.001, 10.0]),
+        "snapshots": draw.choice(["auto", None, None, 5]),
+        "flush_every": draw.choice([1, 3, 7, 16, 50, 1000]),
+        "flush_bytes": draw.choice([40, 1000, 1 << 26]),
+        "background": draw.random() < 0.3,
+        "self_check": False, "provenance": False,
+    }  # fmt: skip
+
+
+def case(draw: random.Random) -> None:
+    form, info, lanes = draw.randrange(3), draw.randrange(3), draw.randrange(1, 5)
+    mode, options = draw.choice(list(AutoresetMode)), options_of(draw)
+    with Repository.init(":memory:") as repo:
+        vector = SyncVectorEnv([lambda: Drawn(form, info)] * lanes, autoreset_mode=mode)
+        env = VectorRecorder(vector, repo, "lanes", **options)
+        options |= {"snapshots": None, "flush_bytes": 1 << 26, "flush_every": 1000}
+        alone = [Recorder(Drawn(form, info), repo, f"alone/{i}", **options) for i in range(lanes)]
+        env.reset(seed=5)
+        for i, each in enumerate(alone):
+            each.reset(seed=5 + i)
+        vector.action_space.seed(draw.randrange(1 << 30))
+        ended = np.zeros(lanes, bool)
+        for _ in range(draw.randrange(5, 100)):
+            if mode is AutoresetMode.DISABLED and ended.any():
+                env.reset(options={"reset_mask": ended})
+                for i in np.flatnonzero(ended):
+                    alone[i].reset(options={})
+            actions, before = vector.action_space.sample(), ended
+            *_, terminated, truncated, _ = env.step(actions)
+            ended = terminated | truncated
+            for i, each in enumerate(alone):
+                if mode is AutoresetMode.NEXT_STEP and before[i]:
+                    each.reset()
+                    continue
+                each.step(actions[i])
+                if mode is AutoresetMode.SAME_STEP and ended[i]:
+                    each.reset()
+            if draw.random() < 0.05:
+                env.flush()
+            elif draw.random() < 0.05:
+                lane = draw.randrange(lanes)
+                env.attach(lane, "mark", "x")
+                alone[lane].attach("mark", "x")
+        assert env.step_counts == [each.step_count for each in alone]
+        for each in (env, *alone):
+            each.close()
+        for i in range(lanes):
+            found, wanted = repo[f"lanes/{i}"], repo[f"alone/{i}"]
+            assert [repr(each.value) for each in found] == [repr(each.value) for each in wanted]
+            marks = [
+                [repo.state(each.state).step for each in repo.history_attachments(name, "mark")]
+                for name in (f"lanes/{i}", f"alone/{i}")
+            ]
+            assert marks[0] == marks[1]
+
+
+def test_lanes_have_the_states_of_recorders_of_their_own(seed: int) -> None:
+    for number in range(share(60)):
+        print(number)
+        case(random.Random(f"{seed} {number}"))
