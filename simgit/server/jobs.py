@@ -296,7 +296,10 @@ class Jobs:
         else:
             is_over = number not in self._own and not is_alive(process)
         if is_over:
-            record |= {"ended": now(), "code": None}
+            with suppress(NotFound):  # how it ended may have been noted since the record was read
+                record |= self._read(number)
+            if record["ended"] is None:
+                record |= {"ended": now(), "code": None}
         return bool(is_over)
 
     def _end(self, record: dict[str, Any], code: int | None) -> None:

@@ -166,6 +166,14 @@ def test_a_job_that_is_killed_says_so(client: Client) -> None:
     assert (found["outcome"], found["reason"]) == ("crashed", "SIGKILL")
 
 
+def test_how_a_job_ended_is_told_also_if_it_ends_while_it_is_told(client: Client) -> None:
+    made, jobs = frozen(client), client.service.jobs
+    record = jobs._read(made["job"])  # a request reads it, and goes on when all has happened
+    os.kill(made["process"], signal.SIGKILL)
+    ended(client, made["job"])
+    assert jobs._told(record)["reason"] == "SIGKILL"
+
+
 def test_eight_jobs_run_at_once_and_no_more(client: Client) -> None:
     made = [frozen(client) for _ in range(8)]
     more = client.post("gc")
