@@ -71,6 +71,11 @@ class LaneRecorder(RecorderBase):
         """The names of the runs that are written, in the order of the lanes."""
         return [lane.name for lane in self._lanes]
 
+    @property
+    def flushes_episodes(self) -> bool:
+        """True if the end of an episode is stored at once."""
+        return self._policy.episodes
+
     def append(self, lane: int, *fields: Any, **more: Any) -> None:
         """Buffer one state of one lane; the other arguments are those of ``Recorder.append``.
 
@@ -139,7 +144,7 @@ class LaneRecorder(RecorderBase):
         parts: list[list[Any]] = [
             [each[first:last] for each in raws],
             [each[lane] for each in actions],
-            self._of_lane(lane, rewards, "<f8"),
+            self._of_lane(lane, rewards, "f8"),
             self._of_lane(lane, terminated, "?"),
             self._of_lane(lane, truncated, "?"),
             [EMPTY if each is None else each[lane] or EMPTY for each in infos],
@@ -179,15 +184,21 @@ class LaneRecorder(RecorderBase):
         """
         if self._left > 0:
             return
+        with self._lock:
+            self._left = self._rows_left()
+        if self._left <= 0:
+            self._start_flush()
+
+    def _rows_left(self) -> int:
+        """Return how many rows fit before a lane has its share; the lock is held."""
         size = len(self._rows[-1][0]) // len(self._members) if self._rows else 1
-        self._left = 1 << 30
+        found = 1 << 30
         for member, start in zip(self._members, self._spread_to, strict=True):
             rows = len(self._rows) - start
             states = member._every - rows - len(member._observations)
             left = (member._most - member._bytes) // max(size, 1) + 1 - rows
-            self._left = min(self._left, states, left)
-        if self._left <= 0:
-            self._start_flush()
+            found = min(found, states, left)
+        return found
 
     def attach(
         self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
@@ -196,6 +207,7 @@ class LaneRecorder(RecorderBase):
         self._check_open()
         if self._batches:
             self._start_flush()
+        self._left = 0  # data counts too
         self._member(lane).attach(name, data, path=path)
 
     def _member(self, lane: int) -> _Member:

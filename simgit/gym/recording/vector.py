@@ -395,7 +395,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             or rewards.dtype not in _FLOATS
             or terminated.dtype is not _BOOL
             or truncated.dtype is not _BOOL
-            or not rewards.ndim == terminated.ndim == truncated.ndim == 1
+            or not rewards.shape == terminated.shape == truncated.shape == observations.shape[:1]
+            or not len(kept) == len(observations) == self.num_envs
             or (type(kept) is list and Simplified in map(type, kept))
         ):
             return False
@@ -404,12 +405,12 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             return False
         resets: list[int] = []
         ends: list[int] = []
-        ended, others = terminated | truncated, []
+        recorder, ended, others = self._session.recorder, terminated | truncated, []
         if True in ended.tolist() or True in self._resets.tolist():
             resets = np.flatnonzero(self._resets).tolist()
             ends = np.flatnonzero(ended & ~self._resets).tolist()
-            if self._mode == SAME_STEP:
-                others, ends = ends, []  # there are two states of each
+            if self._mode == SAME_STEP or recorder.flushes_episodes:
+                others, ends = ends, []  # there are two states of each, or it is to be stored
         plain_infos: dict[int, Any] | None = None
         if infos:
             plain_infos = {}
@@ -424,7 +425,6 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
                               ended[i]))
             for i in others
         ]  # fmt: skip
-        recorder = self._session.recorder
         outcomes = rewards.astype(np.float64, copy=False), terminated, truncated
         acted = kept if isinstance(kept, np.ndarray) else tuple(kept)
         if not recorder._append_rows(observations, acted, outcomes, plain_infos, resets, others):

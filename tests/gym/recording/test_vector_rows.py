@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from simgit import Repository
@@ -52,7 +53,7 @@ def options_of(draw: random.Random) -> dict[str, Any]:
         "snapshots": draw.choice(["auto", None, None, 5]),
         "flush_every": draw.choice([1, 3, 7, 16, 50, 1000]),
         "flush_bytes": draw.choice([40, 1000, 1 << 26]),
-        "background": draw.random() < 0.3,
+        "flush_episodes": draw.random() < 0.2, "background": draw.random() < 0.3,
         "self_check": False, "provenance": False,
     }  # fmt: skip
 
@@ -108,3 +109,41 @@ def test_lanes_have_the_states_of_recorders_of_their_own(seed: int) -> None:
     for number in range(share(60)):
         print(number)
         case(random.Random(f"{seed} {number}"))
+
+
+def test_the_end_of_an_episode_in_any_lane_is_stored_at_once() -> None:
+    with Repository.init(":memory:") as repo:
+        env = VectorRecorder(
+            SyncVectorEnv([lambda: Drawn(0, 0)] * 3), repo, "lanes", snapshots=None,
+            self_check=False, flush_seconds=None, flush_episodes=True,
+        )  # fmt: skip
+        env.reset(seed=5)
+        ends = 0
+        for _ in range(60):
+            *_, terminated, truncated, _ = env.step(env.action_space.sample())
+            for i in np.flatnonzero(terminated | truncated):
+                ends += 1
+                assert repo.runs[f"lanes/{i}"].step == env.step_counts[i]
+        assert ends > 10
+        env.close()
+
+
+def test_a_step_with_too_few_values_is_refused_as_it_was() -> None:
+    class Short(SyncVectorEnv):
+        short = False
+
+        def step(self, actions: Any) -> Any:
+            observations, rewards, *others = super().step(actions)
+            return observations, rewards[:1] if self.short else rewards, *others
+
+    with Repository.init(":memory:") as repo:
+        vector = Short([lambda: Drawn(1, 0)] * 3)
+        env = VectorRecorder(vector, repo, "lanes", snapshots=None, self_check=False)
+        env.reset(seed=5)
+        for _ in range(5):
+            env.step(env.action_space.sample())
+        vector.short = True
+        with pytest.raises(ValueError, match="zip"):
+            env.step(env.action_space.sample())
+        env.close()
+        assert {len(repo[f"lanes/{i}"]) for i in range(3)} == {6}
