@@ -72,7 +72,7 @@ class LaneRecorder(RecorderBase):
         return [lane.name for lane in self._lanes]
 
     @property
-    def flushes_episodes(self) -> bool:
+    def _flushes_episodes(self) -> bool:
         """True if the end of an episode is stored at once."""
         return self._policy.episodes
 

@@ -409,7 +409,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         if True in ended.tolist() or True in self._resets.tolist():
             resets = np.flatnonzero(self._resets).tolist()
             ends = np.flatnonzero(ended & ~self._resets).tolist()
-            if self._mode == SAME_STEP or recorder.flushes_episodes:
+            if self._mode == SAME_STEP or recorder._flushes_episodes:
                 others, ends = ends, []  # there are two states of each, or it is to be stored
         plain_infos: dict[int, Any] | None = None
         if infos:
