@@ -39,7 +39,7 @@ def json_text(record: Any, *, ascii: bool = False) -> str:
 
 
 def plain_text(data: Any, *, ascii: bool = False) -> str:
-    """Return what has JSON's types only, and no key that begins with '$', as ``json_text`` does."""
+    """Return what is made of JSON's types already as ``json_text`` does."""
     return visible_json(json.dumps(data, ensure_ascii=ascii, allow_nan=False))
 
 

@@ -119,6 +119,16 @@ class Case:
         return register
 
 
+def row_of(
+    figures: Callable[[Bench], Figures], figure: str, name: str, what: str, unit: str, bound: float,
+    note: str = "",
+) -> Case:  # fmt: skip
+    """Return a row that shows one of the figures that are measured together."""
+    case = Case(name, what, unit, at_most(bound), note)
+    case.side("simgit", repeat=1)(lambda bench: figures(bench)[figure])
+    return case
+
+
 @dataclass
 class Outcome:
     """What measuring one side gave: its figures, or why there are none."""

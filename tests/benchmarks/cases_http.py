@@ -16,32 +16,17 @@ import httpx
 from tests.support.web import Process, serving
 
 from . import subject
-from .case import Bench, Case, at_most
+from .case import Bench, Case, at_most, row_of
 from .cases_page import branches, p95
 from .measure import all_cores
 
 EPISODIC: Final = 20_000
 STREAMS: Final = 20
-listed = Case(
-    "http-runs", "GET runs of 1 001, none moved", "ms", at_most(15), "packed; median of 50"
-)
-moved = Case(
-    "http-runs-moved", "GET runs of 1 001, after one moved", "ms", at_most(10), "median of 20"
-)
-packed = Case(
-    "http-runs-bytes", "GET runs of 1 001", "KiB", at_most(45),
-    "gzip; each with a branch point of its own",
-)  # fmt: skip
-frame = Case(
-    "http-frame", "the frame of a random state, p95 of 200", "ms", at_most(150),
-    "CartPole, 20 000 states recorded as by default, 50 branches; width 400",
-)  # fmt: skip
-next_frame = Case("http-frame-next", "the frames of the next states, p95 of 200", "ms", at_most(30))
+CURVES: Final = 10
 ending = Case(
     "http-end", f"from Ctrl-C to the end of a server with {STREAMS} streams", "s", at_most(2),
     "median of 5",
 )  # fmt: skip
-CASES = [listed, moved, packed, frame, next_frame, ending]
 
 
 @contextmanager
@@ -72,8 +57,11 @@ def _runs(bench: Bench) -> dict[str, float]:
         path = bench.folder("http-runs")
         shutil.copytree(branches(bench), path, dirs_exist_ok=True)
         with _client(path) as client, subject.store().open(path) as repo:
+            runs = ["main", *(f"sweep/{i:04}" for i in range(CURVES - 1))]
+            curves = "series?field=reward&points=489&run=" + "&run=".join(runs)
             sizes = [_read(client, "runs?limit=10000") for _ in range(2)]
             warm = [_milliseconds(lambda: _read(client, "runs?limit=10000")) for _ in range(50)]
+            drawn = [_milliseconds(lambda: _read(client, curves)) for _ in range(20)]
             after = []
             for i in range(20):
                 with repo.recorder(f"sweep/{37 * i:04}") as recorder:
@@ -84,24 +72,10 @@ def _runs(bench: Bench) -> dict[str, float]:
             "bytes": sizes[0] / 1024,
             "warm": statistics.median(warm),
             "moved": statistics.median(after),
+            "curves": statistics.median(drawn),
         }
 
     return bench.keep("http-runs-figures", build)
-
-
-@listed.side("simgit", repeat=1)
-def _(bench: Bench) -> float:
-    return _runs(bench)["warm"]
-
-
-@moved.side("simgit", repeat=1)
-def _(bench: Bench) -> float:
-    return _runs(bench)["moved"]
-
-
-@packed.side("simgit", repeat=1)
-def _(bench: Bench) -> float:
-    return _runs(bench)["bytes"]
 
 
 def _played(bench: Bench) -> Path:
@@ -157,16 +131,6 @@ def _frames(bench: Bench) -> dict[str, float]:
     return bench.keep("http-frames-figures", build)
 
 
-@frame.side("simgit", repeat=1)
-def _(bench: Bench) -> float:
-    return _frames(bench)["random"]
-
-
-@next_frame.side("simgit", repeat=1)
-def _(bench: Bench) -> float:
-    return _frames(bench)["next"]
-
-
 @ending.side("simgit", repeat=5)
 def _(bench: Bench) -> float:
     path = branches(bench)
@@ -181,3 +145,14 @@ def _(bench: Bench) -> float:
         code, _text = server.end()
         assert code in (0, 130), code
         return time.perf_counter() - begun
+
+
+CASES = [
+    row_of(_runs, "warm", "http-runs", "GET runs of 1 001, none moved", "ms", 15, "packed; median of 50"),
+    row_of(_runs, "moved", "http-runs-moved", "GET runs of 1 001, after one moved", "ms", 10, "median of 20"),
+    row_of(_runs, "bytes", "http-runs-bytes", "GET runs of 1 001", "KiB", 45, "gzip; each with a branch point of its own"),
+    row_of(_runs, "curves", "http-curves", f"GET series of {CURVES} runs of up to 1 M states, 489 buckets each", "ms", 60, "median of 20; n, min, max, mean and last, exact"),
+    row_of(_frames, "random", "http-frame", "the frame of a random state, p95 of 200", "ms", 150, "CartPole, 20 000 states recorded as by default, 50 branches; width 400"),
+    row_of(_frames, "next", "http-frame-next", "the frames of the next states, p95 of 200", "ms", 30),
+    ending,
+]  # fmt: skip

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from typing import Any, Final
 from tests.support.web import Process, serving
 
 from . import generate, subject
-from .case import Bench, Case, NotBuilt, at_most
+from .case import Bench, Case, NotBuilt, at_most, row_of
 from .measure import all_cores
 
 CHROMIUM = os.environ.get("SIMGIT_CHROMIUM") or shutil.which("chromium")
@@ -296,19 +296,6 @@ def _heap(page: Any) -> float:
     return used / 2**20
 
 
-def _case(
-    name: str, what: str, unit: str, bound: float, figure: str, note: str = "",
-    figures: Callable[[Bench], dict[str, float]] = _visits,
-) -> Case:  # fmt: skip
-    case = Case(f"page-{name}", what, unit, at_most(bound), note)
-
-    @case.side("simgit", repeat=1)
-    def _(bench: Bench) -> float:
-        return figures(bench)[figure]
-
-    return case
-
-
 STORE: Final = "1 001 runs: branches of a run of 1 M states; server and browser started anew"
 scroll = Case("page-scroll", "scroll 10 000 rows, p95 of a frame", "ms", at_most(16))
 scroll.side("simgit", repeat=1)(_scrolled)
@@ -317,17 +304,17 @@ WATCHED: Final = (
     "and is started again after each third; SIMGIT_BENCH_MINUTES is another time"
 )
 CASES = [
-    _case("paint", "first contentful paint", "ms", 800, "paint", STORE),
-    _case("usable", "1 001 runs in the table", "ms", 1200, "usable", "since the navigation began"),
-    _case("drawn", "ten curves of up to 1 M states drawn", "ms", 1600, "drawn", "since the navigation began"),
-    _case("bytes", "first visit, all of it", "KiB", 250, "bytes", "compressed; without the shared worker's own"),
-    _case("requests", "requests of the first visit", "", 45, "requests", "without the shared worker's own"),
-    _case("zoom", "zoom by the brush at ten curves, p95 of a frame", "ms", 33, "zoom"),
-    _case("inspector", "a state of 1 M asked for by the page, p95", "ms", 50, "inspector"),
-    _case("tab", "heap of the tab", "MiB", 80, "tab", "after the rows above; not after 30 minutes"),
+    row_of(_visits, "paint", "page-paint", "first contentful paint", "ms", 800, STORE),
+    row_of(_visits, "usable", "page-usable", "1 001 runs in the table", "ms", 1200, "since the navigation began"),
+    row_of(_visits, "drawn", "page-drawn", "ten curves of up to 1 M states drawn", "ms", 1600, "since the navigation began"),
+    row_of(_visits, "bytes", "page-bytes", "first visit, all of it", "KiB", 250, "compressed; without the shared worker's own"),
+    row_of(_visits, "requests", "page-requests", "requests of the first visit", "", 45, "without the shared worker's own"),
+    row_of(_visits, "zoom", "page-zoom", "zoom by the brush at ten curves, p95 of a frame", "ms", 33),
+    row_of(_visits, "inspector", "page-inspector", "a state of 1 M asked for by the page, p95", "ms", 50),
+    row_of(_visits, "tab", "page-tab", "heap of the tab", "MiB", 80, "after the rows above; not after 30 minutes"),
     scroll,
-    _case("live", f"append to shown, {VIEWERS} viewers, p95", "ms", 300, "late", WATCHED, _followed),
-    _case("heap", "heap of a tab meanwhile, the most of three", "MiB", 80, "heap", figures=_followed),
-    _case("growth", "its growth from the first third to the end", "MiB", 5, "growth", figures=_followed),
-    _case("server", "memory of the server then, without pages of the mapped store", "MiB", 250, "server", figures=_followed),
+    row_of(_followed, "late", "page-live", f"append to shown, {VIEWERS} viewers, p95", "ms", 300, WATCHED),
+    row_of(_followed, "heap", "page-heap", "heap of a tab meanwhile, the most of three", "MiB", 80),
+    row_of(_followed, "growth", "page-growth", "its growth from the first third to the end", "MiB", 5),
+    row_of(_followed, "server", "page-server", "memory of the server then, without pages of the mapped store", "MiB", 250),
 ]  # fmt: skip

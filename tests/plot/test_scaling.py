@@ -28,3 +28,8 @@ def test_each_pixel_is_the_mean_of_those_that_it_covers(
 def test_a_narrower_image_is_left_as_it_is() -> None:
     pixels = np.zeros((20, 30, 3), np.uint8)
     assert narrowed(pixels, 30) is pixels and narrowed(pixels, None) is pixels
+
+
+@pytest.mark.parametrize("side", [15, 16, 17])
+def test_white_stays_white_whatever_the_sums_are_kept_in(side: int) -> None:
+    assert (narrowed(np.full((side, 2 * side, 3), 255, np.uint8), 2) == 255).all()

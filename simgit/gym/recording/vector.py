@@ -381,8 +381,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
     def _record_rows(self, kept: Sequence[Any], result: Any, seconds: float) -> bool:
         """Record a step of which most lanes need no closer look; return False if it may need one.
 
-        Such a lane ends nothing and begins nothing, no snapshot is due, and its values are stored
-        as they are.
+        The values of such a lane are stored as they are, and no snapshot is due in it, unless an
+        episode ends or begins.
         """
         if type(result) is not tuple or len(result) != 5 or not self._session.is_open:
             return False
