@@ -54,11 +54,12 @@ def what_all_tests_share_is_left_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def closing_waits_for_checks() -> None:
-    """Let closing a recorder wait for its check, however busy the machine is."""
+    """Let closing a recorder wait for its checks, however busy the machine is."""
     if importlib.util.find_spec("gymnasium") is not None:
-        from simgit.gym.recording import session
+        from simgit.gym.recording import selfcheck, session
 
         session.PATIENCE = PATIENCE  # type: ignore[misc]
+        selfcheck.REST = PATIENCE  # type: ignore[misc]
 
 
 @pytest.hookimpl(tryfirst=True)
