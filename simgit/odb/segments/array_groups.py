@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -167,9 +168,9 @@ def find_array(
     """Return (line, field, step) of the state with which an array is stored, or None."""
     loose = find_loose(txn, ARRAYS, oid)
     prefix = prefix_of(oid)
-    found = [] if loose is None else [loose]
-    found += [place for _, place in index.candidates(txn, ARRAYS, prefix, prefix)]
-    for line, where in found:
+    entered = [] if loose is None else [loose]
+    found = (place for _, place in index.candidates(txn, ARRAYS, prefix, prefix))
+    for line, where in chain(entered, found):
         field, first = where >> _STEP_BITS, where & ((1 << _STEP_BITS) - 1)
         steps = _member_steps(txn, line, field, first)
         oids = oids_of(txn, line, field, steps) if len(steps) else []

@@ -13,8 +13,6 @@ with as few bits as they need. A hit is a candidate only: the caller recomputes 
 from __future__ import annotations
 
 import struct
-from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +27,8 @@ PREFIX_BITS: Final = 32
 PAGE_SIZE: Final = 8160
 """The most bytes of a page: two of LMDB's pages, less its header and the checksum."""
 _HEAD: Final = struct.Struct("<IIBBI")
+_NEAR: Final = 64
+"""Bits within which a search tries first."""
 Entries = tuple[np.ndarray[Any, np.dtype[np.uint32]], np.ndarray[Any, np.dtype[np.uint32]]]
 
 
@@ -49,19 +49,50 @@ def sort_entries(prefix: npt.NDArray[np.uint32], place: npt.NDArray[np.uint32]) 
     return (both >> np.uint64(32)).astype(np.uint32), both.astype(np.uint32)
 
 
+class PageWriter:
+    """Cuts a run's entries into pages as they come, in their order.
+
+    Attributes:
+        firsts: the first prefix of each page that was given out.
+    """
+
+    def __init__(self, count: int, place_bits: int) -> None:
+        """Begin a run.
+
+        Args:
+            count: about how many entries it will have.
+            place_bits: the bits of its greatest place.
+        """
+        low_bits = _low_bits(count, 1 << PREFIX_BITS)
+        # a page's unary part takes a bit an entry, and one for each step of the high bits
+        unary = 1 + (1 << PREFIX_BITS) / max(count, 1) / (1 << low_bits)
+        self.firsts: list[int] = []
+        self._step = max(1, int((PAGE_SIZE - 80) * 8 / (low_bits + place_bits + unary)))
+        self._place_bits = place_bits
+        self._left: Entries = (np.zeros(0, np.uint32), np.zeros(0, np.uint32))
+
+    def pages(self, entries: Entries, is_last: bool) -> Iterator[tuple[int, bytes]]:
+        """Yield (first prefix, page) of what is full; equal prefixes share a page.
+
+        Args:
+            entries: the next ones, sorted; none of a prefix are missing.
+            is_last: whether no others will come: then the last page need not be full.
+        """
+        prefix, place = (np.concatenate(both) for both in zip(self._left, entries, strict=True))
+        at = 0
+        while at + self._step < len(prefix) or (is_last and at < len(prefix)):
+            end = _page_end(prefix, at, self._step)
+            yield int(prefix[at]), _encode_page(prefix[at:end], place[at:end], self._place_bits)
+            self.firsts.append(int(prefix[at]))
+            at = end
+        self._left = prefix[at:], place[at:]
+
+
 def encode_pages(entries: Entries) -> Iterator[tuple[int, bytes]]:
-    """Yield (first prefix, page) of sorted entries; equal prefixes share a page."""
+    """Yield (first prefix, page) of all of a run's entries, which are sorted."""
     prefix, place = entries
     place_bits = int(place.max()).bit_length() if len(place) else 0
-    low_bits = _low_bits(len(prefix), 1 << PREFIX_BITS)
-    # a page's unary part takes a bit an entry, and one for each step of the high bits
-    unary = 1 + (1 << PREFIX_BITS) / max(len(prefix), 1) / (1 << low_bits)
-    at, step = 0, max(1, int((PAGE_SIZE - 80) * 8 / (low_bits + place_bits + unary)))
-    while at < len(prefix):
-        end = _page_end(prefix, at, step)
-        page = _encode_page(prefix[at:end], place[at:end], place_bits)
-        yield int(prefix[at]), page
-        at = end
+    yield from PageWriter(len(prefix), place_bits).pages(entries, is_last=True)
 
 
 def _low_bits(count: int, spread: int) -> int:
@@ -93,19 +124,26 @@ def _encode_page(
 
 
 def _pack_bits(values: npt.NDArray[np.int64], width: int) -> bytes:
-    bits = np.unpackbits(
-        values.astype("<u8").view(np.uint8).reshape(-1, 8), axis=1, bitorder="little"
-    )
-    return np.packbits(bits[:, :width], bitorder="little").tobytes()
+    """Return values one after another, ``width`` bits each, at most 64."""
+    used = values.astype("<u8").view(np.uint8).reshape(-1, 8)[:, : -(-width // 8)]
+    bits = np.unpackbits(used, axis=1, count=width, bitorder="little")
+    return np.packbits(bits, bitorder="little").tobytes()
 
 
 def _unpack_bits(data: bytes, count: int, width: int) -> npt.NDArray[np.uint64]:
     if width == 0:
         return np.zeros(count, np.uint64)
-    flat = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[: count * width]
-    bits = np.zeros((count, 64), np.uint8)
-    bits[:, :width] = flat.reshape(count, width)
-    return np.packbits(bits, axis=1, bitorder="little").view("<u8").reshape(count)
+    padded = np.frombuffer(bytes(data) + bytes(9), np.uint8)
+    # the eight bytes from each byte on, as numbers
+    words = np.ndarray((len(padded) - 8,), "<u8", padded, 0, (1,))
+    bit = np.arange(count, dtype=np.int64) * width
+    at, shift = bit >> 3, (bit & 7).astype(np.uint64)
+    found: npt.NDArray[np.uint64] = words[at] >> shift
+    if width > 64 - 7:
+        above = padded[at + 8].astype(np.uint64) << (np.uint64(63) - shift) << np.uint64(1)
+        found |= above
+    found &= np.uint64((1 << width) - 1)
+    return found
 
 
 def decode_page(page: bytes) -> Entries:
@@ -125,7 +163,8 @@ def decode_page(page: bytes) -> Entries:
     return prefix.astype(np.uint32), place.astype(np.uint32)
 
 
-def _decode_high(page: bytes) -> tuple[npt.NDArray[Any], int, int, int, int]:
+def _decode_head(page: bytes) -> tuple[int, int, int, int, int]:
+    """Return entries, first prefix, bits of the low part and of a place, and where these begin."""
     try:
         count, first, low_bits, place_bits, size = _HEAD.unpack_from(page)
     except struct.error:
@@ -137,6 +176,12 @@ def _decode_high(page: bytes) -> tuple[npt.NDArray[Any], int, int, int, int]:
         or len(page) - at != -(-count * (low_bits + place_bits) // 8)
     ):
         raise IntegrityError("malformed page of the index")
+    return count, first, low_bits, place_bits, at
+
+
+def _decode_high(page: bytes) -> tuple[npt.NDArray[Any], int, int, int, int]:
+    count, first, low_bits, place_bits, at = _decode_head(page)
+    size = at - _HEAD.size
     unary = np.unpackbits(np.frombuffer(page, np.uint8, size, _HEAD.size), bitorder="little")
     ones = np.flatnonzero(unary)
     if len(ones) != count:
@@ -145,18 +190,20 @@ def _decode_high(page: bytes) -> tuple[npt.NDArray[Any], int, int, int, int]:
 
 
 class Page:
-    """A page whose unary part is decoded: it can be searched again and again.
+    """A page that is searched as it lies: of most, only one prefix is ever looked for.
 
     Raises:
         IntegrityError: the bytes are malformed.
     """
 
-    __slots__ = ("_at", "_data", "_first", "_highs", "_low_bits", "_place_bits")
+    __slots__ = ("_at", "_bits", "_count", "_data", "_first", "_low_bits", "_place_bits", "_unary")
 
     def __init__(self, data: bytes) -> None:
-        highs, self._first, self._low_bits, self._place_bits, self._at = _decode_high(data)
-        # arrays of Python's, since a search of NumPy's converts all of the array first
-        self._highs = array("I", highs.astype(np.uint32).tobytes())
+        self._count, self._first, self._low_bits, self._place_bits, self._at = _decode_head(data)
+        self._unary = int.from_bytes(data[_HEAD.size : self._at], "little")
+        if self._unary.bit_count() != self._count:
+            raise IntegrityError("malformed page of the index")
+        self._bits = self._unary.bit_length()
         self._data = data
 
     def find(self, low: int, high: int) -> list[tuple[int, int]]:
@@ -167,16 +214,44 @@ class Page:
         first, low_bits, place_bits = self._first, self._low_bits, self._place_bits
         if high < first:
             return []
-        start = bisect_left(self._highs, max(0, low - first) >> low_bits)
-        end = bisect_right(self._highs, (high - first) >> low_bits, start)
-        width = low_bits + place_bits
-        found = []
-        for i in range(start, end):
-            value = _bits_at(self._data, self._at, i * width, width)
-            prefix = first + (self._highs[i] << low_bits) + (value >> place_bits)
-            if low <= prefix <= high:
-                found.append((prefix, value & ((1 << place_bits) - 1)))
+        least = max(0, low - first) >> low_bits
+        bit = self._after_zeros(least)
+        width, unary = low_bits + place_bits, self._unary >> bit
+        found, above = [], least
+        most = (high - first) >> low_bits
+        while unary and above <= most:
+            if not unary & 1:
+                above += 1
+            else:
+                value = _bits_at(self._data, self._at, (bit - above) * width, width)
+                prefix = first + (above << low_bits) + (value >> place_bits)
+                if low <= prefix <= high:
+                    found.append((prefix, value & ((1 << place_bits) - 1)))
+            bit += 1
+            unary >>= 1
         return found
+
+    def _after_zeros(self, count: int) -> int:
+        """Return the bit of the unary part after so many zeros: before it lie the lesser ones."""
+        if not count:
+            return 0
+        unary = self._unary
+        start, stop = count, self._bits
+        # prefixes are spread evenly: it is near the same share of all zeros
+        guess = count * stop // max(1, stop - self._count)
+        for near in (guess - _NEAR, guess + _NEAR):
+            if start < near < stop:
+                if near - (unary & ((1 << near) - 1)).bit_count() < count:
+                    start = near + 1
+                else:
+                    stop = near
+        while start < stop:
+            middle = (start + stop) // 2
+            if middle - (unary & ((1 << middle) - 1)).bit_count() < count:
+                start = middle + 1
+            else:
+                stop = middle
+        return start
 
 
 def _bits_at(data: bytes, base: int, bit: int, width: int) -> int:

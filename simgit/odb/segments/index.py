@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import struct
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -27,8 +27,8 @@ from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.elias_fano import (
     Entries,
     Page,
+    PageWriter,
     decode_page,
-    encode_pages,
     prefixes,
     sort_entries,
 )
@@ -133,18 +133,20 @@ class Index:
 
     def candidates(
         self, txn: ReadTxn, kind: int, low: int, high: int
-    ) -> list[tuple[int, tuple[int, int]]]:
-        """Return (prefix, place) of all entries of a kind with low <= prefix <= high."""
-        found = []
-        for run in self.runs(txn):
-            if run.kind != kind:
-                continue
+    ) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Yield (prefix, place) of the entries of a kind with low <= prefix <= high.
+
+        The largest runs come first: what is looked for is most likely there, and each run that is
+        not looked into saves the reading of a page.
+        """
+        found = [run for run in self.runs(txn) if run.kind == kind]
+        for run in sorted(found, key=lambda run: -run.entries):
             start = max(bisect_right(run.firsts, low) - 1, 0)
             stop = bisect_right(run.firsts, high, start)
             for first in run.firsts[start:stop]:
                 page = self._page(txn, _page_key(run.id, first))
-                found += [(prefix, run.place(slot)) for prefix, slot in page.find(low, high)]
-        return found
+                for prefix, slot in page.find(low, high):
+                    yield prefix, run.place(slot)
 
     def _page(self, txn: ReadTxn, key: bytes) -> Page:
         """Return a page, its checksum compared at the first read."""
@@ -259,15 +261,51 @@ def _checked_page(value: bytes) -> bytes:
 
 def write_run(txn: WriteTxn, kind: int, level: int, entries: Entries, places: Places) -> None:
     """Store a run of sorted entries."""
+    slot = entries[1]
+    greatest = int(slot.max()) if len(slot) else 0
+    write_parts(txn, kind, level, [entries], places, (len(slot), greatest.bit_length()))
+
+
+def write_parts(
+    txn: WriteTxn,
+    kind: int,
+    level: int,
+    parts: Iterable[Entries],
+    places: Places,
+    size: tuple[int, int],
+) -> None:
+    """Store a run of sorted entries that come in parts; all of a prefix are in one part.
+
+    ``size`` is the number of all entries, and the bits of their greatest slot.
+    """
     run = next_number(txn, b"next-index")
-    firsts = []
-    for prefix, page in encode_pages(entries):
-        txn.put("index", _page_key(run, prefix), page + checksum(page))
-        firsts.append(prefix)
-    raw = places.tobytes() + np.array(firsts, "<u4").tobytes()
-    head = _META.pack(kind, level, len(entries[0]), len(places), len(firsts))
-    body = head + compress(raw)
+    writer, count = PageWriter(*size), 0
+    for part in parts:
+        count += len(part[0])
+        for prefix, page in writer.pages(part, is_last=count == size[0]):
+            txn.put("index", _page_key(run, prefix), page + checksum(page))
+    raw = places.tobytes() + np.array(writer.firsts, "<u4").tobytes()
+    body = _META.pack(kind, level, count, len(places), len(writer.firsts)) + compress(raw)
     txn.put("index", _meta_key(run), body + checksum(body))
+
+
+def entries_between(txn: ReadTxn, run: IndexRun, low: int, high: int) -> Entries:
+    """Return a run's entries with low <= prefix < high, sorted.
+
+    Raises:
+        IntegrityError: a page is damaged or missing.
+    """
+    start = max(bisect_right(run.firsts, low) - 1, 0)
+    stop = bisect_left(run.firsts, high, start)
+    pages = [np.zeros((2, 0), np.uint32)]
+    for first in run.firsts[start:stop]:
+        value = txn.get("index", _page_key(run.id, first))
+        if value is None:
+            raise IntegrityError("a page of the index is missing; see 'simgit fsck'")
+        pages.append(np.stack(decode_page(_checked_page(value))))
+    prefix, slot = np.concatenate(pages, axis=1)
+    begin, end = np.searchsorted(prefix, np.array([low, high], np.uint64))
+    return prefix[begin:end], slot[begin:end]
 
 
 def read_entries(txn: ReadTxn, run: IndexRun) -> Entries:
@@ -295,12 +333,19 @@ def check_run(txn: ReadTxn, run: IndexRun) -> None:
         IntegrityError: they are not.
     """
     start = _page_key(run.id, 0)
-    pages = [key for key, _ in txn.scan("index", start, start[:9] + b"\xff" * 5)]
-    _, slots = read_entries(txn, run)
     known = int(run.ends[-1]) if len(run.ends) else 0
+    pages, count, greatest = [], 0, -1
+    for key, value in txn.scan("index", start, start[:9] + b"\xff" * 5):
+        slots = decode_page(_checked_page(value))[1]  # one page at a time: runs have any size
+        pages.append(key)
+        count += len(slots)
+        if len(slots):
+            greatest = max(greatest, int(slots.max()))
+    if count != run.entries:
+        raise IntegrityError(f"pages of run {run.id} of the index are missing; see 'simgit fsck'")
     if pages != [_page_key(run.id, first) for first in run.firsts]:
         raise IntegrityError(f"run {run.id} of the index lacks pages; see 'simgit fsck'")
-    if len(slots) and int(slots.max()) >= known:
+    if greatest >= known:
         raise IntegrityError(f"run {run.id} of the index leads to unknown places")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from simgit.odb.segments.array_groups import (
 )
 from simgit.odb.segments.batch import SEGMENT_ROWS, Tip, write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.elias_fano import Entries, prefixes, sort_entries
+from simgit.odb.segments.elias_fano import PREFIX_BITS, Entries, prefixes, sort_entries
 from simgit.odb.segments.header import Header, decode_header, delete_pieces, header_at, segment_key
 from simgit.odb.segments.index import (
     STATES,
@@ -31,8 +31,9 @@ from simgit.odb.segments.index import (
     Places,
     array_places,
     delete_run,
+    entries_between,
     find_loose,
-    read_entries,
+    write_parts,
     write_run,
 )
 from simgit.odb.segments.lines import read_line
@@ -46,6 +47,8 @@ LEVEL: Final = 12
 """zstd's level for rewritten segments."""
 TOP_LEVEL: Final = 255
 """The level of index runs that compaction made; writing never merges them."""
+_TOGETHER: Final = 1 << 20
+"""The entries of the index that are in memory at once while its runs are joined."""
 
 
 def headers(txn: ReadTxn, line: int, start: int = 0) -> Iterator[Header]:
@@ -169,18 +172,42 @@ def join_index(index: Index, txn: WriteTxn, kind: int) -> bool:
     loose = _loose(txn, kind)
     if len(runs) + bool(loose) < 2 and not (loose and not runs):
         return False
-    entries = [read_entries(txn, run) for run in runs]
     places = [run.places for run in runs]
+    single: Entries | None = None
     if loose:
         single, where = _loose_entries(kind, loose)
-        entries.append(single)
         places.append(where)
+    joined, moves = _merged(kind, places)
+    count = sum(run.entries for run in runs) + len(loose)
+    greatest = max(0, int(joined["n"].sum(dtype=np.int64)) - 1)
+    if greatest >> 32:
+        raise IntegrityError("the index is damaged: too many places; see 'simgit fsck'")
+
+    def parts() -> Iterator[Entries]:
+        for low, high in _ranges(count):
+            found = [entries_between(txn, run, low, high) for run in runs]
+            if single is not None:
+                begin, end = np.searchsorted(single[0], np.array([low, high], np.uint64))
+                found.append((single[0][begin:end], single[1][begin:end]))
+            slots = [_moved(slot, *move) for (_, slot), move in zip(found, moves, strict=True)]
+            yield sort_entries(np.concatenate([p for p, _ in found]), np.concatenate(slots))
+
+    write_parts(txn, kind, TOP_LEVEL, parts(), joined, (count, greatest.bit_length()))
     for run in runs:
         delete_run(txn, run.id)
     for oid, _, _ in loose:
         txn.delete("oids", oid)
-    write_run(txn, kind, TOP_LEVEL, *_merged(kind, entries, places))
     return True
+
+
+def _ranges(count: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of prefixes, from one to before the next, of about ``_TOGETHER`` entries each.
+
+    (Prefixes are evenly spread, for they are of hashes.)
+    """
+    number = -(-count // _TOGETHER)
+    for i in range(number):
+        yield (i << PREFIX_BITS) // number, (i + 1 << PREFIX_BITS) // number
 
 
 def pack_loose(index: Index, txn: WriteTxn, kind: int, least: int) -> bool:
@@ -219,34 +246,40 @@ def _loose_entries(kind: int, loose: list[tuple[bytes, int, int]]) -> tuple[Entr
     return entries, array_places(wheres)
 
 
-def _merged(kind: int, entries: list[Entries], places: list[Places]) -> tuple[Entries, Places]:
-    shift, slots = 0, []
-    for (_, slot), where in zip(entries, places, strict=True):
-        slots.append(slot + np.uint32(shift))
-        shift += int(where["n"].sum())
-    prefix = np.concatenate([p for p, _ in entries])
+_Move = tuple["npt.NDArray[np.int64]", "npt.NDArray[np.int64]"]
+"""Where the slots of a run's places end, and by how much each place's numbers change."""
+
+
+def _merged(kind: int, places: list[Places]) -> tuple[Places, list[_Move]]:
+    """Return the places of several runs as those of one, and how the runs' slots are renumbered.
+
+    Places of states that continue each other become one.
+    """
     joined = np.concatenate(places)
-    slot = np.concatenate(slots)
-    if kind == STATES:
-        joined, slot = _coalesced(joined, slot)
-    return sort_entries(prefix, slot), joined
-
-
-def _coalesced(places: Places, slot: npt.NDArray[Any]) -> tuple[Places, npt.NDArray[Any]]:
-    """Order the places of states and join those that continue each other."""
-    order = np.lexsort((places["b"], places["a"]))
-    starts = np.concatenate([[0], np.cumsum(places["n"], dtype=np.int64)])
-    new_starts = np.zeros(len(places), np.int64)
+    sizes = joined["n"].astype(np.int64)
+    order = np.lexsort((joined["b"], joined["a"])) if kind == STATES else np.arange(len(joined))
+    starts = np.zeros(len(joined), np.int64)
+    starts[order] = np.cumsum(sizes[order]) - sizes[order]
+    moves, at = [], 0
+    for each in places:
+        ends = np.cumsum(each["n"], dtype=np.int64)
+        moves.append((ends, starts[at : at + len(each)] - ends + each["n"]))
+        at += len(each)
+    if kind != STATES:
+        return joined, moves
     out: list[tuple[int, int, int]] = []
-    at = 0
-    for i in order.tolist():
-        a, b, n = places[i].item()
-        new_starts[i] = at
+    for a, b, n in joined[order].tolist():
         if out and out[-1][0] == a and out[-1][1] + CHECKPOINT_ROWS * out[-1][2] == b:
             out[-1] = (a, out[-1][1], out[-1][2] + n)
         else:
             out.append((a, b, n))
-        at += n
-    owner = np.searchsorted(starts, slot.astype(np.int64), "right") - 1
-    moved = slot.astype(np.int64) - starts[owner] + new_starts[owner]
-    return np.array(out, places.dtype), moved.astype(np.uint32)
+    return np.array(out, joined.dtype), moves
+
+
+def _moved(
+    slot: npt.NDArray[np.uint32], ends: npt.NDArray[np.int64], by: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint32]:
+    owner = np.searchsorted(ends, slot, "right")
+    if len(slot) and int(owner.max()) == len(ends):
+        raise IntegrityError("the index is damaged: unknown place; see 'simgit fsck'")
+    return (slot + by[owner]).astype(np.uint32)

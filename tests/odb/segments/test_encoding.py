@@ -11,8 +11,10 @@ import pytest
 from simgit import IntegrityError, Repository
 from simgit.objects.columns import ABSENT
 from simgit.objects.compression import compress, decompress
+from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import split_row, unpack_row
 from simgit.odb.location import Location
+from simgit.odb.segments import join
 from simgit.odb.segments.array_codec import decode_group, encode_group, group_header, unstack
 from simgit.odb.segments.block import (
     choose_layout,
@@ -21,7 +23,16 @@ from simgit.odb.segments.block import (
     encode_block,
     encode_layout,
 )
-from simgit.odb.segments.elias_fano import Page, decode_page, encode_pages, sort_entries
+from simgit.odb.segments.elias_fano import (
+    Page,
+    PageWriter,
+    _pack_bits,
+    _unpack_bits,
+    decode_page,
+    encode_pages,
+    sort_entries,
+)
+from simgit.odb.segments.index import ARRAYS, STATES
 from simgit.odb.segments.lines import Line, decode_line, encode_line, fork_point, new_line
 from simgit.recording.states import prepare
 from simgit.storage.memory import MemoryStorage
@@ -101,6 +112,60 @@ def test_an_index_page_finds_all_of_its_entries(count: int, kind: str) -> None:
     assert Page(page).find(0, 2**32 - 1) == listed[: len(decoded[0][0])]
     if first > 0:
         assert Page(page).find(0, first - 1) == []
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 25, 33, 56, 57, 58, 63, 64])
+def test_numbers_of_any_width_are_packed_one_after_another(width: int) -> None:
+    values = [random.Random(width).getrandbits(width) for _ in range(101)] + [(1 << width) - 1]
+    packed = _pack_bits(np.array(values, np.uint64), width)
+    assert packed == sum(each << i * width for i, each in enumerate(values)).to_bytes(
+        -(-len(values) * width // 8), "little"
+    )
+    assert _unpack_bits(packed, len(values), width).tolist() == values
+
+
+def test_pages_are_the_same_however_entries_come() -> None:
+    rng = np.random.default_rng(4)
+    entries = sort_entries(
+        rng.integers(0, 2**15, 40_000).astype(np.uint32) << 16,
+        np.arange(40_000, dtype=np.uint32),
+    )
+    writer, pages, at = PageWriter(40_000, 16), [], 0
+    while at < 40_000:
+        end = min(at + int(rng.integers(1, 9000)), 40_000)
+        end = int(np.searchsorted(entries[0], entries[0][end - 1], "right"))
+        part = entries[0][at:end], entries[1][at:end]
+        pages += writer.pages(part, is_last=end == 40_000)
+        at = end
+    assert pages == list(encode_pages(entries)) and len(pages) > 5
+    assert writer.firsts == [first for first, _ in pages]
+
+
+def test_runs_of_the_index_are_joined_a_few_entries_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Repository.init(":memory:") as repo:
+        expected, arrays = {}, []
+        for run, count in (("a", 700), ("b", 3), ("c", 1000)):
+            with repo.recorder(run, flush_every=200) as rec:
+                for i in range(count):
+                    arrays.append(np.full(99, 1000 * len(expected) + i))
+                    rec.append(arrays[-1], run)
+            expected |= {bytes(repo.resolve(f"{run}@{i}")): (run, i) for i in range(count)}
+        with repo.odb.read() as txn:
+            lines = {run: repo.odb.locate(txn, repo.resolve(run)).line for run in "abc"}
+        monkeypatch.setattr(join, "_TOGETHER", 50)
+        repo.gc()
+        with repo.odb.read() as txn:
+            states = repo.odb.states
+            assert sorted(run.kind for run in states.index.runs(txn)) == [STATES, ARRAYS]
+            assert txn.count("oids") == 0
+            for oid, (run, step) in expected.items():
+                assert states.locate(txn, oid) == Location(lines[run], step)
+            for array in arrays:
+                found = states.array(txn, hash_array(array))
+                assert found is not None and (found == array).all()
+        assert repo.fsck().is_clean
 
 
 def test_states_are_found_by_prefix_whichever_way_they_are_indexed() -> None:
