@@ -91,7 +91,7 @@ def template_of(manifest: Manifest) -> Manifest | None:
     """Return the pod template (for a bare pod the pod itself), None for other kinds."""
     path = TEMPLATE_PATHS.get(gvk_of(manifest))
     found = None if path is None else lookup(manifest, path)
-    return found if isinstance(found, Mapping) else None
+    return found if type(found) is dict or isinstance(found, Mapping) else None
 
 
 def pod_labels(manifest: Manifest) -> dict[str, str]:

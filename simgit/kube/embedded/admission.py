@@ -50,9 +50,10 @@ class Admission:
         if self._version != self._limits.version:
             self._version = self._limits.version
             self._known.clear()
-        if (namespace, facts) not in self._known:
-            self._known[namespace, facts] = self._limit(facts, namespace)
-        return self._known[namespace, facts]
+        known = self._known.get((namespace, facts))
+        if known is None:
+            known = self._known[namespace, facts] = self._limit(facts, namespace)
+        return known
 
     def _limit(self, facts: PodFacts, namespace: str) -> tuple[PodFacts, str]:
         spec = self._limits.defaulted(facts.spec, namespace)

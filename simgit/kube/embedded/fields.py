@@ -97,6 +97,8 @@ def list_of(value: Any) -> Sequence[Any]:
 
 def map_of(value: Any) -> Mapping[str, Any]:
     """Return a map, empty for None; raises InvalidInput for another type."""
+    if type(value) is dict:  # much cheaper than to ask whether it is a Mapping
+        return value
     if value is None:
         return {}
     if not isinstance(value, Mapping):

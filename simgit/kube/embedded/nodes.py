@@ -125,7 +125,9 @@ def as_virtual(spec: NodeSpec) -> NodeSpec:
     What the node itself says is kept: a label ``type`` makes it another kind of node. A storage
     of 0 counts as not said. The specs that runs record stay without these additions.
     """
-    spec, storage = _made_virtual(spec), spec.storage or VIRTUAL_STORAGE
+    given, spec, storage = spec, _made_virtual(spec), spec.storage or VIRTUAL_STORAGE
+    if spec is given and spec.storage and [*spec.labels][: len(PLATFORM)] == [*PLATFORM]:
+        return spec
     return replace(spec, labels={**PLATFORM, **spec.labels}, storage=storage)
 
 
@@ -202,12 +204,16 @@ class Pod:
 
 
 class Node:
-    """A node in the cluster: its spec, and running sums over its pods."""
+    """A node in the cluster: its spec, and running sums over its pods.
+
+    ``verdicts`` are the scheduler's, on what does not depend on the node's pods; a change of what
+    they depend on clears them.
+    """
 
     __slots__ = (
-        "anti", "cpu", "extra", "index", "labels", "memory", "name", "nominated", "owned", "pods",
-        "ports", "ready", "score_cpu", "score_memory", "spec", "storage", "taints", "terms",
-        "unschedulable",
+        "_taints", "_unschedulable", "anti", "avoided", "cpu", "extra", "index", "labels", "memory",
+        "name", "nominated", "owned", "pods", "ports", "ready", "score_cpu", "score_memory", "spec",
+        "storage", "terms", "verdicts",
     )  # fmt: skip
 
     def __init__(self, spec: NodeSpec, index: int) -> None:
@@ -216,6 +222,7 @@ class Node:
         self.index = index
         self.name = spec.name
         self.labels = spec.labels
+        self.verdicts: dict[PodFacts, Any] = {}
         self.taints = (*spec.taints, CORDON) if spec.unschedulable else spec.taints
         self.unschedulable = spec.unschedulable
         self.ready = True
@@ -227,6 +234,27 @@ class Node:
         self.anti = 0
         self.terms = 0
         self.nominated: list[Pod] = []
+
+    @property
+    def taints(self) -> tuple[Taint, ...]:
+        """The present taints; ``avoided`` are those that only score."""
+        return self._taints
+
+    @taints.setter
+    def taints(self, taints: tuple[Taint, ...]) -> None:
+        self._taints = taints
+        self.avoided = tuple(taint for taint in taints if taint.effect == "PreferNoSchedule")
+        self.verdicts.clear()
+
+    @property
+    def unschedulable(self) -> bool:
+        """True if it is cordoned."""
+        return self._unschedulable
+
+    @unschedulable.setter
+    def unschedulable(self, unschedulable: bool) -> None:
+        self._unschedulable = unschedulable
+        self.verdicts.clear()
 
     def add(self, pod: Pod) -> None:
         """Add a pod and its requests."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +21,13 @@ from simgit.kube.embedded.labels import (
 )
 from simgit.kube.embedded.priority import Priorities, read_priority
 from simgit.kube.embedded.requests import container_texts, read_requests
-from simgit.kube.embedded.validation import Cause, InvalidPod, pod_causes, resource_causes
+from simgit.kube.embedded.validation import (
+    Cause,
+    InvalidPod,
+    label_causes,
+    pod_causes,
+    resource_causes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +98,34 @@ class PodFacts:
     error: str | None = None
     causes: tuple[Cause, ...] = ()
     """Why the API server refuses every such pod."""
+    _relabelled: dict[tuple[tuple[str, str], ...], PodFacts] = field(
+        init=False, default_factory=dict
+    )
 
     @property
     def selects_nodes(self) -> bool:
         """True if a node selector or node affinity restricts the nodes."""
         return bool(self.node_selector) or self.node_terms is not None
 
+    def relabelled(self, labels: Labels) -> PodFacts | None:
+        """Return the facts of equal pods with other labels, None where more depends on these.
+
+        Each replay adds the same labels to the same pods, so the facts are kept with these.
+        """
+        if self.causes or self.spec.get("affinity") or self.spec.get("topologySpreadConstraints"):
+            return None
+        key = tuple(labels.items())
+        found = self._relabelled.get(key)
+        if found is None:
+            if len(self._relabelled) >= _MOST_RELABELLED:
+                self._relabelled.clear()
+            causes = tuple(label_causes("labels", labels))
+            found = self._relabelled[key] = replace(self, labels=dict(labels), causes=causes)
+        return found
+
 
 _SCHEDULER = "default-scheduler"
+_MOST_RELABELLED = 16
 
 
 def read_pod(

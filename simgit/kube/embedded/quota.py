@@ -125,6 +125,8 @@ class Quotas:
 
     def refusal(self, facts: PodFacts, namespace: str) -> str | None:
         """Return why the quotas of a namespace refuse a pod, None if they do not."""
+        if not self._quotas:
+            return None
         quotas = self._applying(facts, namespace)
         for quota in quotas:
             missing = _missing(facts.spec, quota.of_pods & _DEMANDED)
@@ -139,7 +141,7 @@ class Quotas:
 
     def joined(self, pod: Pod) -> None:
         """Count a new pod."""
-        for quota in self._applying(pod.facts, pod.namespace):
+        for quota in self._applying(pod.facts, pod.namespace) if self._quotas else ():
             quota.add(self._usage(pod))
 
     def ended(self, pod: Pod) -> bool:

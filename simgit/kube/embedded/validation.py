@@ -212,19 +212,20 @@ class InvalidPod(InvalidInput):
 
 def template_causes(manifest: Manifest, causes: Iterable[Cause]) -> list[Cause]:
     """Return the causes of a template as those of its object."""
-    path = TEMPLATE_PATHS[gvk_of(manifest)]
+    causes = [*causes]
+    path = TEMPLATE_PATHS[gvk_of(manifest)] if causes else ()
     if path:
         return [Cause(".".join((*map(str, path), each.path)), each.what) for each in causes]
     return [Cause("metadata.labels" if path == "labels" else path, what) for path, what in causes]
 
 
 def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if type(value) is dict or isinstance(value, Mapping) else {}
 
 
 def _maps(value: Any) -> list[tuple[int, Mapping[str, Any]]]:
     items = value if isinstance(value, (list, tuple)) else ()
-    return [(i, item) for i, item in enumerate(items) if isinstance(item, Mapping)]
+    return [(i, item) for i, item in enumerate(items) if isinstance(item, (dict, Mapping))]
 
 
 def object_causes(manifest: Manifest, old: Manifest) -> list[Cause]:
@@ -289,7 +290,7 @@ def _causes_of(manifest: Manifest) -> Iterator[Cause]:
         if policy not in (None, "", "OrderedReady", "Parallel"):
             why = "must be 'OrderedReady' or 'Parallel'"
             yield invalid("spec.podManagementPolicy", policy, why)
-        yield from _label_causes(
+        yield from label_causes(
             "spec.template.labels", lookup(spec, ("template", "metadata", "labels"))
         )
 
@@ -318,7 +319,7 @@ def _metadata_causes(manifest: Manifest) -> Iterator[Cause]:
     if isinstance(namespace, str) and namespace:
         yield from _dns_label("metadata.namespace", namespace)
     if kind != "v1.Pod":  # the labels of a pod are those of its template
-        yield from _label_causes("metadata.labels", metadata.get("labels"))
+        yield from label_causes("metadata.labels", metadata.get("labels"))
     yield from _annotation_causes("metadata.annotations", metadata)
 
 
@@ -338,7 +339,8 @@ def _dns_label(path: str, text: str) -> Iterator[Cause]:
         yield invalid(path, text, "must be no more than 63 bytes")
 
 
-def _label_causes(path: str, labels: Any) -> Iterator[Cause]:
+def label_causes(path: str, labels: Any) -> Iterator[Cause]:
+    """Yield what is wrong with a map of labels."""
     for key, value in _map(labels).items():
         yield from _key_causes(path, str(key))
         if value is not None and not isinstance(value, str):
@@ -368,7 +370,7 @@ def _key_causes(path: str, key: str) -> Iterator[Cause]:
 
 def selector_causes(path: str, selector: Any) -> Iterator[Cause]:
     """Yield what is wrong with a label selector but for unknown operators."""
-    yield from _label_causes(f"{path}.matchLabels", _map(selector).get("matchLabels"))
+    yield from label_causes(f"{path}.matchLabels", _map(selector).get("matchLabels"))
     yield from _expression_causes(f"{path}.matchExpressions", selector)
 
 
@@ -566,7 +568,7 @@ def _kept_of_pod(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def pod_causes(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Cause]:
     """Yield what is wrong with the spec and the labels of a pod, with paths in the pod."""
-    yield from _label_causes("labels", labels)
+    yield from label_causes("labels", labels)
     volumes = spec.get("volumes")
     names: set[str] = set()
     for i, volume in _maps(volumes):
@@ -589,7 +591,7 @@ def pod_causes(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[C
         yield invalid("spec.activeDeadlineSeconds", deadline, why)
     if isinstance(node, str) and node and not _fits(_SUBDOMAIN, node):
         yield invalid("spec.nodeName", node, _NOT_SUBDOMAIN)
-    yield from _label_causes("spec.nodeSelector", spec.get("nodeSelector"))
+    yield from label_causes("spec.nodeSelector", spec.get("nodeSelector"))
     for i, toleration in _maps(spec.get("tolerations")):
         yield from _toleration_causes(f"spec.tolerations[{i}]", toleration)
     yield from _affinity_causes("spec.affinity", _map(spec.get("affinity")))
@@ -732,7 +734,17 @@ def resource_causes(spec: Mapping[str, Any]) -> Iterator[Cause]:
             yield from _resource_causes(f"spec.{field}[{i}].resources", container.get("resources"))
 
 
-def _resource_causes(path: str, resources: Any) -> Iterator[Cause]:
+def _resource_causes(path: str, resources: Any) -> Iterable[Cause]:
+    key = packed(resources)  # an agent asks about the same amounts again and again
+    return _found_in_resources(path, resources) if key is None else _known_in_resources(path, key)
+
+
+@lru_cache(maxsize=1024)
+def _known_in_resources(path: str, key: bytes) -> tuple[Cause, ...]:
+    return tuple(_found_in_resources(path, unpacked(key)))
+
+
+def _found_in_resources(path: str, resources: Any) -> Iterator[Cause]:
     limits, requests = (_amounts(_map(resources).get(field)) for field in ("limits", "requests"))
     for field, amounts in (("limits", limits), ("requests", requests)):
         for name, (text, amount) in amounts.items():
@@ -767,9 +779,10 @@ def _amount_causes(path: str, name: str, text: str, amount: Quantity) -> Iterato
         yield invalid(path, text, NEGATIVE)
     if not is_native and amount.milli % 1000:
         yield invalid(path, text, "must be an integer")
-    page = _amounts({"": name.removeprefix("hugepages-")}).get("")
-    if name.startswith("hugepages-") and page and page[1].nano and amount.nano % page[1].nano:
-        yield invalid(path, text, f"{text} is not positive integer multiple of {name}")
+    if name.startswith("hugepages-"):
+        page = _amounts({"": name.removeprefix("hugepages-")}).get("")
+        if page and page[1].nano and amount.nano % page[1].nano:
+            yield invalid(path, text, f"{text} is not positive integer multiple of {name}")
 
 
 def _limit_causes(

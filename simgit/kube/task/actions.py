@@ -177,9 +177,12 @@ def _refusal(before: Manifest, after: Manifest) -> str | None:
 
     A request may not exceed the container's limit.
     """
+    was, now = template_of(before) or {}, template_of(after) or {}
+    if now is was:
+        return None
     old, new = (
-        template_causes(each, resource_causes((template_of(each) or {}).get("spec") or {}))
-        for each in (before, after)
+        template_causes(each, resource_causes(template.get("spec") or {}))
+        for each, template in ((before, was), (after, now))
     )
     found = [cause for cause in new if cause not in old]
     return listed(found) if found else None

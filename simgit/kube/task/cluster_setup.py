@@ -13,6 +13,7 @@ from simgit.errors import InvalidInput
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import EmbeddedCluster, NodeEvent, NodeSpec, PodDelays, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
+from simgit.kube.embedded.nodes import as_virtual
 from simgit.kube.live import opened
 from simgit.kube.live.driver import LiveSettings
 from simgit.kube.simulation import SimulationSpec, replay_seconds, simulate
@@ -36,6 +37,12 @@ class ClusterSetup:
     faults: Faults = NO_FAULTS
     node_events: tuple[NodeEvent, ...] = ()
     live: LiveSettings | None = None
+    _simulated: tuple[NodeSpec, ...] = field(init=False, repr=False, compare=False)
+    """The nodes as every replay has them; runs record the others."""
+
+    def __post_init__(self) -> None:
+        """Prepare the nodes once for all replays."""
+        object.__setattr__(self, "_simulated", tuple(map(as_virtual, self.nodes)))
 
     @property
     def random(self) -> bool:
@@ -62,7 +69,7 @@ class ClusterSetup:
         return simulate(
             trace,
             self.simulation,
-            nodes=self.nodes,
+            nodes=self._simulated,
             node_events=self.node_events,
             seed=drawn,
             faults=self.faults,

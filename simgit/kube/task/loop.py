@@ -16,6 +16,7 @@ from simgit.kube.cluster import ClusterRows, KeptRows
 from simgit.kube.observation import Observation, at_goal, failed
 from simgit.kube.task.actions import ActionResult, act
 from simgit.kube.task.cluster_setup import ClusterSetup
+from simgit.kube.task.replayed import Replayed, content_key
 from simgit.kube.task.resources import Resources, final_resources
 from simgit.kube.task.reward import REWARDS, outcome
 from simgit.kube.task.task import Task, selection, written_requests
@@ -81,6 +82,8 @@ class Loop:
         self._observed = trace
         self._cluster: ClusterRows | None = None
         self._failures = 0
+        # Where something is drawn anew in each replay, and on a real cluster, none is like another.
+        self._replayed = None if setup.live is not None or setup.random else Replayed()
 
     def check(self) -> None:
         """Replay the trace once, to find early what a cluster refuses in it; not on a real one.
@@ -161,12 +164,25 @@ class Loop:
         same = state["observed"] == state["edit"]
         self._observed = self.trace if same else apply_patch(self.base, state["observed"])
         self.seed, self.replays = state["seed"], state["replays"]
+        self._replayed = None if self._replayed is None else Replayed()  # those were of its seed
         self.seen = None if state["seen"] is None else Observation(*state["seen"])
         self._cluster = None
 
     def _observe(self) -> Observation:
         number, self.replays = self.replays, self.replays + 1
         self._observed, self._cluster = self.trace, None
+        if self._replayed is None:
+            return self._replay(number)
+        key = content_key(self.trace)
+        observation = self._replayed.get(key)
+        if observation is None:
+            observation = self._replay(number)
+            if observation.valid:
+                self._replayed.put(key, observation)
+        return observation
+
+    def _replay(self, number: int) -> Observation:
+        """Replay the trace, and observe it at the end."""
         observation = None
         try:
             with self.setup.settled(self.trace, self.seed, number, self.selection) as cluster:

@@ -38,8 +38,10 @@ def read_resources(manifest: Manifest) -> Resources:
 
     Raises NotFound if it has no container, InvalidInput for a bad quantity.
     """
-    container = containers_of(manifest)[container_index(manifest)]
-    requests = requests_of(container)
+    containers = containers_of(manifest)
+    if not containers:
+        container_index(manifest)  # says so
+    requests = requests_of(containers[0])
     return Resources(
         parse_quantity(requests.get("cpu", 0)).milli,
         parse_quantity(requests.get("memory", 0)).units,
@@ -68,11 +70,12 @@ def requests_of(container: Manifest) -> Mapping[str, Any]:
 
 def add_request(manifest: Manifest, resource: str, amount: str) -> Manifest:
     """Return the workload with an amount (negative: '-500m') added to its first container."""
-    index = container_index(manifest)
-    container = containers_of(manifest)[index]
-    present = lookup(container, ("resources", "requests", resource))
+    containers = containers_of(manifest)
+    if not containers:
+        container_index(manifest)  # says so
+    present = lookup(containers[0], ("resources", "requests", resource))
     before = Quantity(0) if present is None else parse_quantity(present)
-    return with_request(manifest, index, resource, str(before + parse_quantity(amount)))
+    return with_request(manifest, 0, resource, str(before + parse_quantity(amount)))
 
 
 def add_replicas(manifest: Manifest, count: int) -> Manifest:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from dataclasses import replace as evolve
+from operator import is_
 from typing import Any
 
 from simgit.errors import InvalidInput, NotFound, did_you_mean
@@ -48,11 +49,12 @@ class Workload:
 
     def __call__(self, manifest: Manifest) -> bool:
         """Return True for an object that matches."""
-        return (
-            name_of(manifest) == self.name
-            and self.namespace in (None, namespace_of(manifest))
-            and self.gvk in (None, gvk_of(manifest), gvk_of(manifest).rpartition(".")[2])
-        )
+        if name_of(manifest) != self.name or self.namespace not in (None, namespace_of(manifest)):
+            return False
+        if self.gvk is None:
+            return True
+        gvk = gvk_of(manifest)
+        return self.gvk in (gvk, gvk.rpartition(".")[2])
 
     def __str__(self) -> str:
         """Return the workload as errors show it: 'apps/v1.Deployment default/web'."""
@@ -103,14 +105,14 @@ def edit(trace: Trace, match: Match, change: Change) -> Trace:
     events = tuple(_edit_event(event, edited) for event in trace.events)
     if not seen:
         raise no_workload(trace, match)
-    if all(new is old for new, old in zip(events, trace.events, strict=True)):
+    if all(map(is_, events, trace.events)):
         return trace
     return evolve(trace, events=events, source=None)
 
 
 def _edit_event(event: Event, edited: Change) -> Event:
-    applied = tuple(edited(manifest) for manifest in event.applied)
-    if all(new is old for new, old in zip(applied, event.applied, strict=True)):
+    applied = tuple(map(edited, event.applied))
+    if all(map(is_, applied, event.applied)):
         return event
     return Event(event.ts, applied, event.deleted)
 

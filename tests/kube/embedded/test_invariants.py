@@ -327,6 +327,7 @@ def test_a_rollout_keeps_its_bounds_and_ends_when_all_fits(
 CACHES = [
     (podspec, "_known_facts"),
     (validation, "_known_causes"),
+    (validation, "_known_in_resources"),
     (cron_schedule, "_times_of"),
     (cron_schedule, "parse_schedule"),
     (recorded_lifetimes, "_hash_of"),

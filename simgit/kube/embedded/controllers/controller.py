@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from simgit.kube.embedded.fields import map_of, texts_of
@@ -167,10 +169,14 @@ class PodOwner(Controller):
 
         Raises InvalidPod for one that the API server refuses.
         """
+        read = partial(read_pod, template, self.namespace, self.world.priorities)
+        found = None
         labels = None
         if extra:
             labels = {**texts_of(map_of(template.get("metadata")).get("labels")), **extra}
-        facts = read_pod(template, self.namespace, self.world.priorities, labels)
+            with suppress(InvalidPod):  # of what is wrong with it the labels may be a part
+                found = read().relabelled(labels)
+        facts = found or read(labels)
         if facts.causes and not self.late:
             raise InvalidPod(facts.causes)
         return facts

@@ -7,6 +7,7 @@ several reasons (CPU and memory are both short).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from simgit.kube.embedded.labels import untolerated
@@ -59,26 +60,30 @@ class Cycle:
     def refresh(self) -> None:
         """Compute the states again, after pods were removed or added in a dry run."""
         facts = self.pod.facts
-        anti = any(node.anti for node in self.nodes)
-        needed = bool(facts.affinity or facts.anti_affinity or anti)
+        needed = bool(facts.affinity or facts.anti_affinity) or _any_anti(self.nodes)
         self.affinity = AffinityState(self.pod, self.nodes) if needed else None
-        if any(constraint.hard for constraint in facts.spread):
+        if facts.spread and any(constraint.hard for constraint in facts.spread):
             self.spread = SpreadState(self.pod, self.nodes)
 
-    @property
-    def local(self) -> bool:
-        """True if no filter looks at more than one node."""
-        return self.affinity is None and self.spread is None
+
+_anti_of = attrgetter("anti")
+
+
+def _any_anti(nodes: Sequence[Node]) -> bool:
+    return any(map(_anti_of, nodes))
 
 
 def refusal(cycle: Cycle, node: Node) -> Refusal | None:
     """Return the refusal of a node, None if the pod may run there."""
-    facts = cycle.pod.facts
+    facts, verdicts = cycle.pod.facts, node.verdicts
+    if facts not in verdicts:
+        verdicts[facts] = _node_refusal(facts, node)
+    verdict: Refusal | None = verdicts[facts]
     return (
-        _node_refusal(facts, node)
+        verdict
         or (_NO_PORTS if facts.ports and any(map(node.port_taken, facts.ports)) else None)
         or fit_refusal(facts, node)
-        or (None if cycle.local else _topology_refusal(cycle, node))
+        or _topology_refusal(cycle, node)
     )
 
 

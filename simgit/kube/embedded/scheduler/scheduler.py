@@ -103,6 +103,8 @@ class Scheduler:
     def _retry(self, helps: Callable[[Pod], bool], *, behind: bool = False) -> None:
         """Retry the pods that a change helps, by age or ``behind`` all that are queued now."""
         self._version += 1
+        if not self.unschedulable:
+            return
         for pod in list(self.unschedulable.values()):
             if helps(pod):
                 del self.unschedulable[pod.uid]

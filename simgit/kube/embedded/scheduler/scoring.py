@@ -38,16 +38,12 @@ def _add(totals: list[int], scores: list[int], weight: int) -> None:
 
 def _least_allocated(facts: PodFacts, node: Node) -> int:
     """Return the mean percentage of CPU and memory that is left free."""
-    spec = node.spec
-    total = count = 0
-    for capacity, used in (
-        (spec.cpu, node.score_cpu + facts.coming_cpu),
-        (spec.memory, node.score_memory + facts.coming_memory),
-    ):
-        if capacity:
-            count += 1
-            total += (capacity - used) * 100 // capacity if used <= capacity else 0
-    return total // count if count else 0
+    cpu, memory = node.spec.cpu, node.spec.memory
+    free_cpu = cpu - node.score_cpu - facts.coming_cpu
+    free_memory = memory - node.score_memory - facts.coming_memory
+    total = free_cpu * 100 // cpu if cpu and free_cpu > 0 else 0
+    total += free_memory * 100 // memory if memory and free_memory > 0 else 0
+    return total // 2 if cpu and memory else total
 
 
 def _balance(facts: PodFacts, node: Node) -> int:
@@ -57,18 +53,16 @@ def _balance(facts: PodFacts, node: Node) -> int:
         return 0
     if not spec.cpu or not spec.memory:
         return 100
-    cpu = min(1.0, (node.cpu + facts.cpu) / spec.cpu)
-    memory = min(1.0, (node.memory + facts.memory) / spec.memory)
+    cpu, memory = (node.cpu + facts.cpu) / spec.cpu, (node.memory + facts.memory) / spec.memory
+    cpu, memory = 1.0 if cpu > 1.0 else cpu, 1.0 if memory > 1.0 else memory
     return int((1 - abs(cpu - memory) / 2) * 100)
 
 
 def _taint_scores(facts: PodFacts, feasible: Sequence[Node]) -> list[int]:
     counts = [
-        sum(
-            taint.effect == "PreferNoSchedule"
-            and not any(t.tolerates(taint) for t in facts.tolerations)
-            for taint in node.taints
-        )
+        sum(not any(t.tolerates(taint) for t in facts.tolerations) for taint in node.avoided)
+        if node.avoided
+        else 0
         for node in feasible
     ]
     return [100 - value for value in _scaled(counts)] if any(counts) else [100] * len(counts)

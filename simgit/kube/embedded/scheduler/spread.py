@@ -12,8 +12,8 @@ from simgit.kube.embedded.podspec import PodFacts, Spread
 NO_LABEL = "node(s) didn't match pod topology spread constraints (missing required label)"
 SKEW = "node(s) didn't match pod topology spread constraints"
 
-_SYSTEM = ((HOSTNAME, 3), (ZONE, 5))
-"""The default constraints for pods of a controller: (topology key, maximal skew)."""
+_HOST_SKEW, _ZONE_SKEW = 3, 5
+"""The maximal skews of the default constraints for pods of a controller."""
 
 
 def selects_node(facts: PodFacts, node: Node) -> bool:
@@ -81,8 +81,8 @@ class SpreadState:
 
 def spread_scores(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) -> list[int] | None:
     """Return a score in 0..100 for each feasible node, None if all are equal."""
-    soft = [constraint for constraint in pod.facts.spread if not constraint.hard]
     if pod.facts.spread:
+        soft = [constraint for constraint in pod.facts.spread if not constraint.hard]
         return _user_scores(pod, soft, nodes, feasible) if soft else None
     return _system_scores(pod, nodes, feasible) if pod.owner.spreads else None
 
@@ -93,13 +93,15 @@ def _system_scores(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) ->
     zoned = any(ZONE in node.labels for node in feasible)
     if not zoned and counts.count(counts[0]) == len(counts):
         return None
-
-    def count(node: Node) -> int:
-        return node.owned.get(group, 0) if selects_node(pod.facts, node) else 0
-
     raw = [0.0] * len(feasible)
-    for rule in _SYSTEM if zoned else _SYSTEM[:1]:
-        _add_domains(raw, nodes, feasible, count, *rule)
+    # A feasible node is one that the pod selects: its pods count.
+    _add_costs(raw, feasible, counts, len(feasible), HOSTNAME, _HOST_SKEW)
+    if zoned:
+
+        def count(node: Node) -> int:
+            return node.owned.get(group, 0) if selects_node(pod.facts, node) else 0
+
+        _add_domains(raw, nodes, feasible, count, ZONE, _ZONE_SKEW)
     return _normal([round(score) for score in raw])
 
 
@@ -150,6 +152,13 @@ def _add_domains(
             if value in totals:
                 totals[value] += count(node)
         held, domains = [totals[node.labels.get(key, "")] for node in scored], len(totals)
+    _add_costs(raw, scored, held, domains, key, skew)
+
+
+def _add_costs(
+    raw: list[float], scored: Sequence[Node], held: list[int], domains: int, key: str, skew: int
+) -> None:
+    """Add a constraint's cost to each scored node; ``held`` are the pods in its domain."""
     weight = math.log(domains + 2)
     for i, node in enumerate(scored):
         if key in node.labels:
