@@ -211,9 +211,9 @@ class Node:
     """
 
     __slots__ = (
-        "_taints", "_unschedulable", "anti", "avoided", "cpu", "extra", "index", "labels", "memory",
-        "name", "nominated", "owned", "pods", "ports", "ready", "score_cpu", "score_memory", "spec",
-        "storage", "terms", "verdicts",
+        "_taints", "_unschedulable", "anti", "avoided", "cpu", "evicts", "extra", "index", "labels",
+        "memory", "name", "nominated", "owned", "pods", "ports", "ready", "score_cpu", "score_memory",
+        "spec", "storage", "terms", "verdicts",
     )  # fmt: skip
 
     def __init__(self, spec: NodeSpec, index: int) -> None:
@@ -237,13 +237,17 @@ class Node:
 
     @property
     def taints(self) -> tuple[Taint, ...]:
-        """The present taints; ``avoided`` are those that only score."""
+        """The present taints; ``avoided`` only score, and ``evicts`` if one is NoExecute."""
         return self._taints
 
     @taints.setter
     def taints(self, taints: tuple[Taint, ...]) -> None:
         self._taints = taints
-        self.avoided = tuple(taint for taint in taints if taint.effect == "PreferNoSchedule")
+        effects = [taint.effect for taint in taints]
+        self.evicts = "NoExecute" in effects
+        self.avoided: tuple[Taint, ...] = ()
+        if "PreferNoSchedule" in effects:
+            self.avoided = tuple(t for t in taints if t.effect == "PreferNoSchedule")
         self.verdicts.clear()
 
     @property

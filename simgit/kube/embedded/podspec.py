@@ -155,7 +155,37 @@ def read_pod(
 def _known_facts(key: bytes, namespace: str, priority: tuple[int, bool, str | None]) -> PodFacts:
     """Return the facts of a copy, which no later change of the template reaches."""
     labels, spec = unpacked(key)
-    return _facts(labels, spec, namespace, priority)
+    rest = packed((labels, _without_resources(spec)))
+    outline = None if rest is None else _known_outline(rest, namespace, priority)
+    if outline is None:
+        return _facts(labels, spec, namespace, priority)
+    return with_resources(outline, spec)
+
+
+@lru_cache(maxsize=1024)
+def _known_outline(
+    key: bytes, namespace: str, priority: tuple[int, bool, str | None]
+) -> PodFacts | None:
+    """Return the facts of a pod without the amounts of its containers, None if it is refused.
+
+    An agent changes the amounts and nothing else, so all the rest is read once.
+    """
+    try:
+        facts = _facts(*unpacked(key), namespace, priority)
+    except InvalidInput:
+        return None
+    return None if facts.causes else facts
+
+
+def _without_resources(spec: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(spec)
+    for name in ("containers", "initContainers"):
+        if isinstance(items := spec.get(name), tuple):
+            found[name] = tuple(
+                {k: v for k, v in item.items() if k != "resources"} if type(item) is dict else item
+                for item in items
+            )
+    return found
 
 
 def _facts(

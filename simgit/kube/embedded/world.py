@@ -211,7 +211,7 @@ class World:
         pod.node = node
         pod.bound_at = self.clock.now
         self.log("Pod", pod.namespace, pod.name, "Scheduled", f"assigned to {node.name}")
-        if node.taints:
+        if node.evicts:
             self._limit_stay(pod, node)
         delay = self.rules.start_delay(pod)
         if delay <= 0:

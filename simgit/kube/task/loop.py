@@ -17,7 +17,7 @@ from simgit.kube.observation import Observation, at_goal, failed
 from simgit.kube.task.actions import ActionResult, act
 from simgit.kube.task.cluster_setup import ClusterSetup
 from simgit.kube.task.replayed import Replayed, content_key
-from simgit.kube.task.resources import Resources, final_resources
+from simgit.kube.task.resources import Resources, last_applied, read_resources
 from simgit.kube.task.reward import REWARDS, outcome
 from simgit.kube.task.task import Task, selection, written_requests
 from simgit.kube.task.vectors import VECTORS, Vector
@@ -212,8 +212,8 @@ class Loop:
         if observation.valid:
             self.seen = observation
         assert self.seen is not None, "an episode starts with an observation"
-        resources = final_resources(self._observed, self.workload)
-        requests = written_requests(self._observed, self.workload)
+        observed = last_applied(self._observed, self.workload)
+        resources, requests = read_resources(observed), written_requests(observed)
         goal = at_goal(observation, self.task.target)
         edit = patch_of(self.base, self.trace)
         name = self.task.reward

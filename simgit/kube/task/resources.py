@@ -38,10 +38,7 @@ def read_resources(manifest: Manifest) -> Resources:
 
     Raises NotFound if it has no container, InvalidInput for a bad quantity.
     """
-    containers = containers_of(manifest)
-    if not containers:
-        container_index(manifest)  # says so
-    requests = requests_of(containers[0])
+    requests = requests_of(_first_container(manifest))
     return Resources(
         parse_quantity(requests.get("cpu", 0)).milli,
         parse_quantity(requests.get("memory", 0)).units,
@@ -51,13 +48,16 @@ def read_resources(manifest: Manifest) -> Resources:
 
 def final_resources(trace: Trace, match: Match) -> Resources:
     """Return the resources of a workload as last applied; raises NotFound if there is none."""
-    found = None
-    for manifest in trace.applied():
-        if match(manifest):
-            found = manifest
-    if found is None:
-        raise no_workload(trace, match)
-    return read_resources(found)
+    return read_resources(last_applied(trace, match))
+
+
+def last_applied(trace: Trace, match: Match) -> Manifest:
+    """Return the last version of a workload; raises NotFound if there is none."""
+    for event in reversed(trace.events):
+        for manifest in reversed(event.applied):
+            if match(manifest):
+                return manifest
+    raise no_workload(trace, match)
 
 
 def requests_of(container: Manifest) -> Mapping[str, Any]:
@@ -70,12 +70,14 @@ def requests_of(container: Manifest) -> Mapping[str, Any]:
 
 def add_request(manifest: Manifest, resource: str, amount: str) -> Manifest:
     """Return the workload with an amount (negative: '-500m') added to its first container."""
-    containers = containers_of(manifest)
-    if not containers:
-        container_index(manifest)  # says so
-    present = lookup(containers[0], ("resources", "requests", resource))
+    present = lookup(_first_container(manifest), ("resources", "requests", resource))
     before = Quantity(0) if present is None else parse_quantity(present)
     return with_request(manifest, 0, resource, str(before + parse_quantity(amount)))
+
+
+def _first_container(manifest: Manifest) -> Manifest:
+    containers = containers_of(manifest)
+    return containers[0] if containers else containers[container_index(manifest)]  # which raises
 
 
 def add_replicas(manifest: Manifest, count: int) -> Manifest:

@@ -13,7 +13,7 @@ from simgit.kube.observation import check_target
 from simgit.kube.quantity import parse_quantity
 from simgit.kube.simulation import SimulationSpec
 from simgit.kube.task.actions import ACTIONS, STANDARD, act
-from simgit.kube.task.resources import read_resources, requests_of
+from simgit.kube.task.resources import last_applied, read_resources, requests_of
 from simgit.kube.task.reward import REWARDS
 from simgit.kube.task.vectors import VECTORS
 from simgit.kube.trace.edit import ANY, Workload, no_workload
@@ -103,7 +103,7 @@ def selection(trace: Trace, match: Workload, simulation: SimulationSpec) -> PodS
 
     If its pods have no such label, the first label of its selector is used.
     """
-    manifest = [each for each in trace.applied() if match(each)][-1]
+    manifest = last_applied(trace, match)
     namespace = full_name(manifest).partition("/")[0]
     label, value = _label(manifest)
     return PodSelection(simulation.namespace(namespace), value, label)
@@ -119,9 +119,8 @@ def _label(manifest: Manifest) -> tuple[str, str]:
     return label, str(chosen[label])
 
 
-def written_requests(trace: Trace, match: Workload) -> dict[str, Any]:
-    """Return cpu, memory and replicas as the last applied version of the workload writes them."""
-    manifest = [each for each in trace.applied() if match(each)][-1]
+def written_requests(manifest: Manifest) -> dict[str, Any]:
+    """Return cpu, memory and replicas as a workload writes them."""
     requests = requests_of(containers_of(manifest)[0])
     replicas = lookup(manifest, ("spec", "replicas"))
     return {

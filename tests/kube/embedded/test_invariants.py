@@ -326,6 +326,7 @@ def test_a_rollout_keeps_its_bounds_and_ends_when_all_fits(
 
 CACHES = [
     (podspec, "_known_facts"),
+    (podspec, "_known_outline"),
     (validation, "_known_causes"),
     (validation, "_known_in_resources"),
     (cron_schedule, "_times_of"),

@@ -6,12 +6,14 @@ Each scorer gives whole numbers in 0..100, weighted as in the default profile.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler.affinity import preference_scores
 from simgit.kube.embedded.scheduler.spread import spread_scores
 
+_avoided_of, _terms_of = attrgetter("avoided"), attrgetter("terms")
 _TAINTS, _NODE_AFFINITY, _SPREAD, _POD_AFFINITY = 3, 2, 2, 2
 
 
@@ -22,11 +24,11 @@ def score(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) -> list[int
     spread = spread_scores(pod, nodes, feasible)
     if spread is not None:
         _add(totals, spread, _SPREAD)
-    if any(node.taints for node in feasible):
+    if any(map(_avoided_of, feasible)):
         _add(totals, _taint_scores(facts, feasible), _TAINTS)
     if facts.node_preferences:
         _add(totals, _scaled([_preferred(facts, node) for node in feasible]), _NODE_AFFINITY)
-    if facts.pod_preferences or any(node.terms for node in nodes):
+    if facts.pod_preferences or any(map(_terms_of, nodes)):
         _add(totals, _stretched(preference_scores(pod, nodes, feasible)), _POD_AFFINITY)
     return totals
 
@@ -61,8 +63,6 @@ def _balance(facts: PodFacts, node: Node) -> int:
 def _taint_scores(facts: PodFacts, feasible: Sequence[Node]) -> list[int]:
     counts = [
         sum(not any(t.tolerates(taint) for t in facts.tolerations) for taint in node.avoided)
-        if node.avoided
-        else 0
         for node in feasible
     ]
     return [100 - value for value in _scaled(counts)] if any(counts) else [100] * len(counts)
