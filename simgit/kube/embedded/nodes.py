@@ -212,8 +212,8 @@ class Node:
 
     __slots__ = (
         "_taints", "_unschedulable", "anti", "avoided", "cpu", "evicts", "extra", "index", "labels",
-        "memory", "name", "nominated", "owned", "pods", "ports", "ready", "score_cpu", "score_memory",
-        "spec", "storage", "terms", "verdicts",
+        "memory", "name", "nominated", "owned", "pods", "ports", "ready", "score_cpu",
+        "score_memory", "spec", "storage", "terms", "verdicts",
     )  # fmt: skip
 
     def __init__(self, spec: NodeSpec, index: int) -> None:

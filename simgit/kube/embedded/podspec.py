@@ -170,8 +170,9 @@ def _known_outline(
 
     An agent changes the amounts and nothing else, so all the rest is read once.
     """
+    labels, spec = unpacked(key)
     try:
-        facts = _facts(*unpacked(key), namespace, priority)
+        facts = _facts(labels, spec, namespace, priority)
     except InvalidInput:
         return None
     return None if facts.causes else facts
