@@ -49,7 +49,7 @@ MAX_MERGE: Final = 1 << 21
 """The most entries of a run that is merged while writing; larger ones are left to gc."""
 CACHED_ENTRIES: Final = 1 << 22
 CACHED_PAGES: Final = 6144
-"""The number of cached pages (of some 14 million states); each takes some 17 KB."""
+"""The number of cached pages (of some 14 million states); each takes some 9 KB."""
 _META: Final = struct.Struct("<BBQII")
 _LOOSE: Final = struct.Struct("<BQQ")
 _PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
@@ -277,6 +277,9 @@ def write_parts(
     """Store a run of sorted entries that come in parts; all of a prefix are in one part.
 
     ``size`` is the number of all entries, and the bits of their greatest slot.
+
+    Raises:
+        IntegrityError: fewer or more entries came.
     """
     run = next_number(txn, b"next-index")
     writer, count = PageWriter(*size), 0
@@ -284,6 +287,8 @@ def write_parts(
         count += len(part[0])
         for prefix, page in writer.pages(part, is_last=count == size[0]):
             txn.put("index", _page_key(run, prefix), page + checksum(page))
+    if count != size[0]:  # the last of them were not written
+        raise IntegrityError("the index is damaged: entries are missing; see 'simgit fsck'")
     raw = places.tobytes() + np.array(writer.firsts, "<u4").tobytes()
     body = _META.pack(kind, level, count, len(places), len(writer.firsts)) + compress(raw)
     txn.put("index", _meta_key(run), body + checksum(body))

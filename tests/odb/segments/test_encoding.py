@@ -10,7 +10,7 @@ import pytest
 
 from simgit import IntegrityError, Repository
 from simgit.objects.columns import ABSENT
-from simgit.objects.compression import compress, decompress
+from simgit.objects.compression import checksum, compress, decompress
 from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import split_row, unpack_row
 from simgit.odb.location import Location
@@ -32,7 +32,7 @@ from simgit.odb.segments.elias_fano import (
     encode_pages,
     sort_entries,
 )
-from simgit.odb.segments.index import ARRAYS, STATES
+from simgit.odb.segments.index import ARRAYS, STATES, delete_run, read_entries, write_run
 from simgit.odb.segments.lines import Line, decode_line, encode_line, fork_point, new_line
 from simgit.recording.states import prepare
 from simgit.storage.memory import MemoryStorage
@@ -166,6 +166,27 @@ def test_runs_of_the_index_are_joined_a_few_entries_at_a_time(
                 found = states.array(txn, hash_array(array))
                 assert found is not None and (found == array).all()
         assert repo.fsck().is_clean
+
+
+def test_a_run_whose_record_counts_more_entries_than_it_has_is_not_joined() -> None:
+    with Repository.init(":memory:") as repo:
+        with repo.recorder("a", flush_every=100) as rec:
+            for i in range(200):
+                rec.append(i, "a")
+        with repo.odb.write() as txn:
+            first, second = repo.odb.states.index.runs(txn)
+            entries = read_entries(txn, first)
+            delete_run(txn, first.id)
+            write_run(txn, STATES, 0, (entries[0][:99], entries[1][:99]), first.places)
+            key = b"\0" + (first.id + 1).to_bytes(8, "big")
+            body = bytearray(txn.get("index", key) or b"")[:-8]
+            body[2:10] = (100).to_bytes(8, "little")
+            txn.put("index", key, bytes(body) + checksum(bytes(body)))
+        assert second.entries == 100
+        repo.odb.states.index.forget()
+        with pytest.raises(IntegrityError, match="entries are missing"):
+            repo.gc()
+        assert not repo.fsck().is_clean
 
 
 def test_states_are_found_by_prefix_whichever_way_they_are_indexed() -> None:
