@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simgit.errors import IntegrityError
+from simgit.objects.oid import OID_SIZE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,8 +40,8 @@ def prefix_of(oid: bytes) -> int:
 
 def prefixes(oids: Iterable[bytes]) -> npt.NDArray[np.uint32]:
     """Return the prefixes of many oids."""
-    flat = b"".join(oid[:4] for oid in oids)
-    return np.frombuffer(flat, ">u4").astype(np.uint32)
+    words = np.frombuffer(b"".join(oids), ">u4").reshape(-1, OID_SIZE // 4)
+    return words[:, 0].astype(np.uint32)
 
 
 def sort_entries(prefix: npt.NDArray[np.uint32], place: npt.NDArray[np.uint32]) -> Entries:
