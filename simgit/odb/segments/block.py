@@ -97,11 +97,21 @@ def _undelta_few(data: Matrix, size: int) -> Matrix:
     return diff.cumsum(axis=0, dtype=diff.dtype).view(np.uint8)
 
 
-def entropy(plane: Matrix) -> float:
-    """Return the order-0 entropy of bytes as a share of 8 bits."""
-    counts = np.bincount(plane, minlength=256)
-    share = counts[counts > 0] / len(plane)
-    return float(-(share * np.log2(share)).sum() / 8)
+@lru_cache(maxsize=64)
+def _terms(total: int) -> npt.NDArray[np.float64]:
+    """Return what a byte that occurs 0, 1, 2, … times among so many adds to their entropy."""
+    share = np.arange(total + 1) / total
+    share[0] = 1  # what does not occur adds nothing
+    return -share * np.log2(share) / 8
+
+
+def entropies(sample: Matrix) -> npt.NDArray[np.float64]:
+    """Return the order-0 entropy of each column of bytes, as a share of 8 bits."""
+    count, width = sample.shape
+    numbered = sample.T + np.arange(0, 256 * width, 256)[:, None]
+    occurs = np.bincount(numbered.ravel(), minlength=256 * width).reshape(width, 256)
+    entropy: npt.NDArray[np.float64] = _terms(count)[occurs].sum(axis=1)
+    return entropy
 
 
 def choose_layout(rows: Rows) -> Layout:
@@ -123,8 +133,7 @@ def _costs(sample: Matrix) -> npt.NDArray[np.float64]:
     """Return the entropy of each byte of the rows."""
     cost = np.zeros(sample.shape[1])
     varying = np.flatnonzero((sample != sample[0]).any(axis=0))
-    for i, plane in zip(varying.tolist(), np.ascontiguousarray(sample[:, varying].T), strict=True):
-        cost[i] = entropy(plane)
+    cost[varying] = entropies(sample[:, varying])
     return cost
 
 

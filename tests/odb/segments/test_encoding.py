@@ -22,6 +22,7 @@ from simgit.odb.segments.block import (
     decode_layout,
     encode_block,
     encode_layout,
+    entropies,
 )
 from simgit.odb.segments.elias_fano import (
     Page,
@@ -81,6 +82,14 @@ def test_a_frame_that_claims_another_size_is_not_inflated() -> None:
         decompress(frame + b"\0", 1000)
     with pytest.raises(IntegrityError):
         decompress(frame + frame, 1000)
+
+
+def test_entropies_are_those_of_the_bytes_of_each_column() -> None:
+    halves, quarters = np.arange(64) % 2, np.arange(64) % 4
+    skewed = np.where(np.arange(64) < 16, 255, 0)  # a quarter: 0.25 · 2 + 0.75 · log2(4/3) bits
+    sample = np.stack([np.zeros(64), halves, quarters * 85, skewed, np.arange(64)], axis=1)
+    found = entropies(sample.astype(np.uint8))
+    assert found.tolist() == pytest.approx([0, 1 / 8, 2 / 8, 0.8112781244591328 / 8, 6 / 8])
 
 
 # --- index -------------------------------------------------------------------------------------
