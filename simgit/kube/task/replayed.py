@@ -1,4 +1,4 @@
-"""What the replays of an episode showed: a trace that was seen is not replayed again.
+"""The observations of an episode by trace: one that was seen is not replayed again.
 
 Equal traces, setups and seeds give equal clusters, and so equal counts.
 """
