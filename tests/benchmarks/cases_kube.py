@@ -42,7 +42,7 @@ def _environment(**arguments: Any) -> Any:
     except ImportError as error:
         raise NotBuilt from error
     return gymnasium.make(
-        "simgit:simgit/SimKube-v0", trace="cpu-slight", disable_env_checker=True, **arguments
+        "simgit.gym:simgit/SimKube-v0", trace="cpu-slight", disable_env_checker=True, **arguments
     )
 
 
