@@ -43,7 +43,7 @@ from simgit.odb.segments.block import (
     encode_block,
     encode_layout,
 )
-from simgit.odb.segments.elias_fano import Page, decode_page, encode_pages, sort_entries
+from simgit.odb.segments.elias_fano import Page, PageWriter, decode_page, sort_entries
 from simgit.odb.segments.header import decode_header
 from simgit.odb.segments.index import _decode_meta
 from simgit.odb.segments.lines import Line, decode_line, encode_line
@@ -76,8 +76,9 @@ SCHEMA = ROWS.schema
 LAYOUT = choose_layout(ROWS)
 BLOCK = encode_block(ROWS, [bytes(OID)] * ROWS.count, LAYOUT, 3)
 PAGE = next(
-    encode_pages(
-        sort_entries(np.arange(500, dtype=np.uint32) * 7919, np.arange(500, dtype=np.uint32))
+    PageWriter(500, 9).pages(
+        sort_entries(np.arange(500, dtype=np.uint32) * 7919, np.arange(500, dtype=np.uint32)),
+        is_last=True,
     )
 )[1]
 FRAMES = [np.arange(600, dtype=np.uint8).reshape(2, 20, 15) + i for i in range(4)]

@@ -89,13 +89,6 @@ class PageWriter:
         self._left = prefix[at:], place[at:]
 
 
-def encode_pages(entries: Entries) -> Iterator[tuple[int, bytes]]:
-    """Yield (first prefix, page) of all of a run's entries, which are sorted."""
-    prefix, place = entries
-    place_bits = int(place.max()).bit_length() if len(place) else 0
-    yield from PageWriter(len(prefix), place_bits).pages(entries, is_last=True)
-
-
 def _low_bits(count: int, spread: int) -> int:
     return max(0, (spread // max(count, 1)).bit_length() - 1)
 

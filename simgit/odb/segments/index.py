@@ -25,6 +25,7 @@ from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress, decompress
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.elias_fano import (
+    PREFIX_BITS,
     Entries,
     Page,
     PageWriter,
@@ -319,16 +320,10 @@ def read_entries(txn: ReadTxn, run: IndexRun) -> Entries:
     Raises:
         IntegrityError: a page is damaged or missing.
     """
-    start = _page_key(run.id, 0)
-    pages = [
-        decode_page(_checked_page(value))
-        for _, value in txn.scan("index", start, start[:9] + b"\xff" * 5)
-    ]
-    if sum(len(prefix) for prefix, _ in pages) != run.entries:
+    entries = entries_between(txn, run, 0, 1 << PREFIX_BITS)
+    if len(entries[0]) != run.entries:
         raise IntegrityError(f"pages of run {run.id} of the index are missing; see 'simgit fsck'")
-    if not pages:
-        return np.zeros(0, np.uint32), np.zeros(0, np.uint32)
-    return np.concatenate([p for p, _ in pages]), np.concatenate([s for _, s in pages])
+    return entries
 
 
 def check_run(txn: ReadTxn, run: IndexRun) -> None:

@@ -30,10 +30,16 @@ from simgit.odb.segments.elias_fano import (
     _pack_bits,
     _unpack_bits,
     decode_page,
-    encode_pages,
     sort_entries,
 )
-from simgit.odb.segments.index import ARRAYS, STATES, delete_run, read_entries, write_run
+from simgit.odb.segments.index import (
+    ARRAYS,
+    STATES,
+    Index,
+    delete_run,
+    read_entries,
+    write_run,
+)
 from simgit.odb.segments.lines import Line, decode_line, encode_line, fork_point, new_line
 from simgit.recording.states import prepare
 from simgit.storage.memory import MemoryStorage
@@ -95,6 +101,10 @@ def test_entropies_are_those_of_the_bytes_of_each_column() -> None:
 # --- index -------------------------------------------------------------------------------------
 
 
+def bits(place: np.ndarray[Any, Any]) -> int:
+    return int(place.max()).bit_length()
+
+
 @pytest.mark.parametrize("count", [1, 2, 100, 5000, 100_000])
 @pytest.mark.parametrize("kind", ["random", "few", "low", "high", "equal"])
 def test_an_index_page_finds_all_of_its_entries(count: int, kind: str) -> None:
@@ -108,7 +118,7 @@ def test_an_index_page_finds_all_of_its_entries(count: int, kind: str) -> None:
     }[kind].astype(np.uint32)
     place = rng.integers(0, count, len(prefix)).astype(np.uint32)
     entries = sort_entries(prefix, place)
-    pages = list(encode_pages(entries))
+    pages = list(PageWriter(len(place), bits(place)).pages(entries, is_last=True))
     decoded = [decode_page(page) for _, page in pages]
     assert (np.concatenate([p for p, _ in decoded]) == entries[0]).all()
     assert (np.concatenate([s for _, s in decoded]) == entries[1]).all()
@@ -146,7 +156,7 @@ def test_pages_are_the_same_however_entries_come() -> None:
         part = entries[0][at:end], entries[1][at:end]
         pages += writer.pages(part, is_last=end == 40_000)
         at = end
-    assert pages == list(encode_pages(entries)) and len(pages) > 5
+    assert pages == list(PageWriter(40_000, 16).pages(entries, is_last=True)) and len(pages) > 5
     assert writer.firsts == [first for first, _ in pages]
 
 
@@ -175,6 +185,30 @@ def test_runs_of_the_index_are_joined_a_few_entries_at_a_time(
                 found = states.array(txn, hash_array(array))
                 assert found is not None and (found == array).all()
         assert repo.fsck().is_clean
+
+
+def test_only_the_run_that_has_a_state_is_looked_into_if_it_is_the_largest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Repository.init(":memory:") as repo:
+        for run, count in (("small", 70), ("large", 900), ("middle", 300)):
+            with repo.recorder(run, flush_every=1000) as rec:
+                for i in range(count):
+                    rec.append(i, run)
+        read: list[bytes] = []
+        page = Index._page
+
+        def counted(self: Index, txn: Any, key: bytes) -> Page:
+            read.append(key)
+            return page(self, txn, key)
+
+        monkeypatch.setattr(Index, "_page", counted)
+        for run, pages in (("large", 1), ("middle", 2), ("small", 3)):
+            oid = repo.resolve(f"{run}@60")
+            with repo.odb.read() as txn:
+                read.clear()
+                assert repo.odb.states.locate(txn, bytes(oid)) is not None
+            assert len(read) == pages, run
 
 
 def test_a_run_whose_record_counts_more_entries_than_it_has_is_not_joined() -> None:
