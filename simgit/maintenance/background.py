@@ -25,7 +25,7 @@ from simgit.maintenance.gc.sweep import Removed, Sweeper
 from simgit.maintenance.size_log import COLLECTED, SETTLED, UPKEEP_AT, due
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.header import Header, decode_header, segment_key
-from simgit.odb.segments.index import ARRAYS, STATES
+from simgit.odb.segments.index_runs import ARRAYS, STATES
 from simgit.odb.segments.join import join_segments, pack_loose
 from simgit.process import now
 from simgit.refs.oplog.journal import expire
@@ -136,7 +136,7 @@ class BackgroundCompaction:
                 txn.put("meta", UPKEEP_AT, self._at)
             else:
                 for kind in (STATES, ARRAYS):
-                    pack_loose(self.odb.states.index, txn, kind, _PACKED)
+                    pack_loose(txn, kind, _PACKED)
                 txn.delete("meta", UPKEEP_AT)
                 txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
         return bool(self._at)

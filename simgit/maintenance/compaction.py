@@ -11,8 +11,15 @@ from typing import Final
 
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments import summaries
-from simgit.odb.segments.index import ARRAYS, STATES
-from simgit.odb.segments.join import headers, join_groups, join_index, join_segments, joinable
+from simgit.odb.segments.index_runs import ARRAYS, STATES
+from simgit.odb.segments.join import (
+    begin_join,
+    go_on_joining,
+    headers,
+    join_groups,
+    join_segments,
+    joinable,
+)
 
 Progress = Callable[[int, int], None]
 """Called with the number of lines that are done, and of all lines."""
@@ -33,9 +40,17 @@ def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
         if progress is not None:
             progress(done + 1, len(lines))
     for kind in (STATES, ARRAYS):
-        with odb.write() as txn:
-            join_index(odb.states.index, txn, kind)
+        _join_index(odb, kind)
     return joined
+
+
+def _join_index(odb: ObjectDatabase, kind: int) -> None:
+    index = odb.states.index
+    with odb.write() as txn:
+        more = begin_join(index, txn, kind)
+    while more:
+        with odb.write() as txn:
+            more = go_on_joining(index, txn, kind)
 
 
 def count_segments(odb: ObjectDatabase) -> int:

@@ -45,7 +45,7 @@ from simgit.odb.segments.block import (
 )
 from simgit.odb.segments.elias_fano import Page, PageWriter, decode_page, sort_entries
 from simgit.odb.segments.header import decode_header
-from simgit.odb.segments.index import _decode_meta
+from simgit.odb.segments.index_runs import decode_record
 from simgit.odb.segments.lines import Line, decode_line, encode_line
 from simgit.recording.states import prepare
 from simgit.refs.oplog.log import KeyChange, Operation, parse
@@ -174,7 +174,7 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "raw header": (HEADER, lambda data: decode_header(HEADER_KEY, data)),
     "line": (LINE[:-8], checked(lambda data: decode_line(1, data))),
     "raw line": (LINE, lambda data: decode_line(1, data)),
-    "meta": (META[:-8], checked(lambda data: _decode_meta(1, data))),
+    "meta": (META[:-8], checked(lambda data: decode_record(1, data))),
     **{name: (value[:-8], checked(read)) for name, (value, read) in RECORDS.items()},
     **{f"raw {name}": each for name, each in RECORDS.items() if "change" not in name},
     "pending": (bytes(9), checked(lambda data: unreachable.decode(PENDING, data))),

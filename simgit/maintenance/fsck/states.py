@@ -22,7 +22,8 @@ from simgit.odb.segments.array_groups import array_place, groups_between, read_g
 from simgit.odb.segments.batch import SEGMENT_ROWS
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.header import Header, decode_header, segment_key
-from simgit.odb.segments.index import ARRAYS, STATES, find_loose
+from simgit.odb.segments.index import find_loose
+from simgit.odb.segments.index_runs import ARRAYS, STATES
 from simgit.odb.segments.lines import Line, derived_line, read_line
 from simgit.odb.segments.totals import episode_starts, near, rewards, total
 from simgit.storage.base import ReadTxn

@@ -24,7 +24,9 @@ from simgit.odb import foreign, unreachable
 from simgit.odb.location import Location
 from simgit.odb.segments import summaries
 from simgit.odb.segments.array_groups import group_place
-from simgit.odb.segments.index import STATES, check_run, find_loose
+from simgit.odb.segments.index import find_loose
+from simgit.odb.segments.index_merge import check_merge, unfinished
+from simgit.odb.segments.index_runs import STATES, check_run
 from simgit.odb.segments.lines import counter
 from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.totals import near
@@ -105,6 +107,8 @@ class TableChecks(Findings):
         try:
             for run in self.odb.states.index.runs(txn):
                 check_run(txn, run)
+            for merge in unfinished(txn):
+                check_merge(txn, merge)
         except SimgitError as error:
             self._problem(str(error), kind=INDEX)
 

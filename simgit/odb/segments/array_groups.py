@@ -28,7 +28,8 @@ from simgit.odb.segments.array_codec import (
     group_size,
 )
 from simgit.odb.segments.elias_fano import prefix_of
-from simgit.odb.segments.index import ARRAYS, LOOSE, Index, add_loose, array_places, find_loose
+from simgit.odb.segments.index import LOOSE, Index, add_loose, find_loose
+from simgit.odb.segments.index_runs import ARRAYS, array_places
 from simgit.storage.base import ReadTxn, WriteTxn
 
 if TYPE_CHECKING:

@@ -55,6 +55,7 @@ class PageWriter:
 
     Attributes:
         firsts: the first prefix of each page that was given out.
+        step: the number of entries of a full page, but for equal prefixes at its end.
     """
 
     def __init__(self, count: int, place_bits: int) -> None:
@@ -68,9 +69,14 @@ class PageWriter:
         # a page's unary part takes a bit an entry, and one for each step of the high bits
         unary = 1 + (1 << PREFIX_BITS) / max(count, 1) / (1 << low_bits)
         self.firsts: list[int] = []
-        self._step = max(1, int((PAGE_SIZE - 80) * 8 / (low_bits + place_bits + unary)))
+        self.step = max(1, int((PAGE_SIZE - 80) * 8 / (low_bits + place_bits + unary)))
         self._place_bits = place_bits
         self._left: Entries = (np.zeros(0, np.uint32), np.zeros(0, np.uint32))
+
+    @property
+    def left(self) -> npt.NDArray[np.uint32]:
+        """The prefixes of the entries that came and that no page has yet."""
+        return self._left[0]
 
     def pages(self, entries: Entries, is_last: bool) -> Iterator[tuple[int, bytes]]:
         """Yield (first prefix, page) of what is full; equal prefixes share a page.
@@ -81,8 +87,8 @@ class PageWriter:
         """
         prefix, place = (np.concatenate(both) for both in zip(self._left, entries, strict=True))
         at = 0
-        while at + self._step < len(prefix) or (is_last and at < len(prefix)):
-            end = _page_end(prefix, at, self._step)
+        while at + self.step < len(prefix) or (is_last and at < len(prefix)):
+            end = _page_end(prefix, at, self.step)
             yield int(prefix[at]), _encode_page(prefix[at:end], place[at:end], self._place_bits)
             self.firsts.append(int(prefix[at]))
             at = end

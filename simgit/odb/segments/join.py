@@ -23,30 +23,22 @@ from simgit.odb.segments.array_groups import (
 )
 from simgit.odb.segments.batch import SEGMENT_ROWS, Tip, write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.elias_fano import PREFIX_BITS, Entries, prefixes, sort_entries
+from simgit.odb.segments.elias_fano import Entries, prefixes, sort_entries
 from simgit.odb.segments.header import Header, decode_header, delete_pieces, header_at, segment_key
-from simgit.odb.segments.index import (
-    STATES,
-    Index,
-    Places,
-    array_places,
-    delete_run,
-    entries_between,
-    find_loose,
-    write_parts,
-    write_run,
-)
+from simgit.odb.segments.index import Index, find_loose
+from simgit.odb.segments.index_merge import PACE, begin, give_up, go_on, unfinished
+from simgit.odb.segments.index_runs import STATES, Places, array_places, write_run
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.state_store import StateStore
 from simgit.storage.base import ReadTxn, WriteTxn
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    pass
 
 LEVEL: Final = 12
 """zstd's level for rewritten segments."""
-TOP_LEVEL: Final = 255
-"""The level of index runs that compaction made; writing never merges them."""
+_BELOW_TOP: Final = 254
+"""Index runs that compaction made have the level above; writing never merges them."""
 _TOGETHER: Final = 1 << 20
 """The entries of the index that are in memory at once while its runs are joined."""
 
@@ -166,61 +158,35 @@ def _join(
 # --- the index ---------------------------------------------------------------------------------
 
 
-def join_index(index: Index, txn: WriteTxn, kind: int) -> bool:
-    """Join all index runs and single entries of a kind into one run; return True if it did."""
+def begin_join(index: Index, txn: WriteTxn, kind: int) -> bool:
+    """Begin to join all index runs and single entries of a kind; return whether there are any."""
+    for merge in unfinished(txn):
+        if merge.kind == kind:
+            give_up(txn, merge)
+    _pack(txn, kind, _loose(txn, kind))
     runs = [run for run in reversed(index.runs(txn)) if run.kind == kind]
-    loose = _loose(txn, kind)
-    if len(runs) + bool(loose) < 2 and not (loose and not runs):
-        return False
-    places = [run.places for run in runs]
-    single: Entries | None = None
-    if loose:
-        single, where = _loose_entries(kind, loose)
-        places.append(where)
-    joined, moves = _merged(kind, places)
-    count = sum(run.entries for run in runs) + len(loose)
-    greatest = max(0, int(joined["n"].sum(dtype=np.int64)) - 1)
-    if greatest >> 32:
-        raise IntegrityError("the index is damaged: too many places; see 'simgit fsck'")
-
-    def parts() -> Iterator[Entries]:
-        for low, high in _ranges(count):
-            found = [entries_between(txn, run, low, high) for run in runs]
-            if single is not None:
-                begin, end = np.searchsorted(single[0], np.array([low, high], np.uint64))
-                found.append((single[0][begin:end], single[1][begin:end]))
-            slots = [_moved(slot, *move) for (_, slot), move in zip(found, moves, strict=True)]
-            yield sort_entries(np.concatenate([p for p, _ in found]), np.concatenate(slots))
-
-    write_parts(txn, kind, TOP_LEVEL, parts(), joined, (count, greatest.bit_length()))
-    for run in runs:
-        delete_run(txn, run.id)
-    for oid, _, _ in loose:
-        txn.delete("oids", oid)
-    return True
+    if len(runs) > 1:
+        begin(txn, _BELOW_TOP, runs)
+    return len(runs) > 1
 
 
-def _ranges(count: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of prefixes, from one to before the next, of about ``_TOGETHER`` entries each.
-
-    (Prefixes are evenly spread, for they are of hashes.)
-    """
-    number = -(-count // _TOGETHER)
-    for i in range(number):
-        yield (i << PREFIX_BITS) // number, (i + 1 << PREFIX_BITS) // number
+def go_on_joining(index: Index, txn: WriteTxn, kind: int) -> bool:
+    """Write the next part of the joined run; return whether more is to be done."""
+    go_on(txn, index.runs(txn), kind, _TOGETHER // PACE)
+    return (kind, _BELOW_TOP) in [(merge.kind, merge.level) for merge in unfinished(txn)]
 
 
-def pack_loose(index: Index, txn: WriteTxn, kind: int, least: int) -> bool:
+def pack_loose(txn: WriteTxn, kind: int, least: int) -> bool:
     """Join the first single entries of a kind into a small run; return True if it did."""
-    if txn.count("oids") < least:
-        return False
-    loose = _loose(txn, kind, least)
-    if not loose:
-        return False
+    return txn.count("oids") >= least and _pack(txn, kind, _loose(txn, kind, least))
+
+
+def _pack(txn: WriteTxn, kind: int, loose: list[tuple[bytes, int, int]]) -> bool:
     for oid, _, _ in loose:
         txn.delete("oids", oid)
-    write_run(txn, kind, 0, *_loose_entries(kind, loose))
-    return True
+    if loose:
+        write_run(txn, kind, 0, *_loose_entries(kind, loose))
+    return bool(loose)
 
 
 def _loose(txn: ReadTxn, kind: int, most: int | None = None) -> list[tuple[bytes, int, int]]:
@@ -244,42 +210,3 @@ def _loose_entries(kind: int, loose: list[tuple[bytes, int, int]]) -> tuple[Entr
         slots.append(len(wheres) - 1)
     entries = sort_entries(prefixes([oid for oid, _, _ in ordered]), np.asarray(slots, np.uint32))
     return entries, array_places(wheres)
-
-
-_Move = tuple["npt.NDArray[np.int64]", "npt.NDArray[np.int64]"]
-"""Where the slots of a run's places end, and by how much each place's numbers change."""
-
-
-def _merged(kind: int, places: list[Places]) -> tuple[Places, list[_Move]]:
-    """Return the places of several runs as those of one, and how the runs' slots are renumbered.
-
-    Places of states that continue each other become one.
-    """
-    joined = np.concatenate(places)
-    sizes = joined["n"].astype(np.int64)
-    order = np.lexsort((joined["b"], joined["a"])) if kind == STATES else np.arange(len(joined))
-    starts = np.zeros(len(joined), np.int64)
-    starts[order] = np.cumsum(sizes[order]) - sizes[order]
-    moves, at = [], 0
-    for each in places:
-        ends = np.cumsum(each["n"], dtype=np.int64)
-        moves.append((ends, starts[at : at + len(each)] - ends + each["n"]))
-        at += len(each)
-    if kind != STATES:
-        return joined, moves
-    out: list[tuple[int, int, int]] = []
-    for a, b, n in joined[order].tolist():
-        if out and out[-1][0] == a and out[-1][1] + CHECKPOINT_ROWS * out[-1][2] == b:
-            out[-1] = (a, out[-1][1], out[-1][2] + n)
-        else:
-            out.append((a, b, n))
-    return np.array(out, joined.dtype), moves
-
-
-def _moved(
-    slot: npt.NDArray[np.uint32], ends: npt.NDArray[np.int64], by: npt.NDArray[np.int64]
-) -> npt.NDArray[np.uint32]:
-    owner = np.searchsorted(ends, slot, "right")
-    if len(slot) and int(owner.max()) == len(ends):
-        raise IntegrityError("the index is damaged: unknown place; see 'simgit fsck'")
-    return (slot + by[owner]).astype(np.uint32)

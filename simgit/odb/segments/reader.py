@@ -33,7 +33,8 @@ from simgit.odb.segments.block import (
 )
 from simgit.odb.segments.elias_fano import prefix_of
 from simgit.odb.segments.header import Header, header_at, read_part
-from simgit.odb.segments.index import ARRAYS, STATES, Index, find_loose
+from simgit.odb.segments.index import Index, find_loose
+from simgit.odb.segments.index_runs import ARRAYS, STATES
 from simgit.odb.segments.lines import line_of_step, read_line
 from simgit.odb.segments.totals import episode_starts, rewards, total
 from simgit.storage.base import ReadTxn

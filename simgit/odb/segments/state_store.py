@@ -15,7 +15,8 @@ from simgit.odb.segments.array_groups import Member, index_groups, write_groups
 from simgit.odb.segments.batch import SEGMENT_ROWS, StateBatch, Tip, write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.header import NO_PARENT, last_header
-from simgit.odb.segments.index import ARRAYS, LOOSE, STATES, add_loose, state_places
+from simgit.odb.segments.index import LOOSE, add_loose
+from simgit.odb.segments.index_runs import ARRAYS, STATES, state_places
 from simgit.odb.segments.lines import Line, new_line, read_line
 from simgit.odb.segments.reader import SchemaReader, StateReader
 from simgit.odb.segments.times import note_time

@@ -28,12 +28,12 @@ from simgit.odb.segments.batch import write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.elias_fano import prefixes, sort_entries
 from simgit.odb.segments.header import Header, delete_pieces, last_header, segment_key
-from simgit.odb.segments.index import (
+from simgit.odb.segments.index import find_loose
+from simgit.odb.segments.index_runs import (
     ARRAYS,
     STATES,
     IndexRun,
     delete_run,
-    find_loose,
     read_entries,
     write_run,
 )

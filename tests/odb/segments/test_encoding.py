@@ -32,10 +32,10 @@ from simgit.odb.segments.elias_fano import (
     decode_page,
     sort_entries,
 )
-from simgit.odb.segments.index import (
+from simgit.odb.segments.index import Index
+from simgit.odb.segments.index_runs import (
     ARRAYS,
     STATES,
-    Index,
     delete_run,
     read_entries,
     write_run,
