@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from simgit.errors import InvalidInput, NotFound, did_you_mean
@@ -61,6 +62,23 @@ class Records:
         """Return the record of a run's simulation, None without one."""
         with self._storage.read() as txn:
             return simulation_record(txn, run, self._home)
+
+    @contextmanager
+    def held(self, run: str) -> Iterator[SimulationRecord]:
+        """Yield a record that nobody can change meanwhile, unless the store is read-only.
+
+        Raises:
+            NotFound: none was started.
+        """
+        if self._storage.read_only:
+            yield self.get(run)
+            return
+        self.get(run)  # says what is near
+        with self._storage.write() as txn:
+            found = simulation_record(txn, run, self._home)
+            if found is None:
+                raise NotFound(f"run '{run}' has no simulation any more", name=run)
+            yield found
 
     def all(self) -> dict[str, SimulationRecord]:
         """Return all records by run."""

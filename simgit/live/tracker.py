@@ -292,13 +292,12 @@ class Simulation:
         Raises:
             Conflict: it does not run, or not on this machine, or is the process that calls.
         """
-        found = self.record
-        if found.process is None or found.is_over or found.process["machine"] != machine():
-            raise Conflict(f"the simulation of run '{self.run}' does not run here")
-        if processes.includes(found.process, os.getpid()):
-            raise Conflict(f"the simulation of run '{self.run}' cannot freeze itself")
-        storage = self._repo.odb.storage
-        with contextlib.nullcontext() if storage.read_only else storage.write():
+        # what has noted its end would stay where it is for ever: nothing resumes it
+        with self._records.held(self.run) as found:
+            if found.process is None or found.is_over or found.process["machine"] != machine():
+                raise Conflict(f"the simulation of run '{self.run}' does not run here")
+            if processes.includes(found.process, os.getpid()):
+                raise Conflict(f"the simulation of run '{self.run}' cannot freeze itself")
             processes.suspend(found.process, True)
 
     def configure(

@@ -33,14 +33,21 @@ def view(repo: Repository, one: Simulation) -> dict[str, Any]:
     if found.socket is not None and not found.is_over and not is_frozen:
         with suppress(SimgitError):  # it ends, or its machine is busy
             status = one.look(LOOK_SECONDS)
+    found = one.record  # which may have changed; all that follows is of one moment
+    if found.is_gone:
+        found = one.record  # its end may have been noted before its process was gone
+    is_gone = found.is_gone
+    is_frozen = is_frozen and found.phase != "ended"
+    phase = "ended" if is_gone else "frozen" if is_frozen else found.phase
     step = status.get("step")
     if step is None and one.run in repo.runs:
         step = repo.runs[one.run].step
     step = None if step == -1 else step  # nothing is recorded yet
     lost = "its process ended before it began; a tracker starts it again"
     return {
-        "run": one.run, "type": found.type, "phase": "frozen" if is_frozen else one.phase,
-        "outcome": one.outcome, "reason": found.reason or (lost if found.is_orphan else None),
+        "run": one.run, "type": found.type, "phase": phase,
+        "outcome": "crashed" if is_gone else found.outcome,
+        "reason": found.reason or (lost if found.is_orphan else None),
         "step": step,
         "progress": status.get("progress"), "questions": status.get("questions", []),
         "looked": status.get("looked"), "queries": status.get("queries", []),

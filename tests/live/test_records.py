@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simgit import Repository
-from simgit.live import Tracker
+from simgit.errors import Conflict
+from simgit.live import Simulation, Tracker, find
 from simgit.live.records import Records
-from simgit.process import now
+from simgit.live.views import view
+from simgit.process import now, this_writer, writer_of
 from simgit.refs.records import pack_ref
 from simgit.refs.simulations import SimulationRecord, home_of
 from simgit.storage.datafile import birth_time
@@ -93,3 +98,51 @@ def test_fsck_names_a_record_that_is_damaged(repo: Repository) -> None:
         txn.put("meta", b"live\0other", pack_ref({"type": "x", "home": ""}))
     assert [str(each) for each in repo.fsck().problems if "other" in str(each)]
     assert list(Records(repo).all()) == ["main"]
+
+
+def test_what_has_noted_its_end_is_not_frozen(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stay where it is for ever: what has ended is neither resumed nor killed."""
+    code = "import time; time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
+        try:
+            records, storage = Records(repo), repo.odb.storage
+            running = ENDED._replace(phase="running", outcome=None, process=writer_of(process.pid))
+            found, one = records.put("x", running, None), find(repo, "x")
+            one.freeze()
+            until(lambda: one.is_frozen, "frozen")
+            one.resume()
+            until(lambda: not one.is_frozen, "resumed")
+            write = storage.write
+
+            def end_before() -> Any:
+                monkeypatch.undo()
+                records.change("x", found, phase="ended", outcome="completed")
+                return write()
+
+            monkeypatch.setattr(storage, "write", end_before)
+            with pytest.raises(Conflict, match="does not run here"):
+                one.freeze()
+            assert not one.is_frozen
+        finally:
+            process.kill()
+
+
+def test_a_view_is_of_one_moment(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Records(repo)
+    running = ENDED._replace(phase="running", outcome=None, process=this_writer())
+    found = records.put("x", running, None)
+    read = Simulation.record.fget
+    assert read is not None
+    assert view(repo, find(repo, "x"))["phase"] == "running"
+
+    def read_before_it_ends(one: Simulation) -> SimulationRecord:
+        monkeypatch.undo()
+        before: SimulationRecord = read(one)
+        records.change("x", found, phase="ended", outcome="failed", reason="why")
+        return before
+
+    monkeypatch.setattr(Simulation, "record", property(read_before_it_ends))
+    row = view(repo, Simulation(repo, "x"))
+    assert (row["phase"], row["outcome"], row["reason"]) == ("ended", "failed", "why")
