@@ -35,6 +35,9 @@ simgit gc --grace 3d --keep 'agent: last 5, best 3 by return; video: last 1'""",
     "--keep", metavar="RULES", help="Retention rules of attachments: 'agent: last 5, every 100'."
 )
 @click.option(
+    "--aggressive", is_flag=True, help="Compress anew what is compressed well already, too."
+)
+@click.option(
     "-n", "--dry-run", is_flag=True, help="Show what would be removed, and remove nothing."
 )
 @click.option(
@@ -49,6 +52,7 @@ def gc(
     grace: float | None,
     expire: float | None,
     keep: str | None,
+    aggressive: bool,
     dry_run: bool,
     list_unreachable: bool,
     restore: str | None,
@@ -75,7 +79,7 @@ def gc(
             _print_removed(app, removed, "" if as_json else _kept(repo, expire), as_json)
         else:
             with progress("gc", not quiet) as tell:
-                report = repo.gc(tell, grace=grace, expire=expire, keep=keep)
+                report = repo.gc(tell, grace=grace, expire=expire, keep=keep, aggressive=aggressive)
             if as_json or not quiet:
                 _print_report(app, repo, report, "" if as_json else _kept(repo, expire), as_json)
 

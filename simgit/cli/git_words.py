@@ -147,7 +147,6 @@ OPTIONS: Final = {
     "config --get": "'simgit config RUN' lists the settings of a run",
     "clone --depth": "a clone has all states; 'simgit bundle create FILE RUN' carries single runs",
     "gc --prune": "'simgit gc --grace now' removes unreachable objects at once",
-    "gc --aggressive": "'simgit gc' always compacts what it can",
     "fsck --full": "'simgit fsck' always checks everything, '--sample 1/7' a part",
     "fsck --unreachable": "'simgit gc --list-unreachable' lists unreachable objects",
     "fsck --lost-found": "'simgit gc --list-unreachable' lists unreachable objects",

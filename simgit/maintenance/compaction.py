@@ -27,16 +27,19 @@ _TOGETHER: Final = 64
 """The most summaries that are computed in one transaction: writers wait some 50 ms."""
 
 
-def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
+def consolidate(
+    odb: ObjectDatabase, progress: Progress | None = None, *, aggressive: bool = False
+) -> int:
     """Join small segments, array groups and index runs; return how many groups were joined.
 
-    Each join is a transaction of its own, so that writers wait only shortly.
+    With ``aggressive`` also segments that are not small, which compresses them better. Each join is
+    a transaction of its own, so that writers wait only shortly.
     """
     joined = 0
     with odb.read() as txn:
         lines = [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
     for done, line in enumerate(lines):
-        joined += _consolidate_line(odb, line)
+        joined += _consolidate_line(odb, line, aggressive)
         if progress is not None:
             progress(done + 1, len(lines))
     for kind in (STATES, ARRAYS):
@@ -59,10 +62,10 @@ def count_segments(odb: ObjectDatabase) -> int:
         return txn.count("segments")
 
 
-def _consolidate_line(odb: ObjectDatabase, line: int) -> int:
+def _consolidate_line(odb: ObjectDatabase, line: int, aggressive: bool) -> int:
     """Join the segments and array groups of a line; return the number of joined groups."""
     with odb.read() as txn:
-        work = joinable(list(headers(txn, line)))
+        work = joinable(list(headers(txn, line)), all_sizes=aggressive)
     for segments in work:
         with odb.write() as txn:
             # somebody may have joined or continued them meanwhile: look again

@@ -91,11 +91,13 @@ class Maintenance:
         expire: float | None,
         keep: str | None,
         clock: Callable[[], int],
+        *,
+        aggressive: bool = False,
     ) -> GcReport:
         from simgit.maintenance.gc.run import GcOptions, gc
 
         logged = self._store.journaled("gc", always=True)
-        options = GcOptions(grace, expire, keep)
+        options = GcOptions(grace, expire, keep, aggressive)
         with self._busy:
             found = gc(self._store.odb, self._store.refs, options, progress, clock, logged)
             self._remove_live_files()

@@ -1576,6 +1576,7 @@ class Repository:
         grace: float | None = None,
         expire: float | None = None,
         keep: str | None = None,
+        aggressive: bool = False,
         clock: Callable[[], int] = now,
     ) -> GcReport:
         """Remove what has expired, join small pieces, give back space; no oid changes.
@@ -1587,13 +1588,15 @@ class Repository:
                 (default 90).
             keep: retention rules by which attachments are thinned out, for instance
                 ``agent: last 5, every 100, best 3 by return`` (default: those of the settings).
+            aggressive: compress anew what was written in large pieces, too: it takes long, and
+                saves some percent.
             clock: returns the time in nanoseconds since 1970.
 
         Raises:
             NotFound: something that is needed is missing; nothing more was removed.
             IntegrityError: something that is needed is damaged; nothing more was removed.
         """
-        return self._maintenance.gc(progress, grace, expire, keep, clock)
+        return self._maintenance.gc(progress, grace, expire, keep, clock, aggressive=aggressive)
 
     def gc_preview(
         self,

@@ -145,3 +145,17 @@ def test_segments_whose_states_have_other_names_are_not_joined(
 def list_segments(repo: Repository) -> list[tuple[bytes, bytes]]:
     with repo.odb.read() as txn:
         return list(txn.scan("segments"))
+
+
+def test_gc_leaves_large_segments_as_they_are_unless_it_is_aggressive(tmp_path: Path) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.set_setting("gc.auto", 0)
+        record(repo, 6 * 4096, every=4096)
+        record(repo, 30, every=10)
+        before = repo.resolve("main")
+        assert repo.gc().segments_after == 6
+        with repo.odb.read() as txn:
+            sizes = [header.count for header in headers(txn, 0)]
+        assert sizes == [4096] * 5 + [4126]
+        assert repo.gc(aggressive=True).segments_after == 1
+        assert repo.resolve("main") == before and repo.fsck().is_clean

@@ -38,6 +38,7 @@ class Fsck(StateChecks, TableChecks):
                     self._check_line(txn, int.from_bytes(key, "big"))
             except TimeOverError:
                 self.report.is_complete = False
+            self._check_claims(txn)
         return self.report
 
     def _check_pages(self) -> None:

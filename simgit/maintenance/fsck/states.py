@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,9 +19,15 @@ from simgit.odb import ancestry
 from simgit.odb.location import Location
 from simgit.odb.segments import summaries
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
-from simgit.odb.segments.array_groups import array_place, groups_between, read_group
+from simgit.odb.segments.array_groups import (
+    array_place,
+    field_and_step,
+    groups_between,
+    read_group,
+)
 from simgit.odb.segments.batch import SEGMENT_ROWS
 from simgit.odb.segments.block import BLOCK_ROWS
+from simgit.odb.segments.elias_fano import prefixes
 from simgit.odb.segments.header import Header, decode_header, segment_key
 from simgit.odb.segments.index import find_loose
 from simgit.odb.segments.index_runs import ARRAYS, STATES
@@ -28,13 +35,37 @@ from simgit.odb.segments.lines import Line, derived_line, read_line
 from simgit.odb.segments.totals import episode_starts, near, rewards, total
 from simgit.storage.base import ReadTxn
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+_CLAIMS: Final = 1 << 20
+"""Places that are looked up in the index together."""
+
 
 class _IndexDamageError(IntegrityError):
     """Damage of the index, not of the states that it leads to."""
 
 
+class _Claim(NamedTuple):
+    """Places of one line that the index has to lead to."""
+
+    kind: int
+    line: int
+    start: int  # the steps that depend on them, from the first to before ``end``
+    end: int
+    wanted: npt.NDArray[np.uint32]  # their prefixes
+    where: npt.NDArray[np.uint64]  # see ``Index.lead_to``
+    oids: Sequence[bytes] = ()  # of arrays only
+
+
 class StateChecks(Findings):
     """The check of lines, segments and the arrays of their states."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Prepare a check; see ``Findings``."""
+        super().__init__(*args, **options)
+        self._claims: list[_Claim] = []
 
     def _check_line(self, txn: ReadTxn, number: int) -> None:
         try:
@@ -175,20 +206,71 @@ class StateChecks(Findings):
             )
 
     def _check_index(self, txn: ReadTxn, header: Header, oids: list[bytes]) -> None:
-        steps = np.arange(header.step, header.step + len(oids), dtype=np.uint64)
-        leads = self.odb.states.index.lead_to(txn, STATES, oids, header.line, steps)
-        for i in np.flatnonzero(~leads).tolist():
-            if txn.get("oids", oids[i]) is None:
-                raise IntegrityError(
-                    f"the index does not lead to the state at {header.line}/{header.step + i}"
-                )
-        for step, oid in enumerate(oids, header.step):
-            if txn.get("oids", oid) is None:
-                continue
-            if find_loose(txn, STATES, oid) != (header.line, step):
+        """Check the entries of single states; that runs lead to the others is checked later."""
+        alone = self._alone(txn, oids)
+        for i in np.flatnonzero(alone).tolist():
+            step = header.step + i
+            if find_loose(txn, STATES, oids[i]) != (header.line, step):
                 raise IntegrityError(
                     f"the index has a wrong place for the state at {header.line}/{step}"
                 )
+        steps = np.arange(header.step, header.end, dtype=np.uint64)[~alone]
+        wanted = prefixes(oids)[~alone]
+        self._claim(txn, _Claim(STATES, header.line, header.step, header.end, wanted, steps))
+
+    @staticmethod
+    def _alone(txn: ReadTxn, oids: list[bytes]) -> npt.NDArray[np.bool_]:
+        """Return a mask of the oids that have an entry of their own."""
+        if not txn.count("oids"):
+            return np.zeros(len(oids), bool)
+        return np.fromiter((txn.get("oids", oid) is not None for oid in oids), bool, len(oids))
+
+    def _claim(self, txn: ReadTxn, claim: _Claim) -> None:
+        """Check later that the index leads to places: each look reads all of it."""
+        self._claims.append(claim)
+        if sum(len(each.wanted) for each in self._claims) >= _CLAIMS:
+            self._check_claims(txn)
+
+    def _check_claims(self, txn: ReadTxn) -> None:
+        claims, self._claims = self._claims, []
+        for kind in (STATES, ARRAYS):
+            chosen = [each for each in claims if each.kind == kind]
+            if not chosen:
+                continue
+            lines = [np.full(len(each.wanted), each.line, np.uint64) for each in chosen]
+            wanted = np.concatenate([each.wanted for each in chosen])
+            where = np.concatenate([each.where for each in chosen])
+            try:
+                leads = self.odb.states.index.lead_to(
+                    txn, kind, wanted, np.concatenate(lines), where
+                )
+            except SimgitError as error:
+                for line in sorted({each.line for each in chosen}):
+                    mine = [each for each in chosen if each.line == line]
+                    first, end = min(each.start for each in mine), max(each.end for each in mine)
+                    self._problem(str(error), self._cost(txn, line, first, end - 1), INDEX)
+                continue
+            at = 0
+            for each in chosen:
+                missing = np.flatnonzero(~leads[at : at + len(each.wanted)])
+                at += len(each.wanted)
+                if len(missing):
+                    self._check_missing(txn, each, missing.tolist())
+
+    def _check_missing(self, txn: ReadTxn, claim: _Claim, missing: list[int]) -> None:
+        """Note that the index does not lead to places, unless it leads to the same elsewhere."""
+        first = int(claim.where[missing[0]])
+        what = f"the index does not lead to the state at {claim.line}/{first}"
+        if claim.kind == ARRAYS:
+            first = field_and_step(first)[1]
+            what = f"the index lacks arrays of the group at {claim.line}/{first}"
+            states = self.odb.states
+            try:  # another group may have the same array
+                if all(states.find_array(txn, claim.oids[i]) is not None for i in missing):
+                    return
+            except SimgitError as error:
+                what = str(error)
+        self._problem(what, self._cost(txn, claim.line, first, claim.end - 1), INDEX)
 
     def _check_arrays(self, txn: ReadTxn, header: Header) -> None:
         for index in self.odb.schema(txn, header.schema).arrays:
@@ -208,14 +290,16 @@ class StateChecks(Findings):
         self, txn: ReadTxn, header: Header, index: int, first: int, key: bytes
     ) -> None:
         try:
-            self._check_group(txn, header.line, index, first, key)
+            self._check_group(txn, header.line, index, first, header.end, key)
         except _IndexDamageError:
             raise
         except SimgitError as error:
             cost = self._cost(txn, header.line, first, header.end - 1)
             self._problem(str(error), cost, ARRAYS_DAMAGED, key)
 
-    def _check_group(self, txn: ReadTxn, line: int, index: int, first: int, key: bytes) -> None:
+    def _check_group(
+        self, txn: ReadTxn, line: int, index: int, first: int, end: int, key: bytes
+    ) -> None:
         data = read_group(txn, key)
         steps = group_header(data).steps + first
         oids = self.odb.states.field_oids(txn, line, index, steps)
@@ -227,14 +311,15 @@ class StateChecks(Findings):
             self.report.arrays += 1
         with _of_the_index():
             where = np.full(len(oids), array_place(index, first), np.uint64)
-            leads = self.odb.states.index.lead_to(txn, ARRAYS, oids, line, where)
-            for i in np.flatnonzero(~leads).tolist():  # another group may have the same array
+            alone = self._alone(txn, oids)
+            for i in np.flatnonzero(alone).tolist():
                 if self.odb.states.find_array(txn, oids[i]) is None:
-                    raise IntegrityError(f"the index lacks arrays of the group at {line}/{first}")
-            for oid in oids:
-                alone = txn.get("oids", oid) is not None
-                if alone and self.odb.states.find_array(txn, oid) is None:
-                    raise IntegrityError(f"the index has a wrong place for array '{oid.hex()}'")
+                    raise IntegrityError(f"the index has a wrong place for array '{oids[i].hex()}'")
+            left = [oid for oid, is_alone in zip(oids, alone.tolist(), strict=True) if not is_alone]
+            claim = _Claim(ARRAYS, line, first, end, prefixes(left), where[~alone], left)
+            self._claim(txn, claim)
+        if len(self._checked_arrays) > _CLAIMS:
+            self._checked_arrays.clear()  # it only spares a second look
         self._checked_arrays |= set(oids)
 
 

@@ -70,11 +70,13 @@ class GcOptions:
         expire: how long entries of reflogs and of the operation log are kept, and with them the
             states that they name.
         keep: retention rules, by which attachments are thinned out first.
+        aggressive: compress anew what is large enough as it is, too.
     """
 
     grace: float | None = None
     expire: float | None = None
     keep: str | None = None
+    aggressive: bool = False
 
     def __post_init__(self) -> None:
         """Check the periods.
@@ -119,7 +121,9 @@ def gc(
     removed = make_room(odb.storage, lambda: collect(odb, refs, options, clock, logged or odb))
     joined, compacted, held_open = 0, False, False
     with suppress(StorageFullError):  # the removal has at least made room for others
-        joined = make_room(odb.storage, lambda: consolidate(odb, progress))
+        joined = make_room(
+            odb.storage, lambda: consolidate(odb, progress, aggressive=options.aggressive)
+        )
         worth = is_worth_it(odb)
         compacted = worth and make_room(odb.storage, odb.storage.compact)
         held_open = worth and not compacted

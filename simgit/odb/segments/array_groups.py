@@ -52,6 +52,11 @@ def array_place(field: int, step: int) -> int:
     return field << _STEP_BITS | step
 
 
+def field_and_step(place: int) -> tuple[int, int]:
+    """Return field and step of a group, given as one number."""
+    return place >> _STEP_BITS, place & ((1 << _STEP_BITS) - 1)
+
+
 def group_place(key: bytes) -> tuple[int, int, int]:
     """Return line, field and step of a group's key; IntegrityError if it is malformed."""
     if len(key) != 18:
@@ -172,7 +177,7 @@ def find_array(
     entered = [] if loose is None else [loose]
     found = (place for _, place in index.candidates(txn, ARRAYS, prefix, prefix))
     for line, where in chain(entered, found):
-        field, first = where >> _STEP_BITS, where & ((1 << _STEP_BITS) - 1)
+        field, first = field_and_step(where)
         steps = _member_steps(txn, line, field, first)
         oids = oids_of(txn, line, field, steps) if len(steps) else []
         if oid in oids:
@@ -182,7 +187,7 @@ def find_array(
 
 def group_oids(txn: ReadTxn, line: int, where: int, oids_of: OidsOf) -> list[bytes]:
     """Return the oids of the arrays in the group at a place of the index."""
-    field, first = where >> _STEP_BITS, where & ((1 << _STEP_BITS) - 1)
+    field, first = field_and_step(where)
     steps = _member_steps(txn, line, field, first)
     return oids_of(txn, line, field, steps) if len(steps) else []
 

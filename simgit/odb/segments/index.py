@@ -13,13 +13,14 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from simgit.errors import IntegrityError
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.elias_fano import Entries, Page, prefixes, sort_entries
+from simgit.odb.segments.elias_fano import PREFIX_BITS, Entries, Page, prefixes, sort_entries
 from simgit.odb.segments.index_merge import (
     FAN_IN,
     MAX_MERGE,
@@ -36,6 +37,7 @@ from simgit.odb.segments.index_runs import (
     Places,
     checked_page,
     decode_record,
+    entries_between,
     page_key,
     read_entries,
     write_run,
@@ -49,6 +51,10 @@ LOOSE: Final = 64
 """The number of entries from which on a write makes a run of them."""
 _ALIKE: Final = 64
 """The most entries of one prefix that are followed; honest ones are two or three at most."""
+_PAGES: Final = 256
+"""The pages of a run that are in memory at once where all are read."""
+_WHOLE: Final = 1 << 20
+"""Runs of more entries are not cached as a whole."""
 CACHED_ENTRIES: Final = 1 << 22
 CACHED_PAGES: Final = 6144
 """The number of cached pages (of some 14 million states); each takes some 9 KB."""
@@ -61,7 +67,7 @@ class Index:
     def __init__(self) -> None:
         self._runs: dict[int, IndexRun] = {}
         self._listed: tuple[int, list[IndexRun]] = (-1, [])
-        self._entries: OrderedDict[int, Entries] = OrderedDict()
+        self._entries: OrderedDict[int, npt.NDArray[np.uint32]] = OrderedDict()
         self._parsed: dict[bytes, Page] = {}
         self._mutex = threading.Lock()
 
@@ -97,12 +103,17 @@ class Index:
         """
         found = [run for run in self.runs(txn) if run.kind == kind]
         for run in sorted(found, key=lambda run: -run.entries):
-            start = max(bisect_right(run.firsts, low) - 1, 0)
-            stop = bisect_right(run.firsts, high, start)
-            for first in run.firsts[start:stop]:
-                page = self._page(txn, page_key(run.id, first))
-                for prefix, slot in page.find(low, high):
-                    yield prefix, run.place(slot)
+            for prefix, slot in self._in_run(txn, run, low, high):
+                yield prefix, run.place(slot)
+
+    def _in_run(
+        self, txn: ReadTxn, run: IndexRun, low: int, high: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield (prefix, slot) of the entries of a run with low <= prefix <= high."""
+        start = max(bisect_right(run.firsts, low) - 1, 0)
+        stop = bisect_right(run.firsts, high, start)
+        for first in run.firsts[start:stop]:
+            yield from self._page(txn, page_key(run.id, first)).find(low, high)
 
     def _page(self, txn: ReadTxn, key: bytes) -> Page:
         """Return a page, its checksum compared at the first read."""
@@ -122,65 +133,69 @@ class Index:
         wanted = prefixes(oids)
         known = np.fromiter((txn.get("oids", oid) is not None for oid in oids), bool, len(oids))
         for run in self.runs(txn):
-            if run.kind == kind and run.entries:
-                have = self._cached_entries(txn, run)[0]
+            if run.kind != kind or not run.entries:
+                continue
+            if run.entries <= _WHOLE:
+                have = self._cached_entries(txn, run)
                 at = np.searchsorted(have, wanted).clip(max=len(have) - 1)
                 known |= have[at] == wanted
+                continue
+            for i in np.flatnonzero(~known).tolist():
+                prefix = int(wanted[i])
+                known[i] = next(self._in_run(txn, run, prefix, prefix), None) is not None
         return known
 
     def lead_to(
         self,
         txn: ReadTxn,
         kind: int,
-        oids: Sequence[bytes],
-        line: int,
+        wanted: npt.NDArray[np.uint32],
+        lines: npt.NDArray[np.uint64],
         where: npt.NDArray[np.uint64],
     ) -> npt.NDArray[np.bool_]:
-        """Return a mask of oids with an entry that leads to their place: see ``IndexRun.place``.
+        """Return a mask of places that have an entry of their prefix: see ``IndexRun.place``.
+
+        All of the index is read for it, a part at a time, however few they are.
 
         Args:
             txn: the transaction.
             kind: the kind of the entries.
-            oids: the oids.
-            line: the line that they are in.
+            wanted: the prefixes.
+            lines: the line of each.
             where: the step of each state; of arrays field and step of their group.
+
+        Raises:
+            IntegrityError: the index is damaged.
         """
-        wanted, span = prefixes(oids), CHECKPOINT_ROWS if kind == STATES else 1
-        found = np.zeros(len(oids), bool)
+        order = np.argsort(wanted)
+        wanted, lines, where = wanted[order], lines[order], where[order]
+        found = np.zeros(len(order), bool)
         for run in self.runs(txn):
             if run.kind != kind or not run.entries:
                 continue
-            have, slots = self._cached_entries(txn, run)
-            at, stop = np.searchsorted(have, wanted), np.searchsorted(have, wanted, "right")
-            for _ in range(_ALIKE):
-                left = np.flatnonzero(~found & (at < stop))
-                if not len(left):
-                    break
-                slot = slots[at[left]].astype(np.int64)
-                i = np.searchsorted(run.ends, slot, "right").clip(max=len(run.ends) - 1)
-                begun = run.places["b"][i].astype(np.uint64)
-                if kind == STATES:
-                    first = run.ends[i] - run.places["n"][i].astype(np.int64)
-                    begun = begun + ((slot - first) * CHECKPOINT_ROWS).astype(np.uint64)
-                found[left] = (
-                    (run.places["a"][i] == line)
-                    & (begun <= where[left])
-                    & (where[left] - begun < span)
-                )
-                at = at + 1
-        return found
+            bounds = [0, *run.firsts[_PAGES::_PAGES], 1 << PREFIX_BITS]
+            for low, high in pairwise(bounds):
+                start, stop = np.searchsorted(wanted, np.array([low, high], np.uint64))
+                if start < stop:
+                    part = slice(start, stop)
+                    entries = entries_between(txn, run, low, high)
+                    found[part] |= _lead_to(run, entries, wanted[part], lines[part], where[part])
+        mask = np.empty_like(found)
+        mask[order] = found
+        return mask
 
-    def _cached_entries(self, txn: ReadTxn, run: IndexRun) -> Entries:
+    def _cached_entries(self, txn: ReadTxn, run: IndexRun) -> npt.NDArray[np.uint32]:
+        """Return the prefixes of a run's entries."""
         with self._mutex:
             if run.id in self._entries:
                 self._entries.move_to_end(run.id)
                 return self._entries[run.id]
-        entries = read_entries(txn, run)
+        entries = read_entries(txn, run)[0]
         with self._mutex:
             self._entries[run.id] = entries
-            total = sum(len(prefix) for prefix, _ in self._entries.values())
+            total = sum(map(len, self._entries.values()))
             while total > CACHED_ENTRIES and len(self._entries) > 1:
-                total -= len(self._entries.popitem(last=False)[1][0])
+                total -= len(self._entries.popitem(last=False)[1])
         return entries
 
     def add(
@@ -221,6 +236,35 @@ class Index:
     def _go_on(self, txn: WriteTxn, kind: int, added: int) -> None:
         for level in go_on(txn, self.runs(txn), kind, added):
             self._merge(txn, kind, level + 1)
+
+
+def _lead_to(
+    run: IndexRun,
+    entries: Entries,
+    wanted: npt.NDArray[np.uint32],
+    lines: npt.NDArray[np.uint64],
+    where: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.bool_]:
+    have, slots = entries
+    span, found = CHECKPOINT_ROWS if run.kind == STATES else 1, np.zeros(len(wanted), bool)
+    at, stop = np.searchsorted(have, wanted), np.searchsorted(have, wanted, "right")
+    for _ in range(_ALIKE):
+        left = np.flatnonzero(~found & (at < stop))
+        if not len(left):
+            break
+        slot = slots[at[left]].astype(np.int64)
+        i = np.searchsorted(run.ends, slot, "right").clip(max=len(run.ends) - 1)
+        begun = run.places["b"][i].astype(np.uint64)
+        if run.kind == STATES:
+            first = run.ends[i] - run.places["n"][i].astype(np.int64)
+            begun = begun + ((slot - first) * CHECKPOINT_ROWS).astype(np.uint64)
+        found[left] = (
+            (run.places["a"][i] == lines[left])
+            & (begun <= where[left])
+            & (where[left] - begun < span)
+        )
+        at = at + 1
+    return found
 
 
 def add_loose(txn: WriteTxn, kind: int, oid: bytes, a: int, b: int) -> None:

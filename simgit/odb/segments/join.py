@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 LEVEL: Final = 12
 """zstd's level for rewritten segments."""
+_SMALL: Final = SEGMENT_ROWS // 8
+"""Segments of so many rows are large enough."""
 _BELOW_TOP: Final = 254
 """Index runs that compaction made have the level above; writing never merges them."""
 _TOGETHER: Final = 1 << 20
@@ -51,14 +53,19 @@ def headers(txn: ReadTxn, line: int, start: int = 0) -> Iterator[Header]:
         yield decode_header(key, value)
 
 
-def joinable(found: Sequence[Header]) -> list[list[Header]]:
-    """Return the runs of a line's segments that can be joined into one each."""
+def joinable(found: Sequence[Header], *, all_sizes: bool = False) -> list[list[Header]]:
+    """Return the runs of a line's segments that shall be joined into one each.
+
+    A small segment is joined with the one before; with ``all_sizes`` a large one too: to write
+    these anew takes long, and saves little.
+    """
     adjacent: list[list[Header]] = [[]]
     for header in found:
         last = adjacent[-1]
         rows = sum(each.count for each in last)
         alike = bool(last) and last[0].schema == header.schema
-        if not alike or rows + header.count > SEGMENT_ROWS:
+        fits = rows + header.count <= SEGMENT_ROWS and (all_sizes or header.count < _SMALL)
+        if not (alike and fits):
             adjacent.append([])
         adjacent[-1].append(header)
     return [segments for segments in adjacent if len(segments) > 1]

@@ -33,6 +33,7 @@ class GcBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     dry_run: bool = False
+    aggressive: bool = False
     grace: str | None = None
     expire: str | None = None
     keep: str | None = None
@@ -63,9 +64,8 @@ def gc(request: Request, served: Served, given: GcBody | None = None) -> Respons
     given = given or GcBody()
     options = {"grace": given.grace, "expire": given.expire, "keep": given.keep}
     words = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    return _started(
-        request, served, "gc", ["gc", "--json", *(["--dry-run"] * given.dry_run), *words]
-    )
+    flags = ["--dry-run"] * given.dry_run + ["--aggressive"] * given.aggressive
+    return _started(request, served, "gc", ["gc", "--json", *flags, *words])
 
 
 @router.post("/fsck", status_code=202)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.maintenance.fsck import FsckReport
+from simgit.maintenance.fsck import FsckReport, states
+from simgit.odb.segments import index
+from simgit.odb.segments.index_runs import delete_run
 from simgit.storage.base import TABLES
 from simgit.storage.lmdb import LmdbStorage
 
@@ -175,3 +177,37 @@ def test_a_damaged_blob_is_found_in_each_form(tmp_path: Path) -> None:
                 txn.put("bodies", key, value[:-1] + bytes([value[-1] ^ 1]))
             problems = repo.fsck().problems
             assert [each.where for each in problems] == [bytes(target)], (name, oid, problems)
+
+
+@pytest.mark.parametrize("together", [1, 150, 10_000])
+def test_each_place_that_the_index_lacks_is_told_once(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "_CLAIMS", together)
+    monkeypatch.setattr(index, "_PAGES", 1)
+    with Repository.init(":memory:") as repo:
+        repo.set_setting("gc.auto", 0)
+        for run in ("a", "b"):
+            with repo.recorder(run, flush_every=100) as rec:
+                for i in range(300):
+                    rec.append({"x": np.full(300, i) + 1000 * (run == "b")}, i)
+        assert repo.fsck().is_clean
+        with repo.odb.write() as txn:
+            lacking = {}
+            for run in repo.odb.states.index.runs(txn):
+                line, place = run.places[0][["a", "b"]].item()
+                if (line, place & 0xFFFF) in [(0, 200), (1, 100)]:
+                    delete_run(txn, run.id)
+                    lacking[run.kind, line, place & 0xFFFF] = run.entries
+        assert lacking == {(kind, *place): 100 for kind in (0, 1) for place in [(0, 200), (1, 100)]}
+        repo.odb.states.index.forget()
+        report = repo.fsck()
+        of_index = [problem for problem in report.problems if problem.kind == "index"]
+        told = sorted((problem.what, problem.runs) for problem in of_index)
+        assert told == [
+            ("the index does not lead to the state at 0/200", {"a": (200, 299)}),
+            ("the index does not lead to the state at 1/100", {"b": (100, 299)}),
+            ("the index lacks arrays of the group at 0/200", {"a": (200, 299)}),
+            ("the index lacks arrays of the group at 1/100", {"b": (100, 299)}),
+        ]
+        assert repo.repair().report.is_clean
