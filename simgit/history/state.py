@@ -12,7 +12,7 @@ from simgit.errors import text_of, visible
 from simgit.objects.arrays import as_scalar
 from simgit.objects.forms import restored_field
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.objects.rows import Reference, unpack_row
+from simgit.objects.rows import Reference, unpack_row, unpack_rows
 from simgit.objects.schema import Schema
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
@@ -209,6 +209,29 @@ def load_state(
 ) -> State:
     """Return the state at a location, its hash recomputed (and compared with ``oid``, if given)."""
     name, head, rows = odb.states.row(txn, place, oid)
+    return _made(odb, place, name, head, rows.schema, unpack_row(rows, 0), run)
+
+
+def load_states(
+    odb: ObjectDatabase, txn: ReadTxn, place: Location, count: int, run: str | None = None
+) -> list[State]:
+    """Return states of a line from a location on, ``count`` or fewer, but one at least."""
+    names, rows = odb.states.group(txn, place, count)
+    return [
+        _made(odb, Location(place.line, place.step + i), name, head, rows.schema, values, run)
+        for i, ((name, head), values) in enumerate(zip(names, unpack_rows(rows), strict=True))
+    ]
+
+
+def _made(
+    odb: ObjectDatabase,
+    place: Location,
+    name: Oid,
+    head: bytes,
+    schema: Schema,
+    values: dict[str, Any],
+    run: str | None,
+) -> State:
     oids = [Oid(head[i : i + OID_SIZE]) for i in range(OID_SIZE + 1, len(head), OID_SIZE)]
     origin = None if head[OID_SIZE] else oids.pop()
-    return State(odb, place, name, tuple(oids), origin, rows.schema, unpack_row(rows, 0), run)
+    return State(odb, place, name, tuple(oids), origin, schema, values, run)

@@ -34,7 +34,7 @@ from simgit.objects.arguments import checked_methods
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import column as row_column
-from simgit.objects.rows import unpack_row
+from simgit.objects.rows import unpack_row, unpack_rows
 from simgit.objects.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, VALUE, Schema
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TableFactory = Callable[..., Any]
 """A function that makes an Arrow table of a trajectory, given fields and oids."""
-StateFactory = Callable[[Location, dict[str, Any] | None], Any]
-"""A function that makes a state from its location, and from its unpacked row if given."""
+StateFactory = Callable[[Location, int], Sequence[Any]]
+"""A function that makes states from a location on: so many as are wanted, or fewer; not none."""
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -80,8 +80,9 @@ class Trajectory:
             start: the first step.
             stop: the step after the last.
             name: the run's name, for display.
-            state_factory: makes the states that indexing and iteration return; without it they
-                are dicts of their fields.
+            state_factory: makes the states that indexing and iteration return, given a location
+                and how many are wanted from there on: so many or fewer, but one at least; without
+                it they are dicts of their fields.
             table_factory: makes the table of ``to_arrow``.
 
         Raises:
@@ -447,7 +448,7 @@ class Trajectory:
         if not -len(self) <= key < len(self):
             raise IndexError(f"state {shown(key)} is out of range: the trajectory has {len(self)}")
         place = self._range.location(self.start + key % len(self))
-        return self._make(place, None)
+        return self._make(place)
 
     def _slice(self, key: slice) -> Trajectory:
         try:
@@ -476,22 +477,26 @@ class Trajectory:
     def _oid_set(self) -> set[bytes]:
         return set(self.oids)
 
-    def _make(self, place: Location, value: dict[str, Any] | None) -> Any:
+    def _make(self, place: Location) -> Any:
         if self._factory is not None:
-            return self._factory(place, value)
-        if value is None:
-            with self._range.odb.read() as txn:
-                _, rows = next(
-                    self._range.odb.states.rows(txn, place.line, place.step, place.step + 1)
-                )
-            value = unpack_row(rows, 0)
-        return value
+            return self._factory(place, 1)[0]
+        with self._range.odb.read() as txn:
+            states = self._range.odb.states
+            return unpack_row(next(states.rows(txn, place.line, place.step, place.step + 1))[1], 0)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the states, read block by block; no transaction is held in between."""
-        for line, step, rows in self._range.chunks():
-            for i in range(rows.count):
-                yield self._make(Location(line, step + i), unpack_row(rows, i))
+        """Yield the states, read some at a time; no transaction is held in between."""
+        if self._factory is None:
+            for _, _, rows in self._range.chunks():
+                yield from unpack_rows(rows)
+            return
+        with self._range.odb.read() as txn:
+            pieces = self._range.pieces(txn)
+        for line, step, stop in pieces:
+            while step < stop:
+                found = self._factory(Location(line, step), stop - step)
+                yield from found
+                step += len(found)
 
     # --- for training ---
 

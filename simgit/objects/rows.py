@@ -189,6 +189,14 @@ def unpack_row(rows: Rows, i: int) -> dict[str, Any]:
     return unpack_bytes(rows.schema, fixed, [column[i] for column in rows.variable])
 
 
+def unpack_rows(rows: Rows) -> Iterator[dict[str, Any]]:
+    """Yield the value of each row; see ``unpack_row``."""
+    data, width = rows.fixed.tobytes(), rows.schema.fixed_size
+    for i in range(rows.count):
+        fixed = data[i * width : (i + 1) * width]
+        yield unpack_bytes(rows.schema, fixed, [column[i] for column in rows.variable])
+
+
 def unpack_bytes(schema: Schema, fixed: bytes, variable: list[bytes]) -> dict[str, Any]:
     """Return the value of a row that is given by its fixed part and its variable items."""
     root: dict[str, Any] = {}

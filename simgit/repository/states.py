@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import InvalidInput, NotFound
-from simgit.history.state import State, load_state
+from simgit.history.state import State, load_state, load_states
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.location import Location
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from simgit.storage.base import ReadTxn
 
 
-def _load(store: Store, run: str | None, where: Location, values: dict[str, Any] | None) -> State:
-    """Return a state of a trajectory (a function of a module, which can be pickled)."""
+def _load(store: Store, run: str | None, where: Location, count: int) -> list[State]:
+    """Return states of a trajectory (a function of a module, which can be pickled)."""
     with store.read() as txn:
-        return load_state(store.odb, txn, where, run)
+        return load_states(store.odb, txn, where, count, run)
 
 
 def _table(states: Trajectory, fields: Sequence[str] | None, oids: str) -> Any:

@@ -268,13 +268,17 @@ def test_a_cut_episode_keeps_its_number_and_seed(odb: ObjectDatabase) -> None:
 
 
 def test_states_are_made_by_the_factory(odb: ObjectDatabase) -> None:
-    tip = record(odb, [reset(), step(1), step(2)])
-    trajectory = whole(odb, tip, state_factory=lambda place, value: (place.step, value is None))
-    assert trajectory[1] == (1, True)
-    assert trajectory[-1] == (2, True)
-    assert list(trajectory[1:]) == [(1, False), (2, False)]
+    tip = record(odb, [reset(), *(step(i) for i in range(1, 6))])
+
+    def make(place: Location, count: int) -> list[tuple[int, int]]:
+        return [(place.step + i, count) for i in range(min(count, 2))]
+
+    trajectory = whole(odb, tip, state_factory=make)
+    assert trajectory[1] == (1, 1)
+    assert trajectory[-1] == (5, 1)
+    assert list(trajectory[1:]) == [(1, 5), (2, 5), (3, 3), (4, 3), (5, 1)]
     with pytest.raises(IndexError):
-        trajectory[3]
+        trajectory[6]
     with pytest.raises(InvalidInput, match="stride"):
         trajectory[::2]
 

@@ -48,12 +48,16 @@ Key = tuple[bytes, int, int, int]
 
 
 class _Named(NamedTuple):
-    """Consecutive rows of a block, their oids, and the bytes before the first in its payload."""
+    """Consecutive rows of a block with the oids of the first ones.
+
+    ``head`` are the bytes before the first row in its state's payload.
+    """
 
     key: Key
     head: bytes
     oids: list[bytes]
     rows: Rows
+    checkpoints: bytes  # of the block
 
 
 class StateReader:
@@ -183,22 +187,29 @@ class StateReader:
     def _named(self, txn: ReadTxn, header: Header, number: int, first: int, stop: int) -> _Named:
         """Return rows of a block with their oids, from a 64th one on (perhaps beyond ``stop``)."""
         key = (header.last, header.count, number, first)
+        count, group = stop - first, first // CHECKPOINT_ROWS
         named = self._last_named  # read once: another thread may replace it
-        if named is None or named.key != key or len(named.oids) < stop - first:
+        if named is None or named.key != key or named.rows.count < count:
             block = self.block(txn, header, number)
-            group = first // CHECKPOINT_ROWS
             head = self.head(txn, header, block, group, number * BLOCK_ROWS + first)
-            lazy = block.rows.slice(first, stop)
+            # who reads one of a group is likely to read the next: its bytes are taken apart once
+            lazy = block.rows.slice(first, max(stop, first + CHECKPOINT_ROWS))
             rows = Rows(lazy.schema, lazy.fixed, lazy.variable)
-            named = _Named(key, head, chain_oids(rows, head), rows)
-            self._check_chain(block, named.oids, group)
+            named = _Named(key, head, [], rows, block.checkpoints)
+        known = len(named.oids)
+        if known < count:
+            head = linear_head(header.schema, named.oids[-1]) if known else named.head
+            more = chain_oids(named.rows.slice(known, count), head)
+            named = named._replace(oids=named.oids + more)
+            self._check_chain(named, group)
             self._last_named = named
         return named
 
-    def _check_chain(self, block: Block, oids: list[bytes], group: int) -> None:
-        for i in range(CHECKPOINT_ROWS, len(oids), CHECKPOINT_ROWS):
+    @staticmethod
+    def _check_chain(named: _Named, group: int) -> None:
+        for i in range(CHECKPOINT_ROWS, len(named.oids), CHECKPOINT_ROWS):
             at = (group + i // CHECKPOINT_ROWS) * OID_SIZE
-            if block.checkpoints[at : at + OID_SIZE] != oids[i - 1]:
+            if named.checkpoints[at : at + OID_SIZE] != named.oids[i - 1]:
                 raise IntegrityError("hash mismatch: the states of a block; see 'simgit fsck'")
 
     def row(
@@ -209,18 +220,32 @@ class StateReader:
         Raises:
             IntegrityError: its hash is not ``oid``.
         """
-        header = self.header(txn, place)
-        number, within = divmod(place.step - header.step, BLOCK_ROWS)
-        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
-        named = self._named(txn, header, number, first, within + 1)
-        i = within - first
-        found = named.oids[i]
+        [(found, head)], row = self.group(txn, place, 1)
         if oid is not None and found != oid:
             raise IntegrityError(
                 f"hash mismatch: state '{oid.hex()}' at step {place.step} has hash '{found.hex()}'"
             )
-        head = linear_head(header.schema, named.oids[i - 1]) if i else named.head
-        return Oid(found), head, named.rows.slice(i, i + 1)
+        return found, head, row
+
+    def group(
+        self, txn: ReadTxn, place: Location, count: int
+    ) -> tuple[list[tuple[Oid, bytes]], Rows]:
+        """Return states from a place on: ``count`` at most, and none beyond the 64 that it is of.
+
+        For each there are its recomputed oid and the bytes before its row in its payload; and
+        their rows.
+        """
+        header = self.header(txn, place)
+        number, within = divmod(place.step - header.step, BLOCK_ROWS)
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        stop = min(within + count, first + CHECKPOINT_ROWS, header.block_rows(number))
+        named = self._named(txn, header, number, first, stop)
+        start, end = within - first, stop - first
+        heads = [linear_head(header.schema, oid) for oid in named.oids[max(0, start - 1) : end - 1]]
+        if start == 0:
+            heads.insert(0, named.head)
+        oids = map(Oid, named.oids[start:end])
+        return list(zip(oids, heads, strict=True)), named.rows.slice(start, end)
 
     def state(
         self, txn: ReadTxn, place: Location, oid: bytes | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
@@ -136,3 +138,40 @@ def test_what_a_transaction_that_failed_wrote_is_not_remembered(repo: Repository
             assert repo.odb.array(txn, hash_array(array)).tobytes() == array.tobytes()
     repo.commit(np.zeros(300) + 1000, run="again")
     assert (repo.state("again").observation == 1000).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_states_are_the_same_in_whichever_order_they_are_read(seed: int) -> None:
+    """What was named is kept for who reads the next one; it must not depend on what that is."""
+    rng = random.Random(seed)
+    with Repository.init(":memory:") as repo:
+        lines = {"a": 2200, "b": 70}
+        for run, count in lines.items():
+            with repo.recorder(run, flush_every=rng.choice([50, 64, 700, 5000])) as rec:
+                for i in range(count):
+                    rec.append(i, run, info={"text": f"{run} {i}"} if i % 3 else {})
+        trajectories = {run: repo.trajectory(run) for run in lines}
+        oids = {}
+        for run in lines:
+            oid = None
+            for i, state in enumerate(trajectories[run]):
+                assert (state.step, state.observation, state.action) == (i, i, run)
+                assert state.info == ({"text": f"{run} {i}"} if i % 3 else {})
+                assert i == 0 or state.parents == (oid,)
+                oid = oids[run, i] = state.oid
+        assert oids["a", 2199] == repo.runs["a"].oid
+        run, step = "a", 0
+        for _ in range(3000):
+            jump = rng.random()
+            if jump < 0.1:
+                run = rng.choice("ab")
+                step = rng.randrange(lines[run])
+            step = min(max(0, step + rng.choice([1, 1, 1, 2, -1, 30])), lines[run] - 1)
+            by = rng.choice(["step", "index", "oid"])
+            if by == "step":
+                state = repo.state(f"{run}@{step}")
+            else:
+                state = trajectories[run][step] if by == "index" else repo.state(oids[run, step])
+            assert (state.oid, state.observation, state.action) == (oids[run, step], step, run)
+            if step:
+                assert state.parents == (oids[run, step - 1],)
