@@ -24,7 +24,7 @@ from simgit.odb.location import Location
 from simgit.process import now
 from simgit.refs.names import HEAD, RUNS, TAGS
 from simgit.refs.refs import Refs
-from simgit.storage.base import ReadTxn
+from simgit.storage.base import ReadTxn, WriteTxn
 
 MIN_PREFIX: Final = 4
 """The fewest digits of an abbreviated oid, as in git."""
@@ -39,6 +39,8 @@ BACK: Final = re.compile(r"@\{-([1-9][0-9]{0,8})\}")
 _CHECKOUT: Final = re.compile(r"checkout: moving (?:from (?P<start>\S+) )?to (?P<to>.+)")
 _FILE: Final = re.compile(r"(?P<revision>(?:[^:{}]|\{[^{}]*\})*):(?P<path>.*)", re.DOTALL)
 _MALFORMED: Final = re.compile(r"@(?:(?:ep)?-?[\d.]*|t=[^@]*)$", re.IGNORECASE)
+_KNOWN: Final = 1000
+"""The most names that are kept."""
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 _TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep|t=-?)?\d+(?:\.\d+)?$")
 _SHORT_TAIL: Final = re.compile(r"(?:ep|t=-?)?\d+(?:\.\d+)?$")
@@ -74,6 +76,8 @@ class Revisions:
     def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
         self.odb = odb
         self.refs = refs
+        self._known: tuple[int, dict[str, Resolved]] = (-1, {})
+        """What names stand for, in the snapshot of a number."""
 
     def resolve(self, txn: ReadTxn, text: str) -> Resolved:
         """Return the state that a revision names.
@@ -131,6 +135,19 @@ class Revisions:
                         revision=text,
                     ) from None
             return self._from_log(txn, text, base, which)
+        number, known = self._known  # read once: another thread may replace it
+        if number != txn.txn_id or isinstance(txn, WriteTxn):
+            found = self._named(txn, text, base)
+            if not isinstance(txn, WriteTxn):
+                self._known = txn.txn_id, {base: found}
+            return found
+        if base not in known:
+            if len(known) >= _KNOWN:
+                known.clear()
+            known[base] = self._named(txn, text, base)
+        return known[base]
+
+    def _named(self, txn: ReadTxn, text: str, base: str) -> Resolved:
         if base in (HEAD, "@", ""):
             return self._head(txn)
         refs = self._refs_named(txn, base)
