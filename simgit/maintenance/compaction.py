@@ -6,6 +6,7 @@ No oid and no location changes.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -27,19 +28,24 @@ _TOGETHER: Final = 64
 """The most summaries that are computed in one transaction: writers wait some 50 ms."""
 
 
+LARGE_ROWS: Final = 1 << 22
+"""About as many states are written anew in one gc to compress them better: some ten seconds."""
+
+
 def consolidate(
     odb: ObjectDatabase, progress: Progress | None = None, *, aggressive: bool = False
 ) -> int:
     """Join small segments, array groups and index runs; return how many groups were joined.
 
-    With ``aggressive`` also segments that are not small, which compresses them better. Each join is
-    a transaction of its own, so that writers wait only shortly.
+    Segments that are not small are joined too, as far as that takes not long, or all of them with
+    ``aggressive``. Each join is a transaction of its own, so that writers wait only shortly.
     """
-    joined = 0
+    joined, left = 0, sys.maxsize if aggressive else LARGE_ROWS
     with odb.read() as txn:
         lines = [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
     for done, line in enumerate(lines):
-        joined += _consolidate_line(odb, line, aggressive)
+        left -= _join_segments(odb, line, left)
+        joined += _consolidate_line(odb, line)
         if progress is not None:
             progress(done + 1, len(lines))
     for kind in (STATES, ARRAYS):
@@ -62,17 +68,30 @@ def count_segments(odb: ObjectDatabase) -> int:
         return txn.count("segments")
 
 
-def _consolidate_line(odb: ObjectDatabase, line: int, aggressive: bool) -> int:
-    """Join the segments and array groups of a line; return the number of joined groups."""
+def _join_segments(odb: ObjectDatabase, line: int, most: int) -> int:
+    """Join the segments of a line, large ones of about so many rows; return how many these had."""
     with odb.read() as txn:
-        work = joinable(list(headers(txn, line)), all_sizes=aggressive)
-    for segments in work:
+        found = list(headers(txn, line))
+    work, large, at = [], 0, 0
+    for segments in joinable(found, all_sizes=True):
+        if large >= most:
+            break
+        work.append(segments)
+        large, at = large + segments[-1].end - segments[0].step, segments[-1].end
+    else:
+        found = []
+    for segments in [*work, *joinable([header for header in found if header.step >= at])]:
         with odb.write() as txn:
             # somebody may have joined or continued them meanwhile: look again
             first, end = segments[0].step, segments[-1].end
             current = [h for h in headers(txn, line) if first <= h.step < end]
             if [h.step for h in current] == [h.step for h in segments]:
                 join_segments(odb.states, txn, current)
+    return large
+
+
+def _consolidate_line(odb: ObjectDatabase, line: int) -> int:
+    """Join the array groups of a line, and summarise it; return the number of joined groups."""
     _summarise_line(odb, line)
     joined = 0
     with odb.read() as txn:

@@ -12,6 +12,7 @@ import pytest
 
 from simgit import Repository
 from simgit.errors import IntegrityError
+from simgit.maintenance import compaction
 from simgit.maintenance.background import COMPACTION_SLICE, BackgroundCompaction
 from simgit.objects.compression import checksum
 from simgit.objects.oid import OID_SIZE
@@ -147,7 +148,10 @@ def list_segments(repo: Repository) -> list[tuple[bytes, bytes]]:
         return list(txn.scan("segments"))
 
 
-def test_gc_leaves_large_segments_as_they_are_unless_it_is_aggressive(tmp_path: Path) -> None:
+def test_gc_joins_large_segments_as_far_as_that_takes_not_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "LARGE_ROWS", 0)
     with Repository.init(tmp_path) as repo:
         repo.set_setting("gc.auto", 0)
         record(repo, 6 * 4096, every=4096)
@@ -157,5 +161,10 @@ def test_gc_leaves_large_segments_as_they_are_unless_it_is_aggressive(tmp_path: 
         with repo.odb.read() as txn:
             sizes = [header.count for header in headers(txn, 0)]
         assert sizes == [4096] * 5 + [4126]
-        assert repo.gc(aggressive=True).segments_after == 1
-        assert repo.resolve("main") == before and repo.fsck().is_clean
+        record(repo, 100, "other")
+        monkeypatch.setattr(compaction, "LARGE_ROWS", 8192)
+        assert repo.gc().segments_after == 2
+        record(repo, 6 * 4096, every=4096)
+        assert repo.gc().segments_after == 7  # the first with one of the new ones
+        assert repo.gc(aggressive=True).segments_after == 3
+        assert repo.resolve(f"main@{6 * 4096 + 29}") == before and repo.fsck().is_clean

@@ -70,7 +70,7 @@ class GcOptions:
         expire: how long entries of reflogs and of the operation log are kept, and with them the
             states that they name.
         keep: retention rules, by which attachments are thinned out first.
-        aggressive: compress anew what is large enough as it is, too.
+        aggressive: compress all anew that was recorded in large pieces, however long it takes.
     """
 
     grace: float | None = None
