@@ -12,7 +12,13 @@ from simgit.objects.oid import Oid
 from simgit.objects.rows import Rows
 from simgit.objects.schema import Schema
 from simgit.odb.location import Location
-from simgit.odb.segments.block import BLOCK_ROWS, Layout, choose_layout, encode_block, encode_layout
+from simgit.odb.segments.block import (
+    BLOCK_ROWS,
+    EncodedBlock,
+    choose_layout,
+    encode_block,
+    encode_layout,
+)
 from simgit.odb.segments.header import INLINE_SIZE, BlockInfo, Blocks, Header, write_segment
 from simgit.odb.segments.totals import episode_starts, rewards, total
 from simgit.storage.base import WriteTxn
@@ -32,12 +38,16 @@ class Tip(NamedTuple):
 
 
 class StateBatch(NamedTuple):
-    """Consecutive new states of one schema: rows, oids, parents and origin."""
+    """Consecutive new states of one schema: rows, oids, parents and origin.
+
+    ``block`` has all rows in stored form, if there is one already; its content is verified.
+    """
 
     rows: Rows
     oids: list[bytes]
     parents: tuple[Tip, ...]
     origin: bytes
+    block: EncodedBlock | None = None
 
     def without(self, count: int, tip: Tip) -> StateBatch:
         """Return the batch without its first states, which exist already and end at ``tip``."""
@@ -59,6 +69,7 @@ def write_rows(
     oids: list[bytes],
     tip: Tip | None,
     level: int,
+    block: EncodedBlock | None = None,
 ) -> Tip:
     """Store rows as one segment; return the tip of the last.
 
@@ -68,16 +79,22 @@ def write_rows(
         oids: for each row its own oid.
         tip: the state before the first row, None for a root.
         level: zstd's level.
+        block: all rows in stored form; it is taken if its checkpoints are right.
     """
-    layout = choose_layout(rows)
+    if block is not None and not block.follows(before):
+        block = None
+    layout = choose_layout(rows) if block is None else block.layout
     parts: list[bytes] = []
     blocks: list[BlockInfo] = []
     for at in range(0, rows.count, BLOCK_ROWS):
         part = rows.slice(at, min(at + BLOCK_ROWS, rows.count))
-        info = _write_block(
-            parts, part, before[at : at + part.count], layout, level, tip is None and at == 0
-        )
-        blocks.append(info)
+        if block is None:
+            fixed, variable = encode_block(part, before[at : at + part.count], layout, level)
+        else:
+            _, fixed, variable = block
+        offset = sum(map(len, parts))
+        parts += [fixed, variable]
+        blocks.append(_info(offset, fixed, variable, part, tip is None and at == 0))
     body = b"".join(parts)
     header = Header(
         place.line, place.step, rows.count, rows.schema.oid, before[0], oids[-1],
@@ -89,12 +106,7 @@ def write_rows(
     return _tip_after(header, rows, Oid(oids[-1]))
 
 
-def _write_block(
-    parts: list[bytes], rows: Rows, before: list[bytes], layout: Layout, level: int, root: bool
-) -> BlockInfo:
-    fixed, variable = encode_block(rows, before, layout, level)
-    offset = sum(map(len, parts))
-    parts += [fixed, variable]
+def _info(offset: int, fixed: bytes, variable: bytes, rows: Rows, root: bool) -> BlockInfo:
     return BlockInfo(
         offset, len(fixed), len(variable), int(np.count_nonzero(episode_starts(rows, root))),
         total(rewards(rows)), checksum(fixed), checksum(variable),

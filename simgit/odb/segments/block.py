@@ -172,7 +172,8 @@ def decode_layout(data: bytes, schema: Schema) -> Layout:
         raise IntegrityError("malformed segment: its layout is truncated") from None
     rest = data[2 + 9 * count :]
     width = schema.fixed_size
-    if len(rest) != (width + 7) // 8 or not set(filters) <= set(words(schema)):
+    fits = len(set(filters)) == count and set(filters) <= set(words(schema))
+    if len(rest) != (width + 7) // 8 or not fits:
         raise IntegrityError("malformed segment: its layout does not fit its schema")
     raw = np.unpackbits(np.frombuffer(rest, np.uint8), bitorder="little")[:width]
     return Layout(filters, raw)
@@ -295,6 +296,18 @@ class PlaneRows(Rows):
         return PlaneRows(
             self.schema, self._planes, self._layout, variable, first + start, first + stop
         )
+
+
+class EncodedBlock(NamedTuple):
+    """The stored form of a block: its layout, its fixed and its variable part."""
+
+    layout: Layout
+    fixed: bytes
+    variable: bytes
+
+    def follows(self, oids: list[bytes]) -> bool:
+        """Return True if its checkpoints are those of rows after the states with these oids."""
+        return self.fixed.startswith(b"".join(oids[::CHECKPOINT_ROWS]))
 
 
 class Block(NamedTuple):

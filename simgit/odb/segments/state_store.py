@@ -78,7 +78,9 @@ class StateStore(StateReader):
             oids = batch.oids[at : at + part.count]
             self._write_arrays(txn, line.id, start + at, part)
             place = Location(line.id, start + at)
-            tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
+            tip = write_rows(
+                txn, place, part, before[at : at + part.count], oids, tip, level, batch.block
+            )
         former = batch.parents[0].schema if batch.parents else None
         summaries.extend(txn, line, start, batch.rows, former)
         if time is not None:

@@ -10,7 +10,7 @@ from simgit.errors import IntegrityError, InvalidInput, NotFound, plural
 from simgit.objects import rows as rowlib
 from simgit.objects.oid import OID_SIZE
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.batch import Tip, new_batch
+from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.unreachable import note_states_in_flight
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle import objects, records
@@ -18,7 +18,7 @@ from simgit.remotes.bundle.import_refs import ImportedRef, set_refs
 from simgit.remotes.bundle.manifest import Manifest
 from simgit.remotes.bundle.pieces import pieces_of, reader_of
 from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
-from simgit.remotes.bundle.states import decode_head, decode_rows
+from simgit.remotes.bundle.states import decode_head, decode_states
 from simgit.storage.base import WriteTxn
 from simgit.storage.failpoints import fail_point
 
@@ -159,11 +159,12 @@ class _Loading:
         if not objects.has(self.odb, txn, "schema", head.schema):
             raise IntegrityError(f"the bundle lacks the schema '{head.schema.hex()}' of a state")
         schema = self.odb.schema(txn, head.schema)
-        rows = decode_rows(body, head, schema, self.max_object)
+        rows, oids, block = decode_states(body, head, schema, self.max_object)
         self._check_references(txn, rows)
-        batch = new_batch(rows, parents, head.origin)
-        if batch.oids[-1] != head.last:
+        if oids[-1] != head.last:
             raise IntegrityError(f"hash mismatch in the bundle: {plural(head.rows, 'state')}")
+        # the block is stored as it came: it was decoded to these rows, and is not made again
+        batch = StateBatch(rows, oids, parents, head.origin, block)
         self._tip = self.odb.states.append(txn, batch)
         note_states_in_flight(txn, *self._tip.place)
         self.done.states += head.rows

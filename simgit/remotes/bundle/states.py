@@ -6,12 +6,13 @@ import itertools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from simgit.errors import IntegrityError
 from simgit.objects import rows as rowlib
+from simgit.objects.chain import chain_oids, first_head
 from simgit.objects.oid import OID_SIZE
 from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import Arrays, Rows
@@ -20,6 +21,7 @@ from simgit.odb.segments.array_codec import decode_group, encode_group, group_he
 from simgit.odb.segments.array_groups import Member, cut_groups
 from simgit.odb.segments.block import (
     BLOCK_ROWS,
+    EncodedBlock,
     choose_layout,
     decode_block,
     decode_layout,
@@ -96,8 +98,16 @@ def encode_rows(rows: Rows, before: list[bytes], arrays: dict[int, list[Member]]
     return parts
 
 
-def decode_rows(body: bytes, head: StatesHead, schema: Schema, max_object: int) -> Rows:
-    """Return the rows of a record, with the arrays that it carries.
+class DecodedStates(NamedTuple):
+    """The states of a record: their rows, with the arrays that it carries, oids, and block."""
+
+    rows: Rows
+    oids: list[bytes]
+    block: EncodedBlock
+
+
+def decode_states(body: bytes, head: StatesHead, schema: Schema, max_object: int) -> DecodedStates:
+    """Return the states of a record, their oids computed.
 
     Raises:
         IntegrityError: the record is malformed, or the hash of an array is not the one in its row.
@@ -106,11 +116,13 @@ def decode_rows(body: bytes, head: StatesHead, schema: Schema, max_object: int) 
     layout = decode_layout(reader.part("<H"), schema)
     fixed, variable = reader.part("<I"), reader.part("<I")
     check_block(schema, head.rows, variable)
+    sent = EncodedBlock(layout, fixed, variable if schema.variable else b"")
     block = decode_block(schema, layout, head.rows, fixed, variable if schema.variable else None)
     rows = Rows(schema, block.rows.fixed, block.rows.variable)
     check_rows(rows)
     rows.arrays = _arrays(reader, rows, max_object)
-    return rows
+    oids = chain_oids(rows, first_head(head.schema, head.parents, head.origin))
+    return DecodedStates(rows, oids, sent)
 
 
 class _Parts:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from simgit.errors import IntegrityError, plural
-from simgit.objects.chain import chain_oids, first_head
 from simgit.objects.kinds import EMPTY_SCHEMA, decode_object
 from simgit.objects.oid import OID_SIZE, object_header
 from simgit.objects.schema import Schema
@@ -19,7 +18,7 @@ from simgit.remotes.bundle.loading import read_first
 from simgit.remotes.bundle.manifest import Manifest
 from simgit.remotes.bundle.pieces import pieces_of
 from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
-from simgit.remotes.bundle.states import decode_head, decode_rows
+from simgit.remotes.bundle.states import decode_head, decode_states
 from simgit.storage.memory import MemoryStorage
 
 
@@ -103,9 +102,8 @@ class _Verification:
         head = decode_head(body)
         if head.schema not in self._schemas:
             raise IntegrityError(f"the bundle lacks the schema '{head.schema.hex()}' of a state")
-        rows = decode_rows(body, head, self._schemas[head.schema], self.max_object)
-        names = chain_oids(rows, first_head(head.schema, head.parents, head.origin))
-        if names[-1] != head.last:
+        found = decode_states(body, head, self._schemas[head.schema], self.max_object)
+        if found.oids[-1] != head.last:
             raise IntegrityError(f"hash mismatch in the bundle: {plural(head.rows, 'state')}")
         self.states += head.rows
         if self.progress is not None:
