@@ -1,4 +1,4 @@
-"""Identity of writing processes: machine, number and start; whether one is still alive."""
+"""Identity of writing processes: machine, number and start; whether one is still alive. Cores."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def process_start(pid: int) -> str:
         return ""
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def this_writer() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from simgit.cli.export import OPTIONS, format_options
 from simgit.cli.output import Output, progress
 from simgit.cli.params import RUN
 from simgit.errors import plural
+from simgit.process import cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _BUNDLE = "bundle"
 _MAGIC = b"simgit bundle "
+_MOST_JOBS = 4
+"""The most processes without ``--jobs``: the one that writes keeps no more of them busy."""
 
 
 @command(
@@ -56,6 +59,10 @@ simgit import logs --prefix tb/ -o follow""",
     "--max-object", type=click.IntRange(min=1), metavar="BYTES",
     help="Largest object of a bundle to accept (default 2 GiB).",
 )  # fmt: skip
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 256), metavar="N",
+    help="Processes for a bundle of 2 MiB of states or more (default 1 per core, at most 4).",
+)  # fmt: skip
 @OPTIONS
 def import_(
     app: App,
@@ -67,6 +74,7 @@ def import_(
     column_map: str | None,
     dry_run: bool,
     max_object: int | None,
+    jobs: int | None,
     options: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -85,8 +93,11 @@ def import_(
         if format == _BUNDLE or (format is None and _is_bundle(app, file)):
             if as_new or dry_run:
                 raise click.UsageError("a bundle has no --as-new or --dry-run; see 'bundle list'")
-            _import_bundle(app, repo, out, file, prefix, rename, max_object, as_json)
+            jobs = min(_MOST_JOBS, cores()) if jobs is None else jobs
+            _import_bundle(app, repo, out, file, prefix, rename, max_object, jobs, as_json)
             return
+        if jobs is not None or max_object is not None:
+            raise click.UsageError("only a bundle has --jobs and --max-object")
         if file == STREAM:
             raise click.UsageError("only a bundle can be imported from standard input")
         given = file if "://" in file else app.path(file)
@@ -129,12 +140,13 @@ def _import_bundle(
     prefix: str,
     rename: str | None,
     max_object: int | None,
+    jobs: int,
     as_json: bool,
 ) -> None:
     with progress("import", not as_json) as tell:
         done = repo.import_bundle(
             source(app, file), prefix=prefix, rename=rename, max_object=max_object,
-            progress=lambda done: tell(done, None),
+            jobs=jobs, progress=lambda done: tell(done, None),
         )  # fmt: skip
     if as_json:
         out.json({"states": done.states, "objects": done.objects, "refs": _refs(done.refs)}

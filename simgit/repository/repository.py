@@ -1446,6 +1446,7 @@ class Repository:
         prefix: str = "",
         rename: str | None = None,
         max_object: int | None = None,
+        jobs: int = 1,
         progress: bundle.Progress | None = None,
     ) -> bundle.Imported:
         """Import a bundle from a file or a binary stream; everything in it is verified.
@@ -1458,22 +1459,29 @@ class Repository:
             prefix: put before the names of runs and tags.
             rename: the name for the bundle's only run.
             max_object: the largest object in bytes that is accepted (default 2 GiB).
+            jobs: the number of processes: this one writes, the others decode and hash states. They
+                are started (by ``multiprocessing``, method ``spawn``: a script needs ``if __name__
+                == "__main__":``) for 2 MiB of states or more. Each may hold 32 MiB of states
+                several times.
             progress: called with the number of states that were read.
 
         Raises:
             IntegrityError: the bundle is damaged, truncated or forged; refs are as they were.
             NotFound: the file, or the states that the bundle continues, are not there.
             InvalidInput: a run or tag cannot have the name with this prefix.
+            StorageError: the file cannot be read, or one of the processes was killed.
         """
         from simgit.remotes import bundle
         from simgit.remotes.bundle.files import reading
+
+        jobs = check_number(jobs, "jobs", 1, most=256, whole=True)
 
         limit = bundle.MAX_OBJECT if max_object is None else max_object
         odb = self._store.journaled("import", file if isinstance(file, (str, Path)) else "-")
         with reading(file) as read:
             return bundle.load(
                 odb, self.refs, read, prefix=prefix, rename=rename, max_object=limit,
-                progress=progress,
+                jobs=jobs, progress=progress,
             )  # fmt: skip
 
     def export(

@@ -56,7 +56,9 @@ class StateStore(StateReader):
         first = batch.parents[0].place if batch.parents else None
         if first is not None and next(self.children(txn, first), None) is None:
             return 0  # a parent without children: there is nothing to look for
-        self._enter_waiting(txn, batch.oids[0])
+        # a new state can only equal the first of other new states: its parent existed before
+        if any(oids[0] == batch.oids[0] for _, _, oids in self._waiting or ()):
+            self.enter_waiting(txn)
         low, high = 0, len(batch.oids)  # a state exists only if all before it do
         if self.locate(txn, batch.oids[0]) is None:
             return 0
@@ -132,10 +134,9 @@ class StateStore(StateReader):
         names = [oid for _, _, oids in new for oid in oids]
         self.index.add(txn, STATES, names, np.concatenate(slots), places)
 
-    def _enter_waiting(self, txn: WriteTxn, oid: bytes) -> None:
-        """Enter the waiting states now if one of them is looked for."""
-        # a new state can only equal the first of other new states: its parent existed before
-        if self._waiting and any(oids[0] == oid for _, _, oids in self._waiting):
+    def enter_waiting(self, txn: WriteTxn, least: int = 1) -> None:
+        """Enter what ``together`` has put off into a run now, if it is so many states."""
+        if self._waiting and sum(len(oids) for _, _, oids in self._waiting) >= least:
             waiting, self._waiting = self._waiting, []
             self._enter_all(txn, waiting)
 

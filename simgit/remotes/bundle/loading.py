@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,11 +15,12 @@ from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.unreachable import note_states_in_flight
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle import objects, records
+from simgit.remotes.bundle.decoding import Decoding
 from simgit.remotes.bundle.import_refs import ImportedRef, set_refs
 from simgit.remotes.bundle.manifest import Manifest
 from simgit.remotes.bundle.pieces import pieces_of, reader_of
 from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
-from simgit.remotes.bundle.states import decode_head, decode_states
+from simgit.remotes.bundle.states import StatesHead, decode_head
 from simgit.storage.base import WriteTxn
 from simgit.storage.failpoints import fail_point
 
@@ -26,6 +28,8 @@ __all__ = ["Imported", "ImportedRef", "load"]
 
 BATCH: Final = 8 << 20
 """The bytes of records that go into one transaction."""
+TOGETHER: Final = 1 << 14
+"""The states of a line that are entered into the index together, as many as a recorder flushes."""
 Record = tuple[int, bytes]
 
 
@@ -53,6 +57,7 @@ def load(
     prefix: str = "",
     rename: str | None = None,
     max_object: int = MAX_OBJECT,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> Imported:
     """Import a bundle; return the result.
@@ -64,22 +69,34 @@ def load(
         prefix: a prefix for the names of runs and tags.
         rename: the name for the bundle's only run.
         max_object: the largest object, in bytes, that is accepted.
+        jobs: the number of processes; this one writes, the others decode and hash states. None of
+            them is started for less than 2 MiB of states.
         progress: called with the number of states read so far.
 
     Raises:
         IntegrityError: the bundle is damaged, truncated or forged; refs are unchanged.
         NotFound: the repository lacks states that the bundle builds on (``oids``).
         InvalidInput: ``rename`` was given, but the bundle does not have exactly one run.
+        StorageError: one of the processes was killed.
     """
-    return _Loading(odb, max_object, progress).run(read, refs, prefix, rename)
+    decoding = Decoding(odb, jobs, max_object)
+    with closing(decoding):
+        return _Loading(odb, max_object, decoding, progress).run(read, refs, prefix, rename)
 
 
 class _Loading:
     """One import in progress."""
 
-    def __init__(self, odb: ObjectDatabase, max_object: int, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        odb: ObjectDatabase,
+        max_object: int,
+        decoding: Decoding,
+        progress: Progress | None,
+    ) -> None:
         self.odb = odb
         self.max_object = max_object
+        self.decoding = decoding
         self.progress = progress
         self._read = 0
         self.done = Imported()
@@ -95,7 +112,7 @@ class _Loading:
                 f"cannot rename the run: the bundle has {plural(len(manifest.runs), 'run')}"
             )
         self._check_prerequisites(manifest)
-        for batch in _batches(stream):
+        for batch in self._offered(_batches(stream)):
             if batch[0][0] == records.BLOB:
                 self._store_blob(batch[0][1], stream)
             else:
@@ -104,6 +121,35 @@ class _Loading:
             self.done.refs = set_refs(self.odb, refs, txn, manifest, prefix, rename)
             fail_point("import.refs")
         return self.done
+
+    def _offered(self, batches: Iterator[list[Record]]) -> Iterator[list[Record]]:
+        """Yield batches whose records of states are offered to be decoded.
+
+        With several processes the batch that follows is read before one is stored, so that they
+        have work meanwhile. Not so a blob, whose pieces are read when it is stored, and not after a
+        batch that is large: no more than one such is in memory.
+        """
+        batch, error = self._next(batches)
+        while batch:
+            following: tuple[list[Record], Exception | None] | None = None
+            size = sum(len(body) for _, body in batch)
+            if self.decoding.is_ahead and batch[0][0] != records.BLOB and size <= BATCH:
+                following = self._next(batches)
+            yield batch
+            batch, error = following or self._next(batches)
+        if error is not None:
+            raise error
+
+    def _next(self, batches: Iterator[list[Record]]) -> tuple[list[Record], Exception | None]:
+        """Return the next batch, none at the end, or the error that reading it raised."""
+        try:
+            batch = next(batches, [])
+        except Exception as error:
+            return [], error
+        for kind, body in batch:
+            if kind == records.STATES:
+                self.decoding.offer(body)
+        return batch, None
 
     def _check_prerequisites(self, manifest: Manifest) -> None:
         if not manifest.prerequisites:
@@ -118,9 +164,10 @@ class _Loading:
             )
 
     def _store(self, batch: list[Record]) -> None:
-        with self.odb.write() as txn:
+        with self.odb.write() as txn, self.odb.states.together(txn):
             for kind, body in batch:
                 if kind == records.OBJECT:
+                    self.odb.states.enter_waiting(txn)  # it may refer to them
                     self._store_object(txn, body)
                 elif kind == records.STATES:
                     self._store_states(txn, body)
@@ -149,17 +196,29 @@ class _Loading:
             note_states_in_flight(txn, *place)
         return place is not None
 
+    def _has(self, txn: WriteTxn, head: StatesHead) -> bool:
+        """Return True if the states of a record exist."""
+        tip, states = self._tip, self.odb.states
+        if tip is not None and head.parents == (tip.oid,):
+            states.enter_waiting(txn, TOGETHER)
+            if next(states.children(txn, tip.place), None) is None:
+                return False  # nothing follows the state that they follow
+        states.enter_waiting(txn)
+        return self._expect(txn, head.last)
+
     def _store_states(self, txn: WriteTxn, body: bytes) -> None:
         head = decode_head(body)
-        if self._expect(txn, head.last):
+        task = self.decoding.take()
+        if self._has(txn, head):
             return  # with all its ancestors
+        self.decoding.ahead(txn)
         parents = tuple(self._parent(txn, oid) for oid in head.parents)
         if not parents and not objects.has(self.odb, txn, "spec", head.origin):
             raise IntegrityError(f"the bundle lacks the origin '{head.origin.hex()}' of a state")
         if not objects.has(self.odb, txn, "schema", head.schema):
             raise IntegrityError(f"the bundle lacks the schema '{head.schema.hex()}' of a state")
         schema = self.odb.schema(txn, head.schema)
-        rows, oids, block = decode_states(body, head, schema, self.max_object)
+        rows, oids, block = self.decoding.states(txn, task, body, head, schema)
         self._check_references(txn, rows)
         if oids[-1] != head.last:
             raise IntegrityError(f"hash mismatch in the bundle: {plural(head.rows, 'state')}")

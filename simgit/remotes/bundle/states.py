@@ -33,6 +33,8 @@ from simgit.remotes.bundle.limits import check_block, check_group, check_values
 _SIZES: Final = struct.Struct("<32s32sI")
 _GROUP: Final = struct.Struct("<HIQ")
 _LEVEL: Final = 3
+_ITEM: Final = 48
+"""The bytes that Python adds to an item of variable width."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,22 @@ def encode_rows(rows: Rows, before: list[bytes], arrays: dict[int, list[Member]]
         data = encode_group(found, steps, _LEVEL)
         parts += [_GROUP.pack(field, steps[0], len(data)), data]
     return parts
+
+
+def inflated_size(body: bytes, head: StatesHead, schema: Schema) -> int:
+    """Return the bytes that the states of a record claim to take in memory.
+
+    Raises:
+        IntegrityError: the record is malformed.
+    """
+    reader = _Parts(body, head.size)
+    reader.part("<H"), reader.part("<I")
+    size = int.from_bytes(reader.part("<I")[:8], "little") if schema.variable else 0
+    size += head.rows * (schema.fixed_size + OID_SIZE + _ITEM * len(schema.variable))
+    for _ in range(reader.number("<H")):
+        header = group_header(reader.take(_GROUP.unpack(reader.take(_GROUP.size))[2]))
+        size += header.nbytes * len(header.steps)
+    return size
 
 
 class DecodedStates(NamedTuple):
