@@ -867,6 +867,8 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "-n": "Only show what would be imported.",
         "--dry-run": "Only show what would be imported.",
         "--max-object": "Largest object of a bundle to accept (default 2 GiB).",
+        "-j": "Processes for a bundle of 2 MiB or more (default one per core, at most 4).",
+        "--jobs": "Processes for a bundle of 2 MiB or more (default one per core, at most 4).",
         "-o": "Option of the format; see docs/formats.md.",
         "--option": "Option of the format; see docs/formats.md.",
         "--json": "Print JSON.",

@@ -12,7 +12,7 @@ from . import cases_record as recording
 from . import peer_minari, subject
 from .case import Bench, Case, NotBuilt, at_least, at_most
 from .cases_read import whole
-from .measure import disk, scratch
+from .measure import all_cores, disk, scratch, seconds
 
 parquet = Case(
     "parquet", "export a run to Parquet", "states/s", at_least(1.2e6),
@@ -27,7 +27,11 @@ minari = Case(
     "minari", "export episodes to Minari's HDF5", "states/s",
     note="30 000 states of CartPole in 1 280 episodes; Minari: its storage, an episode at a time",
 )  # fmt: skip
-CASES = [parquet, back, width, minari]
+bundle = Case(
+    "import-1M", "import of a bundle in two processes", "s", at_most(3),
+    "1 M states, by the clock on all cores, start of the processes and all checks included",
+)  # fmt: skip
+CASES = [parquet, back, width, minari, bundle]
 
 
 def _loaded(bench: Bench, name: str) -> Path:
@@ -81,6 +85,34 @@ def _(bench: Bench) -> float:
     with scratch(bench.path) as folder, subject.store().open(path) as repo:
         repo.export("parquet", folder / "x", "main")
         return disk(folder / "x") / whole(bench)
+
+
+def _imported(bench: Bench, jobs: int) -> float:
+    """Return the seconds that importing the bundle takes."""
+    path, store = subject.recorded(bench, whole(bench)), subject.store()
+
+    def create() -> Path:
+        file = bench.folder("bundle") / "x"
+        with store.open(path) as repo:
+            repo.create_bundle(file, ["main"])
+        return file
+
+    file = bench.keep("bundle of a run", create)
+    with all_cores(), scratch(bench.path) as folder, store.init(folder / "repo") as other:
+        taken = seconds(lambda: other.import_bundle(file, jobs=jobs))
+        if other.runs["main"].step + 1 != whole(bench):
+            raise ValueError("states are missing")
+    return taken
+
+
+@bundle.side("simgit")
+def _(bench: Bench) -> float:
+    return _imported(bench, 2)
+
+
+@bundle.side("one process")
+def _(bench: Bench) -> float:
+    return _imported(bench, 1)
 
 
 def _given(bench: Bench) -> list[Any]:

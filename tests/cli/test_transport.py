@@ -55,6 +55,20 @@ def test_a_bundle_goes_through_a_pipe(repo, environment: dict[str, str], directo
         assert other.runs["main"].step == 2
 
 
+def test_the_number_of_processes_is_of_a_bundle(repo, run, directory: Path) -> None:
+    repo("bundle", "create", "a.bundle", "main")
+    repo("export", "jsonl", "a.jsonl", "main")
+    run("init", "other")
+    assert (
+        "only a bundle has --jobs"
+        in run("-C", "other", "import", "../a.jsonl", "-j", "2", code=2).err
+    )
+    assert "--jobs" in run("-C", "other", "import", "../a.bundle", "--jobs", "0", code=2).err
+    run("-C", "other", "import", "../a.bundle", "--jobs", "2")
+    with Repository.open(directory / "other") as other:
+        assert other.runs["main"].step == 2
+
+
 def test_wrong_usage_is_said(repo, run, directory: Path) -> None:
     assert "--all" in run("bundle", "create", "x", code=2).err
     run("bundle", "create", "x", "main", "--all", code=2)
