@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Final
 
-from simgit.errors import IntegrityError, StorageError
+from simgit.errors import IntegrityError, StorageError, reason
 from simgit.objects.rows import Rows
 from simgit.objects.schema import Schema
 from simgit.odb.database import ObjectDatabase
@@ -96,7 +96,7 @@ class Decoding:
         if not self._workers:
             if not self.is_ahead or self._bytes < START:
                 return
-            self._workers = [_Worker(self._max_object) for _ in range(self._others)]
+            self._start()
         for each in self._workers:
             each.receive()
         ready = [each for each in self._workers if each.is_ready]
@@ -105,6 +105,16 @@ class Decoding:
             if task is None:
                 return
             worker.send(task)
+
+    def _start(self) -> None:
+        try:
+            for _ in range(self._others):
+                self._workers.append(_Worker(self._max_object))
+        except OSError as error:
+            raise StorageError(
+                f"cannot start a process to decode the bundle: {reason(error)}; import it with "
+                "--jobs 1 (jobs=1)"
+            ) from None
 
     def _next(self, txn: ReadTxn) -> _Task | None:
         """Return the task of the next record to decode, None if there is none for now."""

@@ -131,14 +131,16 @@ class _Loading:
         """
         batch, error = self._next(batches)
         while batch:
-            following: tuple[list[Record], Exception | None] | None = None
             size = sum(len(body) for _, body in batch)
             if self.decoding.is_ahead and batch[0][0] != records.BLOB and size <= BATCH:
-                following = self._next(batches)
-            yield batch
-            batch, error = following or self._next(batches)
+                following, error = self._next(batches)
+                yield batch
+            else:
+                yield batch
+                following, error = self._next(batches)
+            batch = following
         if error is not None:
-            raise error
+            raise error  # only now: what came before it is stored
 
     def _next(self, batches: Iterator[list[Record]]) -> tuple[list[Record], Exception | None]:
         """Return the next batch, none at the end, or the error that reading it raised."""
