@@ -61,7 +61,7 @@ simgit import logs --prefix tb/ -o follow""",
 )  # fmt: skip
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 256), metavar="N",
-    help="Processes for a bundle of 2 MiB or more (default one per core, at most 4).",
+    help="Processes, for a large bundle (default one per core, at most 4).",
 )  # fmt: skip
 @OPTIONS
 def import_(

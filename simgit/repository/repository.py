@@ -1461,8 +1461,7 @@ class Repository:
             max_object: the largest object in bytes that is accepted (default 2 GiB).
             jobs: the number of processes: this one writes, the others decode and hash states. They
                 are started (by ``multiprocessing``, method ``spawn``: a script needs ``if __name__
-                == "__main__":``) for 2 MiB of states or more. Each may hold 32 MiB of states
-                several times.
+                == "__main__":``) for about 2 MiB or 100 000 states; fewer take less time.
             progress: called with the number of states that were read.
 
         Raises:

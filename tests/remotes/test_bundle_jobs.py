@@ -240,7 +240,7 @@ def test_a_slow_process_is_helped(
 
 
 def test_few_states_start_no_process(whole: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "START", len(whole))
+    monkeypatch.setattr(decoding, "START", 1 << 20)
     monkeypatch.setattr(decoding, "_Worker", None)
     check_same(whole)
 

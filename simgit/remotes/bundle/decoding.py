@@ -35,8 +35,10 @@ from simgit.remotes.bundle.states import (
 from simgit.storage.base import ReadTxn
 
 START: Final = 2 << 20
-"""The bytes of records that must be waiting for processes to be started: they take a third of a
-second to start, in which this one decodes a hundred thousand small states."""
+"""The bytes of records that must be waiting for processes to be started, which takes as long as
+decoding a hundred thousand states here."""
+OF_STATE: Final = 20
+"""The bytes that each state counts for besides its record, which may be small and hold many."""
 AHEAD: Final = 16
 """The records that a process is given at once."""
 IN_FLIGHT: Final = 64 << 20
@@ -65,7 +67,7 @@ class Decoding:
         self._others = 0 if multiprocessing.current_process().daemon else jobs - 1
         self._workers: list[_Worker] = []
         self._waiting: deque[bytes] = deque()
-        self._bytes = 0
+        self._size = 0
         self._given: deque[_Task | None] = deque()
         self._in_flight = 0
         self._last = b""
@@ -79,7 +81,7 @@ class Decoding:
         """Note a record that will be taken."""
         if self.is_ahead:
             self._waiting.append(body)
-            self._bytes += len(body)
+            self._size += _weight(body)
 
     def take(self) -> _Task | None:
         """Go on to the next record; return its task, None if it is decoded when it is needed."""
@@ -88,13 +90,13 @@ class Decoding:
             self._in_flight -= 0 if task is None else task.size
             return task
         if self._waiting:
-            self._bytes -= len(self._waiting.popleft())
+            self._size -= _weight(self._waiting.popleft())
         return None
 
     def ahead(self, txn: ReadTxn) -> None:
         """Let other processes decode what follows."""
         if not self._workers:
-            if not self.is_ahead or self._bytes < START:
+            if not self.is_ahead or self._size < START:
                 return
             self._start()
         for each in self._workers:
@@ -131,7 +133,7 @@ class Decoding:
             if self._in_flight and self._in_flight + size > IN_FLIGHT:
                 return None
             self._waiting.popleft()
-            self._bytes -= len(body)
+            self._size -= _weight(body)
             if size > IN_FLIGHT or self._is_known(txn, head):
                 self._given.append(None)
                 continue
@@ -175,6 +177,14 @@ class Decoding:
         for each in self._workers:
             each.kill()
         self._workers = []
+
+
+def _weight(body: bytes) -> int:
+    """Return how much a record counts for the start of processes."""
+    try:
+        return len(body) + OF_STATE * decode_head(body).rows
+    except IntegrityError:  # it is raised when the record is taken
+        return len(body)
 
 
 class _Task:

@@ -70,7 +70,7 @@ def load(
         rename: the name for the bundle's only run.
         max_object: the largest object, in bytes, that is accepted.
         jobs: the number of processes; this one writes, the others decode and hash states. None of
-            them is started for less than 2 MiB of states.
+            them is started for some ten thousand states, whose import takes less time.
         progress: called with the number of states read so far.
 
     Raises:
