@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,23 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def end_with_parent() -> None:
+    """Let this process, which ``multiprocessing`` started, end when its parent is killed.
+
+    A worker of an executor would wait for work for ever: it has both ends of the queue.
+    """
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def this_writer() -> dict[str, Any]:

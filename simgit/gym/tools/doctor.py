@@ -29,6 +29,7 @@ from simgit.gym.restoring.restore import plans, restore
 from simgit.gym.restoring.run_notes import Verdict
 from simgit.gym.restoring.verify import judge
 from simgit.gym.spec.values import comparable_info
+from simgit.process import end_with_parent
 from simgit.repository import Repository
 
 _RUN: Final = "main"
@@ -321,7 +322,7 @@ def _elsewhere(
 ) -> list[Point]:
     """Restore states in a new process, and continue from each."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as pool:
         waiting = [pool.submit(check_point, directory, step, horizon) for step in steps]
         found = []
         for each in waiting:

@@ -29,6 +29,7 @@ from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplifi
 from simgit.objects.arguments import checked, manager
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplifier, left_out
+from simgit.process import end_with_parent
 from simgit.repository import Repository
 
 PREFIX: Final = "what-if"
@@ -253,7 +254,7 @@ def _executed(
     left = iter(enumerate(parts))
     waiting: dict[Future[list[Continuation]], int] = {}
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(count, mp_context=spawn, initializer=end_with_parent) as pool:
         while len(found) < len(parts):
             for i, part in itertools.islice(left, count - len(waiting)):  # no more: it may pause
                 waiting[pool.submit(_in_worker, repo.directory, part, trusted)] = i
