@@ -35,9 +35,12 @@ def chain_oids(rows: Rows, head: bytes) -> list[bytes]:
     if not rows.variable:
         return _fixed(rows, head, bytes(schema))
     out: list[bytes] = []
+    hasher = blake3()
     for row in rows.row_bytes():
         payload = head + row
-        oid = blake3(object_header("state", len(payload)) + payload).digest()
+        hasher.reset()
+        hasher.update(object_header("state", len(payload)) + payload)
+        oid = hasher.digest()
         out.append(oid)
         head = schema + b"\x01" + oid
     return out
@@ -52,7 +55,11 @@ def _fixed(rows: Rows, head: bytes, schema: bytes) -> list[bytes]:
     out = [oid]
     append = out.append
     before = object_header("state", LINEAR_SIZE + width) + schema + b"\x01"
+    hasher = blake3()  # one for all rows: making it takes a third of the time
+    reset, update, digest = hasher.reset, hasher.update, hasher.digest
     for (row,) in struct.iter_unpack(f"{width}s", data[width:]):
-        oid = blake3(before + oid + row).digest()
+        reset()
+        update(before + oid + row)
+        oid = digest()
         append(oid)
     return out

@@ -18,7 +18,7 @@ import pytest
 from simgit import InvalidInput, NotFound, Repository, StorageError
 from simgit.errors import SimgitError
 from simgit.process import is_alive, writer_of
-from simgit.remotes.bundle import decoding, loading, records
+from simgit.remotes.bundle import decoding, loading, records, worker
 from simgit.remotes.bundle.states import decode_head
 from simgit.storage.base import TABLES
 from tests.remotes.test_bundle import LIES, bundled, joined, parts
@@ -223,7 +223,7 @@ def test_a_slow_process_is_helped(
 ) -> None:
     monkeypatch.setattr(decoding, "AHEAD", 1)
     here: list[bytes] = []
-    usual = decoding._result
+    usual = worker.decoded
 
     def counted(schema: Any, body: bytes, max_object: int) -> Any:
         here.append(body)
@@ -233,7 +233,7 @@ def test_a_slow_process_is_helped(
         if waits:  # what comes before it is waited for comes too late
             Worker.receive(self, waits)
 
-    monkeypatch.setattr(decoding, "_result", counted)
+    monkeypatch.setattr(worker, "decoded", counted)
     monkeypatch.setattr(Kept, "receive", receive)
     check_same(whole)
     assert here and Kept.given

@@ -8,23 +8,18 @@ the only one that writes.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from queue import SimpleQueue
 from typing import Any, Final
 
 from simgit.errors import IntegrityError, StorageError, reason
 from simgit.objects.rows import Rows
 from simgit.objects.schema import Schema
 from simgit.odb.database import ObjectDatabase
-from simgit.remotes.bundle import objects
+from simgit.remotes.bundle import objects, worker
 from simgit.remotes.bundle.states import (
     DecodedStates,
     StatesHead,
@@ -43,8 +38,6 @@ AHEAD: Final = 16
 """The records that a process is given at once."""
 IN_FLIGHT: Final = 64 << 20
 """The bytes that states which are decoded ahead may inflate to."""
-_READY: Final = None
-"""The first message of a process."""
 
 
 class Decoding:
@@ -166,7 +159,7 @@ class Decoding:
             if other is None:
                 task.wait()
             else:
-                other.result = _result(other.schema, other.body, self._max_object)
+                other.result = worker.decoded(other.schema, other.body, self._max_object)
         if isinstance(task.result, Exception):
             raise task.result
         fixed, variable, arrays, oids, block = task.result
@@ -194,7 +187,7 @@ class _Task:
         schema, body: what it needs.
         size: the bytes that it inflates to.
         worker: the process that decodes it, None for this one.
-        result: what came of it, see ``_result``.
+        result: what came of it, see ``worker.decoded``.
     """
 
     def __init__(self, schema: Schema, body: bytes, size: int) -> None:
@@ -222,7 +215,7 @@ class _Worker:
     def __init__(self, max_object: int) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._connection, there = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(there, max_object), daemon=True)
+        self._process = spawn.Process(target=worker.serve, args=(there, max_object), daemon=True)
         with _without_interrupts():
             self._process.start()
         there.close()
@@ -283,39 +276,3 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# --- in a worker ---------------------------------------------------------------------------------
-
-
-def _serve(connection: Connection, max_object: int) -> None:
-    """Decode the records that come, until the import ends."""
-    tasks: SimpleQueue[tuple[bytes, bytes]] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
-    with suppress(OSError):  # the import has ended
-        connection.send(_READY)
-        while True:
-            payload, body = tasks.get()
-            connection.send(_result(_schema(payload), body, max_object))
-
-
-def _receive(connection: Connection, tasks: SimpleQueue[tuple[bytes, bytes]]) -> None:
-    """Take what is sent at once, so that the import never waits; end this process with it."""
-    with suppress(EOFError, OSError):
-        while True:
-            tasks.put(connection.recv())
-    os._exit(0)
-
-
-def _result(schema: Schema, body: bytes, max_object: int) -> Any:
-    """Return the decoded states without their schema, or the error that was raised."""
-    try:
-        rows, oids, block = decode_states(body, decode_head(body), schema, max_object)
-    except Exception as error:
-        return error
-    return rows.fixed, rows.variable, rows.arrays, oids, block
-
-
-@lru_cache(16)
-def _schema(payload: bytes) -> Schema:
-    return Schema.decode(payload)

@@ -201,13 +201,13 @@ def check_rows(rows: Rows) -> None:
     """
     check_values(rows)
     for index, (_, kind) in enumerate(rows.schema.fields):
-        absent = ~rowlib.presence(rows, index)
+        absent = np.flatnonzero(~rowlib.presence(rows, index))
         if kind.variable:
             rowlib.check_column(rows, index)
             encoded = rows.variable[rows.schema.variable.index(index)]
-            filled = any(encoded[row] for row in np.flatnonzero(absent).tolist())
+            filled = any(encoded[row] for row in absent.tolist())
         else:
-            filled = bool(np.any(rows.field(index)[absent]))
+            filled = bool(len(absent) and np.any(rows.field(index)[absent]))
         if filled:
             raise IntegrityError("malformed row: an absent field is not empty")
         if kind.code == BOOL and rows.field(index).max(initial=0) > 1:
