@@ -25,6 +25,7 @@ from simgit.odb.segments.index_merge import (
     FAN_IN,
     MAX_MERGE,
     PART,
+    TOP_LEVEL,
     begin,
     go_on,
     merge_at_once,
@@ -216,7 +217,7 @@ class Index:
     def _merge(self, txn: WriteTxn, kind: int, level: int) -> None:
         """Merge a level that has become full, and then perhaps the next one."""
         full = [run for run in self.runs(txn) if (run.kind, run.level) == (kind, level)]
-        if len(full) < FAN_IN:
+        if len(full) < FAN_IN or level == TOP_LEVEL:
             return
         begun = unfinished(txn)
         taken = {number for merge in begun for number in merge.sources}

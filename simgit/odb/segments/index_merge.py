@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FAN_IN: Final = 8
+TOP_LEVEL: Final = 255
+"""The level of runs that gc made; writing never merges them."""
 MAX_MERGE: Final = 1 << 19
 """The most entries that are merged in one write."""
 PART: Final = 1 << 16

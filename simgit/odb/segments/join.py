@@ -26,7 +26,14 @@ from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.elias_fano import Entries, prefixes, sort_entries
 from simgit.odb.segments.header import Header, decode_header, delete_pieces, header_at, segment_key
 from simgit.odb.segments.index import Index, find_loose
-from simgit.odb.segments.index_merge import PACE, begin, give_up, go_on, unfinished
+from simgit.odb.segments.index_merge import (
+    PACE,
+    TOP_LEVEL,
+    begin,
+    give_up,
+    go_on,
+    unfinished,
+)
 from simgit.odb.segments.index_runs import STATES, Places, array_places, write_run
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.state_store import StateStore
@@ -39,8 +46,6 @@ LEVEL: Final = 12
 """zstd's level for rewritten segments."""
 _SMALL: Final = SEGMENT_ROWS // 8
 """Segments of so many rows are large enough."""
-_BELOW_TOP: Final = 254
-"""Index runs that compaction made have the level above; writing never merges them."""
 _TOGETHER: Final = 1 << 20
 """The entries of the index that are in memory at once while its runs are joined."""
 
@@ -173,14 +178,14 @@ def begin_join(index: Index, txn: WriteTxn, kind: int) -> bool:
     _pack(txn, kind, _loose(txn, kind))
     runs = [run for run in reversed(index.runs(txn)) if run.kind == kind]
     if len(runs) > 1:
-        begin(txn, _BELOW_TOP, runs)
+        begin(txn, TOP_LEVEL - 1, runs)
     return len(runs) > 1
 
 
 def go_on_joining(index: Index, txn: WriteTxn, kind: int) -> bool:
     """Write the next part of the joined run; return whether more is to be done."""
     go_on(txn, index.runs(txn), kind, _TOGETHER // PACE)
-    return (kind, _BELOW_TOP) in [(merge.kind, merge.level) for merge in unfinished(txn)]
+    return (kind, TOP_LEVEL - 1) in [(merge.kind, merge.level) for merge in unfinished(txn)]
 
 
 def pack_loose(txn: WriteTxn, kind: int, least: int) -> bool:
