@@ -23,6 +23,8 @@ from simgit.gym.drivers.generators import (
 PYTHON: Final[Any] = random.getstate.__self__  # type: ignore[attr-defined]
 NUMPY: Final[Any] = np.random.get_state.__self__  # type: ignore[attr-defined]
 """The global generators themselves."""
+_missed: bool | None = None
+"""None to load torch where it is needed; else True if it was needed, and not loaded."""
 _PARTS = ("spaces", "feature_space", "stack", "node_space", "edge_space")
 
 
@@ -217,6 +219,28 @@ def torch_seed() -> int | None:
     return None if torch is None else int(torch.initial_seed())
 
 
+def leave_torch(is_missed: bool) -> None:
+    """Do not load torch from now on where only its generators are to be put back.
+
+    For a process that finds out whether an environment draws from them: loading it takes seconds.
+    ``is_missed`` is True if torch should be loaded already.
+    """
+    global _missed
+    _missed = is_missed
+
+
+def misses_torch() -> bool:
+    """Return True if torch was left where it should have been loaded."""
+    return bool(_missed)
+
+
+def load_torch() -> None:
+    """Load torch, and do so again wherever its generators are to be put back."""
+    global _missed
+    _missed = None
+    _load_torch()
+
+
 def seed_torch(seed: int) -> None:
     """Load torch as a process with that seed loads it; other global generators are kept."""
     before = capture_globals()
@@ -234,6 +258,10 @@ def _loaded_torch() -> Any:
 
 def _load_torch() -> Any:
     """Return torch, None if it is not installed: nothing can draw from it then."""
+    global _missed
+    if _missed is not None and "torch" not in sys.modules:
+        _missed = True
+        return None
     try:
         return importlib.import_module("torch")
     except ImportError:

@@ -4,6 +4,9 @@ It has another hash seed than this process, and the same modules within reach; i
 process's script. It ends when this process ends, or its time is over. What environments print is
 discarded. Each check is made in a fork of it, so that none sees what another one left behind in a
 class, a module or a library, and one that hangs or crashes takes nothing with it.
+
+Torch, which most scripts have for their agents alone, takes longer to load than all else together:
+it is loaded only after a check in which it was, or which failed without it; that one is made again.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from time import monotonic
 from typing import Any, Final
 
 from simgit.errors import SimgitError, StorageError
-from simgit.gym.drivers import choose
+from simgit.gym.drivers import choose, randomness
 from simgit.gym.restoring.checks import Opened, RunCheck
 from simgit.gym.restoring.run_notes import NOT_CHECKED, UNKNOWN, Verdict
 from simgit.objects.coerce import check_number
@@ -38,6 +41,9 @@ LONGEST: Final = 86400.0 * 30
 """Nobody waits longer for a check, and no system call takes any number of seconds."""
 _SLOW: Final = ("torch", "mujoco", "ale_py", "minigrid")
 """Libraries that are imported once, and not in each fork, where this process has imported them."""
+_TORCH: Final = "torch"
+_needs_torch = False
+"""True once an environment of this process was found to need torch."""
 _CAN_FORK: Final = hasattr(os, "fork")
 _GONE: Final = "the process that started it has ended"
 
@@ -73,6 +79,7 @@ class CheckProcess:
             "runs": dict(runs), "seconds": seconds, "how": how,
             "engines": choose.importable(), "repository": str(repo.directory),
             "modules": [name for name in _SLOW if name in sys.modules],
+            "torch": _needs_torch,
         }  # fmt: skip
         try:
             if repo.directory is None:
@@ -134,11 +141,13 @@ class CheckProcess:
 
     def verdicts(self, missing: str) -> dict[str, Verdict]:
         """Return the verdicts that came; ``missing`` is the reason for the others."""
+        global _needs_torch
         found = dict.fromkeys(self._runs, Verdict(NOT_CHECKED, None, {"reason": missing}))
         for line in self._text.decode(errors="replace").splitlines():
             with contextlib.suppress(ValueError):  # the last one may be cut off
                 data = json.loads(line)
                 found[data["run"]] = Verdict.from_json(data["verdict"])
+                _needs_torch = _needs_torch or data["torch"]
         return found
 
 
@@ -173,28 +182,53 @@ def main() -> None:
         signal.alarm(int(job["seconds"] * 1.5) + 5)  # whatever happens
     warnings.simplefilter("ignore")
     for name in job["modules"]:
-        with contextlib.suppress(Exception):
-            import_module(name)
+        if name != _TORCH or job["torch"]:
+            with contextlib.suppress(Exception):
+                import_module(name)
     for name in job["engines"]:
         with contextlib.suppress(Exception):
             module, _, kind = name.partition(":")
             choose.register(getattr(import_module(module), kind)())
+    if _TORCH not in sys.modules:
+        randomness.leave_torch(is_missed=_TORCH in job["modules"])
     opened = _opener(job)
     until = monotonic() + job["seconds"]
     for i, (run, stop) in enumerate(job["runs"].items()):
-        seconds = (until - monotonic()) / (len(job["runs"]) - i)
-        check = RunCheck(opened, run, stop=stop, seconds=seconds, **job["how"])
+        left = len(job["runs"]) - i
+        begun = monotonic()
         try:
-            verdict = check.verdict(apart)
-        except Exception as error:
-            text = (
-                str(error) if isinstance(error, SimgitError) else f"{type(error).__name__}: {error}"
-            )
-            verdict = Verdict(UNKNOWN, None, {"reason": text[:1000]})
-        line = json.dumps({"run": run, "verdict": verdict.to_json()}).encode() + b"\n"
+            verdict = _verdict(opened, run, stop, (until - begun) / left, job["how"])
+        except NeedsTorch:
+            with contextlib.suppress(Exception):
+                randomness.load_torch()
+            until += monotonic() - begun
+            verdict = _verdict(opened, run, stop, (until - monotonic()) / left, job["how"])
+        facts = {"run": run, "verdict": verdict.to_json(), "torch": _TORCH in sys.modules}
+        line = json.dumps(facts).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):
             os.write(out, line)
     os._exit(0)
+
+
+class NeedsTorch(Exception):
+    """A check has to be made again with torch loaded, as it was where the run was recorded."""
+
+
+def _verdict(
+    opened: Opened, run: str, stop: int | None, seconds: float, how: Mapping[str, Any]
+) -> Verdict:
+    """Return the verdict on a run.
+
+    Raises:
+        NeedsTorch: torch was left out, and may be needed.
+    """
+    try:
+        return RunCheck(opened, run, stop=stop, seconds=seconds, **how).verdict(apart)
+    except NeedsTorch:
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, SimgitError) else f"{type(error).__name__}: {error}"
+        return Verdict(UNKNOWN, None, {"reason": text[:1000]})
 
 
 def _line(source: int) -> bytes:
@@ -218,9 +252,16 @@ def _opener(job: Mapping[str, Any]) -> Opened:
 
 
 def apart(check: Callable[[], Outcome], start: int, seconds: float) -> Outcome:
-    """Return the result of a check that is made in a fork, if the system has forks."""
+    """Return the result of a check that is made in a fork, if the system has forks.
+
+    Raises:
+        NeedsTorch: torch was left out, and may be needed.
+    """
     if not _CAN_FORK:
-        return check()
+        found = check()
+        if _may_need_torch(found):
+            raise NeedsTorch
+        return found
     source, target = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -239,7 +280,22 @@ def apart(check: Callable[[], Outcome], start: int, seconds: float) -> Outcome:
         os._exit(1)
     if not data and why is None:
         why = f"its process ended: {_status(status)}"
-    return Outcome(start, ended=why) if why is not None else Outcome(**json.loads(data))
+    if why is not None:
+        return Outcome(start, ended=why)
+    result = json.loads(data)
+    if result.pop(_TORCH):
+        raise NeedsTorch
+    return Outcome(**result)
+
+
+def _may_need_torch(found: Outcome) -> bool:
+    """Return True if torch was left out, and this process loaded it, or the check failed."""
+    is_fine = not (found.differs or found.unmade)
+    return randomness.misses_torch() and (_TORCH in sys.modules or not is_fine)
+
+
+def _result(found: Outcome) -> bytes:
+    return json.dumps({**found.to_json(), _TORCH: _may_need_torch(found)}, default=str).encode()
 
 
 def _work(check: Callable[[], Outcome], target: int, seconds: float) -> None:
@@ -247,13 +303,13 @@ def _work(check: Callable[[], Outcome], target: int, seconds: float) -> None:
     try:
         os.setpgid(0, 0)  # what the environment starts ends with it
         signal.alarm(int(seconds) + 5)
-        data = json.dumps(check().to_json(), default=str).encode()
+        data = _result(check())
         while data:
             data = data[os.write(target, data) :]
     except BaseException as error:
         with contextlib.suppress(BaseException):
             found = Outcome(0, unmade=f"{type(error).__name__}: {error}"[:1000])
-            os.write(target, json.dumps(found.to_json()).encode())
+            os.write(target, _result(found))
     finally:
         os._exit(0)
 

@@ -130,3 +130,19 @@ class Unmade(Counting):
         super().__init__(path)
         if os.getpid() != int(os.environ.get("CHECKED_HOME", "0")):
             raise OSError("no licence here")
+
+
+class OfTorch(Counting):
+    """Draws from torch's generator."""
+
+    def seen(self) -> int:
+        import torch
+
+        return int(torch.randint(1000, ()))
+
+
+class KnowsTorch(Counting):
+    """Shows whether torch is loaded, and does not load it."""
+
+    def seen(self) -> int:
+        return int("torch" in sys.modules)
