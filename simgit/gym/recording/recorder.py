@@ -347,7 +347,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         """
         kept = keep_reset(seed, options, self._session.simplifier)
         self._reopen()
-        if self._check.is_waiting and self._episodes:
+        if self._check.is_waiting and self._count >= self._episodes > 0:  # there was a step, too
             self._session.check()
         if self._catch_up is None and self._gap is None:
             self._snapshots.before_reset(

@@ -106,6 +106,15 @@ def test_verdicts_say_what_was_found(repo: Repository, kind: Any, result: str) -
 
 
 @pytest.mark.slow
+def test_a_script_that_resets_twice_before_its_first_step_has_a_verdict(repo: Repository) -> None:
+    env = Recorder(checked_envs.Counting(), repo, snapshots=2, provenance=False)
+    env.reset()
+    play(env)
+    found = repo.runs["main"].metadata["verdict"]
+    assert (found["result"], found["upto"]) == ("exact", 11)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "result", "reason"),
     [
