@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .case import Bench, Case, NotBuilt, Target, at_most
-from .measure import seconds
+from .measure import scratch, seconds
 
 TRACE = {"trace": "cpu-slight", "target": 3}
 recorded = Case(
@@ -48,13 +48,14 @@ def _(bench: Bench) -> float:
     from simgit.repository import Repository
     from simgit.training import train
 
-    repo = bench.keep("train", lambda: Repository.init(bench.folder("train")))
-    name = f"run{len(repo.runs)}"
-    with train(repo, name, _config(bench.size(60, 4)), arguments=TRACE) as training:
-        start = time.process_time()
-        training.finish()
-        taken = time.process_time() - start
-    return int(repo.trajectory(name).lengths.sum()) / taken
+    config = _config(bench.size(60, 4))
+    # a new repository each time: states that it has already would be looked up, and not stored
+    with scratch(bench.path) as path, Repository.init(path) as repo:
+        with train(repo, "main", config, arguments=TRACE) as training:
+            start = time.process_time()
+            training.finish()
+            taken = time.process_time() - start
+        return int(repo.trajectory("main").lengths.sum()) / taken
 
 
 @recorded.side("not recorded", repeat=3)
