@@ -106,13 +106,12 @@ class Session:
         self.self_check = SelfCheck(False)
         self._has_torch = randomness.torch_seed() is not None
         self._provenance = Provenance.collect() if provenance else None
-        if self._provenance is not None:
-            for name in self._names:
-                self.note(name, {"provenance": self._provenance.facts})
-        paths = {IGNORE: ignored, VOLATILE: apart}
-        if ignored or apart:
-            for name in self._names:
-                self.note(name, {key: each for key, each in paths.items() if each})
+        facts = {
+            "provenance": self._provenance.facts if self._provenance else None,
+            IGNORE: ignored, VOLATILE: apart,
+        }  # fmt: skip
+        facts = {key: each for key, each in facts.items() if each}
+        self.note_all(dict.fromkeys(self._names, facts))
         self._finalizer: Any = None
         self._end_with_process()
 
@@ -136,8 +135,17 @@ class Session:
 
     def note(self, run: str, metadata: Mapping[str, Any]) -> None:
         """Add to a run's metadata."""
+        self.note_all({run: metadata})
+
+    def note_all(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add to the metadata of runs, of all in one transaction."""
+        metadata = {run: each for run, each in metadata.items() if each}
+        if not metadata:
+            return
         repo = self._repo if self.is_open else self._handle()
-        repo.configure(run, metadata=metadata)
+        with repo.transaction("configure", *metadata):
+            for run, each in metadata.items():
+                repo.configure(run, metadata=each)
         if not self.is_open and repo is not self._given:
             repo.close()
 
@@ -158,8 +166,8 @@ class Session:
         if seed is not None:
             self._has_torch = True
             names = self._current()
-            for name in [names] if isinstance(names, str) else names:
-                self.note(name, {TORCH: seed})
+            runs = [names] if isinstance(names, str) else names
+            self.note_all({name: {TORCH: seed} for name in runs})
 
     def newest(self, lane: int = 0) -> int:
         """Return the step of a lane's newest stored state, -1 without states."""
@@ -197,13 +205,13 @@ class Session:
         self._note_verdicts(self.self_check.start(self._repo, runs))
 
     def _note_verdicts(self, found: Mapping[str, Verdict]) -> None:
-        late = []
-        for run, verdict in found.items():
-            # the run was deleted meanwhile, or the disk is full: its states matter more
-            with suppress(NotFound, StorageError):
-                note(self._repo, run, verdict)
-            if verdict.result == NOT_CHECKED:
-                late.append(f"not checked: run '{run}': {verdict.details.get('reason')}")
+        with suppress(StorageError):  # the disk is full: the states matter more
+            _note_all(self._repo, found)
+        late = [
+            f"not checked: run '{run}': {verdict.details.get('reason')}"
+            for run, verdict in found.items()
+            if verdict.result == NOT_CHECKED
+        ]
         if late:
             more = f" (and {len(late) - 1} more)" if late[1:] else ""
             warnings.warn(late[0] + more, Unverified, stacklevel=4)
@@ -307,6 +315,16 @@ def _note_left_out(repo: Repository, recorder: Any, left_out: Mapping[str, str])
             repo.configure(name, metadata={LEFT_OUT: dict(left_out)})
 
 
+def _note_all(repo: Repository, found: Mapping[str, Verdict]) -> None:
+    """Note verdicts with their runs, in one transaction."""
+    if not found:
+        return
+    with repo.transaction("configure", *found):
+        for run, verdict in found.items():
+            with suppress(NotFound):  # it was deleted meanwhile
+                note(repo, run, verdict)
+
+
 def _attach_volatile(recorder: Any, volatile: Sequence[Volatile]) -> None:
     """Attach the volatile entries of each lane to its newest state."""
     for lane, each in enumerate(volatile):
@@ -332,9 +350,7 @@ def _finish(
     try:
         _attach_volatile(recorder, volatile)
         recorder.close("crashed" if is_crashing() else "active")
-        for run, verdict in check.verdicts().items():  # nothing is waited for here
-            with suppress(NotFound):
-                note(repo, run, verdict)
+        _note_all(repo, check.verdicts())  # nothing is waited for here
     except StorageError:
         raise  # with the repository open
     except BaseException:

@@ -142,8 +142,10 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         is_new, may = set(self._counts) == {-1}, may_reexecute(env)
         if is_new:
             marks = {VECTOR: {"autoreset_mode": self._mode}, **({} if may else {REEXECUTE: False})}
-            for name, missing in zip(self.runs, lanes_left_out(env), strict=True):
-                self._session.note(name, {**marks, **({LEFT_OUT: missing} if missing else {})})
+            self._session.note_all({
+                name: {**marks, **({LEFT_OUT: missing} if missing else {})}
+                for name, missing in zip(self.runs, lanes_left_out(env), strict=True)
+            })  # fmt: skip
         self._check = SelfCheck(self_check and may and bool(self._parts) and is_new)
         self._session.watch(self._check)
 
@@ -307,9 +309,11 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         try:
             if self._check.is_waiting and self._session.is_open:
                 self._session.check()
-            for i, each in enumerate(self._snapshots):
-                if self._session.is_open and self._session.is_new and each.step_seconds:
-                    self._session.noter(i)({STEP_SECONDS: each.step_seconds})
+            if self._session.is_open and self._session.is_new:
+                self._session.note_all({
+                    name: {STEP_SECONDS: each.step_seconds} if each.step_seconds else {}
+                    for name, each in zip(self.runs, self._snapshots, strict=True)
+                })  # fmt: skip
             self._session.end()
         finally:
             super().close(**kwargs)

@@ -19,6 +19,7 @@ from simgit import Conflict, InvalidInput, Repository
 from simgit.errors import StorageError
 from simgit.gym import Recorder, VectorRecorder
 from simgit.gym.spec.spec import make
+from simgit.recording.verdicts import Verdict
 
 LANES = 3
 
@@ -511,3 +512,33 @@ def test_a_second_recorder_of_a_lane_is_refused(repo: Repository) -> None:
     with pytest.raises(Conflict, match="'main/0' is being recorded"):
         VectorRecorder(SyncVectorEnv([Counter] * 2), repo, provenance=False)
     first.close()
+
+
+def test_what_is_noted_of_lanes_is_as_many_operations_as_of_one() -> None:
+    counts = []
+    for lanes in (1, 3):
+        repo = Repository.init(":memory:")
+        envs = VectorRecorder(SyncVectorEnv([cartpole] * lanes), repo, "lanes")
+        envs.reset(seed=1)
+        for _ in range(40):
+            envs.step(np.ones(lanes, np.int64))
+        envs.close()
+        notes = [each for each in repo.operations() if each.command == "configure"]
+        counts.append(len(notes))
+        for run in envs.runs:
+            assert {"provenance", "verdict", "step_seconds"} <= repo.runs[run].metadata.keys()
+    assert counts[0] == counts[1] > 0
+
+
+def test_lanes_have_verdicts_although_the_run_of_one_is_deleted(repo: Repository) -> None:
+    envs = VectorRecorder(SyncVectorEnv([cartpole] * 3), repo, "lanes")
+    runs = list(envs.runs)
+    envs.reset(seed=1)
+    for _ in range(5):
+        envs.step(np.ones(3, np.int64))
+    envs.flush()
+    found = dict.fromkeys(runs, Verdict("exact"))
+    repo.delete_run("lanes/1", force=True)
+    envs._session._note_verdicts(found)
+    verdicts = [repo.runs[run].metadata.get("verdict") for run in runs if run in repo.runs]
+    assert [each["result"] for each in verdicts] == ["exact", "exact"]
