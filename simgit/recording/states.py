@@ -88,6 +88,8 @@ def coerce_reset(value: Any) -> Any:
         return ABSENT
     if value is True or isinstance(value, np.bool_):
         return {} if value else ABSENT
+    if type(value) is dict and not value:
+        return {}
     if not isinstance(value, Mapping) or not set(value) <= {"seed", "options"}:
         raise InvalidInput(
             f"reset must be a bool or a dict of 'seed' and 'options', got {shown(value)}",

@@ -60,6 +60,8 @@ def keep_reset(seed: int | None, options: Any, simplifier: Simplifier | None = N
     Raises:
         InvalidInput: the options have no encoding, and nothing may be left out.
     """
+    if seed is None and options is None:
+        return {}
     given = {k: v for k, v in (("seed", seed), ("options", options)) if v is not None}
     return kept_or_simplified(
         lambda value: coerce(value, "reset"), given, "reset", simplifier or Simplifier()
@@ -167,7 +169,7 @@ def observation_and_info(result: Any) -> tuple[Any, Any]:
         InvalidInput: the environment has the API of Gym before 0.26.
     """
     is_pair = isinstance(result, (tuple, list)) and len(result) == 2
-    if is_pair and (result[1] is None or isinstance(result[1], Mapping)):
+    if is_pair and (result[1] is None or isinstance(result[1], (dict, Mapping))):
         return result[0], result[1]
     raise InvalidInput(f"reset() returned no (observation, info): {_OLD_API}", path="info")
 
