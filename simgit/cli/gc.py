@@ -34,7 +34,7 @@ simgit gc --grace 3d --keep 'agent: last 5, best 3 by return; video: last 1'""",
 @click.option(
     "--keep", metavar="RULES", help="Retention rules of attachments: 'agent: last 5, every 100'."
 )
-@click.option("--aggressive", is_flag=True, help="Compress all anew, however long it takes.")
+@click.option("--aggressive", is_flag=True, help="Join large pieces too, however long it takes.")
 @click.option(
     "-n", "--dry-run", is_flag=True, help="Show what would be removed, and remove nothing."
 )

@@ -896,7 +896,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--grace": "How long unreachable objects are kept (default 14d).",
         "--expire": "How long reflogs and operations are kept (default 90d).",
         "--keep": "Retention rules of attachments: 'agent: last 5, every 100'.",
-        "--aggressive": "Compress all anew, however long it takes.",
+        "--aggressive": "Join large pieces too, however long it takes.",
         "-n": "Show what would be removed, and remove nothing.",
         "--dry-run": "Show what would be removed, and remove nothing.",
         "--list-unreachable": "List unreachable objects, which can still be restored.",

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from simgit.errors import StorageFullError
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments import summaries
+from simgit.odb.segments.index_merge import give_up_merges
 from simgit.odb.segments.index_runs import ARRAYS, STATES
 from simgit.odb.segments.join import (
     begin_join,
@@ -21,6 +23,7 @@ from simgit.odb.segments.join import (
     join_segments,
     joinable,
 )
+from simgit.storage.base import make_room
 
 Progress = Callable[[int, int], None]
 """Called with the number of lines that are done, and of all lines."""
@@ -54,12 +57,22 @@ def consolidate(
 
 
 def _join_index(odb: ObjectDatabase, kind: int) -> None:
+    """Join the index runs of a kind; where it does not fit on the disk, leave them as they were."""
     index = odb.states.index
     with odb.write() as txn:
         more = begin_join(index, txn, kind)
-    while more:
-        with odb.write() as txn:
-            more = go_on_joining(index, txn, kind)
+    try:
+        while more:
+            with odb.write() as txn:
+                more = go_on_joining(index, txn, kind)
+    except StorageFullError:
+        make_room(odb.storage, lambda: _give_up(odb, kind))
+        raise
+
+
+def _give_up(odb: ObjectDatabase, kind: int) -> None:
+    with odb.write() as txn:
+        give_up_merges(txn, kind)
 
 
 def count_segments(odb: ObjectDatabase) -> int:

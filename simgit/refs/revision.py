@@ -141,11 +141,13 @@ class Revisions:
             if not isinstance(txn, WriteTxn):
                 self._known = txn.txn_id, {base: found}
             return found
-        if base not in known:
+        kept = known.get(base)
+        if kept is None:
+            kept = self._named(txn, text, base)
             if len(known) >= _KNOWN:
                 known.clear()
-            known[base] = self._named(txn, text, base)
-        return known[base]
+            known[base] = kept
+        return kept
 
     def _named(self, txn: ReadTxn, text: str, base: str) -> Resolved:
         if base in (HEAD, "@", ""):

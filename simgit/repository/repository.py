@@ -1595,8 +1595,8 @@ class Repository:
                 (default 90).
             keep: retention rules by which attachments are thinned out, for instance
                 ``agent: last 5, every 100, best 3 by return`` (default: those of the settings).
-            aggressive: compress all anew that was recorded in large pieces, some percent better;
-                without it only some millions of states, which takes not long.
+            aggressive: join large pieces too, which compresses them some percent better; without
+                it only some millions of states, which takes not long.
             clock: returns the time in nanoseconds since 1970.
 
         Raises:

@@ -148,6 +148,7 @@ def list_segments(repo: Repository) -> list[tuple[bytes, bytes]]:
         return list(txn.scan("segments"))
 
 
+@pytest.mark.slow
 def test_gc_joins_large_segments_as_far_as_that_takes_not_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

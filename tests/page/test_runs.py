@@ -88,7 +88,7 @@ def test_many_runs_are_all_there(count: int, tmp_path: Path, visit: Callable[...
     page = visit(tmp_path / "many").page
     expect(
         page.get_by_text(f"{count:,} runs" if count >= 10_000 else f"{count} runs")
-    ).to_be_visible(timeout=60_000)
+    ).to_be_visible(timeout=240_000)
 
 
 def test_the_page_names_the_screens_that_the_server_shows() -> None:

@@ -45,6 +45,7 @@ from simgit.odb.segments import summaries
 from simgit.odb.segments.array_codec import group_header
 from simgit.odb.segments.array_groups import index_groups, read_group
 from simgit.odb.segments.block import CHECKPOINT_ROWS
+from simgit.odb.segments.index_merge import greatest_number
 from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.times import PREFIX, read_time
@@ -144,11 +145,14 @@ class _Repairer:
         return [recover_ref(self.odb, self.refs, txn, self.kept, name) for name in texts]
 
     def _counters(self, txn: WriteTxn) -> str:
-        greatest = (LIMIT - 2).to_bytes(8, "big")  # what is above it is a damaged key
-        lines, runs = txn.floor("lines", greatest), txn.floor("index", b"\0" + greatest)
-        for name, last in ((b"next-line", lines), (b"next-index", runs)):
+        most = LIMIT - 2  # what is above it is a damaged key
+        last = txn.floor("lines", most.to_bytes(8, "big"))
+        line = int.from_bytes(last[0], "big") if last else None
+        for name, number in (
+            (b"next-line", line), (b"next-index", greatest_number(txn, most)),
+        ):  # fmt: skip
             value = int.from_bytes((txn.get("meta", name) or b"")[:8], "big")
-            newest = int.from_bytes(last[0][-8:], "big") + 1 if last else 0
+            newest = 0 if number is None else number + 1
             self.kept.take(txn, "meta", name)
             # a counter that is too large does no harm, but might overflow
             sound = newest <= value < newest + (1 << 32)

@@ -25,7 +25,7 @@ from simgit.odb.location import Location
 from simgit.odb.segments import summaries
 from simgit.odb.segments.array_groups import group_place
 from simgit.odb.segments.index import find_loose
-from simgit.odb.segments.index_merge import check_merge, unfinished
+from simgit.odb.segments.index_merge import check_merge, greatest_number, unfinished
 from simgit.odb.segments.index_runs import STATES, check_run
 from simgit.odb.segments.lines import counter
 from simgit.odb.segments.times import PREFIX, read_time
@@ -85,14 +85,17 @@ class TableChecks(Findings):
 
     def _check_numbers(self, txn: ReadTxn) -> None:
         """Check that the counters are above all used numbers."""
-        runs = txn.floor("index", b"\0" + b"\xff" * 8)
-        for name, last in ((b"next-line", txn.last("lines")), (b"next-index", runs)):
+        last = txn.last("lines")
+        line = int.from_bytes(last[0][-8:], "big") if last else None
+        run = greatest_number(txn, (1 << 64) - 1)
+        for name, newest in ((b"next-line", line), (b"next-index", run)):
             value = txn.get("meta", name)
-            newest = int.from_bytes(last[0][-8:], "big") if last else -1
-            if value is None and last is None:
+            if value is None and newest is None:
                 continue
             try:
-                sound = value is not None and counter(value, name.decode()) > newest
+                sound = value is not None and counter(value, name.decode()) > (
+                    -1 if newest is None else newest
+                )
             except SimgitError:
                 sound = False
             if not sound:

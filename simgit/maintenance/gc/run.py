@@ -36,9 +36,8 @@ from simgit.storage.overlay import Overlay
 _LEAST: Final = 64 << 10
 _SHARE: Final = 8
 Clock = Callable[[], int]
-
-
 _MOST_DAYS: Final = 36_500
+"""The longest period in days."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,6 @@ class GcReport:
     removed: Removed
 
 
-"""The longest period in days."""
-
-
 @dataclass(frozen=True)
 class GcOptions:
     """Periods in days, None for the repository's settings; and retention rules.
@@ -70,7 +66,7 @@ class GcOptions:
         expire: how long entries of reflogs and of the operation log are kept, and with them the
             states that they name.
         keep: retention rules, by which attachments are thinned out first.
-        aggressive: compress all anew that was recorded in large pieces, however long it takes.
+        aggressive: join all segments that fit into one, the large ones too, however long it takes.
     """
 
     grace: float | None = None
@@ -89,6 +85,8 @@ class GcOptions:
                 raise InvalidInput(f"{name} must be at most {_MOST_DAYS} days, got {days}")
         if self.keep is not None and not isinstance(self.keep, str):
             raise InvalidInput(f"keep must be a text of rules, got {shown(self.keep)}")
+        if not isinstance(self.aggressive, bool):
+            raise InvalidInput(f"aggressive must be a bool, got {shown(self.aggressive)}")
 
 
 def gc(

@@ -156,7 +156,7 @@ class Index:
     ) -> npt.NDArray[np.bool_]:
         """Return a mask of places that have an entry of their prefix: see ``IndexRun.place``.
 
-        All of the index is read for it, a part at a time, however few they are.
+        The index is read page by page wherever there is one of them, and some of it at a time.
 
         Args:
             txn: the transaction.
@@ -230,8 +230,9 @@ class Index:
                 begin(txn, level, runs)
             return
         merge_at_once(txn, level + 1, runs)
-        if total >= PART > max(run.entries for run in runs):
-            self._go_on(txn, kind, total)
+        # each entry counts once: when it is in a run of so many for the first time
+        if total >= PART and (new := sum(run.entries for run in runs if run.entries < PART)):
+            self._go_on(txn, kind, new)
         self._merge(txn, kind, level + 1)
 
     def _go_on(self, txn: WriteTxn, kind: int, added: int) -> None:

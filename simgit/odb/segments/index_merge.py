@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -105,6 +106,16 @@ def _write(txn: WriteTxn, merge: Merge) -> None:
     txn.put("index", _key(merge), body + checksum(body))
 
 
+def greatest_number(txn: ReadTxn, most: int) -> int | None:
+    """Return the greatest number, ``most`` or less, that a run has or a merge will give to one."""
+    end = most.to_bytes(8, "big")
+    keys = [txn.floor("index", b"\0" + end), txn.floor("index", b"\1" + end + b"\xff" * 4)]
+    found = [int.from_bytes(each[0][1:9], "big") for each in keys if each is not None]
+    with suppress(IntegrityError):  # a damaged merge: the pages that it has written still tell
+        found += [merge.run for merge in unfinished(txn) if merge.run <= most]
+    return max(found, default=None)
+
+
 def begin(txn: WriteTxn, level: int, runs: Sequence[IndexRun]) -> None:
     """Begin to merge runs of a kind into one of the level above ``level``."""
     number = next_number(txn, b"next-index")
@@ -115,6 +126,13 @@ def give_up(txn: WriteTxn, merge: Merge) -> None:
     """Remove what was written of a merge; the runs that it would have merged stay."""
     delete_pages(txn, merge.run)
     txn.delete("index", _key(merge))
+
+
+def give_up_merges(txn: WriteTxn, kind: int) -> None:
+    """Give up all merges of a kind."""
+    for merge in unfinished(txn):
+        if merge.kind == kind:
+            give_up(txn, merge)
 
 
 def go_on(txn: WriteTxn, runs: Sequence[IndexRun], kind: int, added: int) -> list[int]:
@@ -145,7 +163,8 @@ def go_on(txn: WriteTxn, runs: Sequence[IndexRun], kind: int, added: int) -> lis
 def _write_part(txn: WriteTxn, merge: Merge, sources: Sequence[IndexRun], added: int) -> bool:
     """Write the next part of a merge; return whether it was the last one."""
     total = sum(run.entries for run in sources)
-    places, moves = renumbered(merge.kind, [run.places for run in sources])
+    places = [run.places for run in sources]
+    moves = renumbered(merge.kind, places)
     writer = PageWriter(total, slot_bits(places))
     share = (PACE * added << PREFIX_BITS) // max(1, total)
     while True:
@@ -163,8 +182,8 @@ def _write_part(txn: WriteTxn, merge: Merge, sources: Sequence[IndexRun], added:
         return False
     if entries != total:
         raise IntegrityError("the index is damaged: entries are missing; see 'simgit fsck'")
-    firsts = page_firsts(txn, merge.run)
-    write_record(txn, (merge.run, merge.kind, merge.level + 1), total, places, firsts)
+    joined, firsts = joined_places(merge.kind, places), page_firsts(txn, merge.run)
+    write_record(txn, (merge.run, merge.kind, merge.level + 1), total, joined, firsts)
     for run in sources:
         delete_run(txn, run.id)
     txn.delete("index", _key(merge))
@@ -195,10 +214,10 @@ def merge_at_once(txn: WriteTxn, level: int, runs: Sequence[IndexRun]) -> None:
         IntegrityError: the runs are damaged.
     """
     kind = runs[0].kind
-    places, moves = renumbered(kind, [run.places for run in runs])
-    entries = merged_entries(txn, runs, moves, 0, _END)
+    places = [run.places for run in runs]
+    entries = merged_entries(txn, runs, renumbered(kind, places), 0, _END)
     size = (sum(run.entries for run in runs), slot_bits(places))
-    write_parts(txn, kind, level, [entries], places, size)
+    write_parts(txn, kind, level, [entries], joined_places(kind, places), size)
     for run in runs:
         delete_run(txn, run.id)
 
@@ -212,14 +231,10 @@ def merged_entries(
     return sort_entries(np.concatenate([p for p, _ in found]), np.concatenate(slots))
 
 
-def renumbered(kind: int, places: Sequence[Places]) -> tuple[Places, Moves]:
-    """Return the places of several runs as those of one, and how the runs' slots are renumbered.
-
-    Places of states that continue each other become one.
-    """
+def renumbered(kind: int, places: Sequence[Places]) -> Moves:
+    """Return how the slots of several runs are renumbered where these are one."""
     joined = np.concatenate(places)
-    sizes = joined["n"].astype(np.int64)
-    order = np.lexsort((joined["b"], joined["a"])) if kind == STATES else np.arange(len(joined))
+    sizes, order = joined["n"].astype(np.int64), _order(kind, joined)
     starts = np.zeros(len(joined), np.int64)
     starts[order] = np.cumsum(sizes[order]) - sizes[order]
     moves, at = [], 0
@@ -227,15 +242,29 @@ def renumbered(kind: int, places: Sequence[Places]) -> tuple[Places, Moves]:
         ends = np.cumsum(each["n"], dtype=np.int64)
         moves.append((ends, starts[at : at + len(each)] - ends + each["n"]))
         at += len(each)
-    if kind != STATES:
-        return joined, moves
-    out: list[tuple[int, int, int]] = []
-    for a, b, n in joined[order].tolist():
-        if out and out[-1][0] == a and out[-1][1] + CHECKPOINT_ROWS * out[-1][2] == b:
-            out[-1] = (a, out[-1][1], out[-1][2] + n)
-        else:
-            out.append((a, b, n))
-    return np.array(out, joined.dtype), moves
+    return moves
+
+
+def joined_places(kind: int, places: Sequence[Places]) -> Places:
+    """Return the places of several runs as those of one; its slots are those of ``renumbered``.
+
+    Places of states that continue each other become one.
+    """
+    joined = np.concatenate(places)
+    joined = joined[_order(kind, joined)]
+    if kind != STATES or not len(joined):
+        return joined
+    line, first, count = joined["a"], joined["b"], joined["n"].astype(np.uint64)
+    end = first + count * np.uint64(CHECKPOINT_ROWS)
+    is_new = np.concatenate([[True], (line[1:] != line[:-1]) | (first[1:] != end[:-1])])
+    at = np.flatnonzero(is_new)
+    out = joined[at]
+    out["n"] = np.add.reduceat(count, at)
+    return out
+
+
+def _order(kind: int, joined: Places) -> npt.NDArray[np.int64]:
+    return np.lexsort((joined["b"], joined["a"])) if kind == STATES else np.arange(len(joined))
 
 
 def _moved(
@@ -247,9 +276,9 @@ def _moved(
     return (slot + by[owner]).astype(np.uint32)
 
 
-def slot_bits(places: Places) -> int:
-    """Return the bits of the greatest slot of places."""
-    greatest = max(0, int(places["n"].sum(dtype=np.int64)) - 1)
+def slot_bits(places: Sequence[Places]) -> int:
+    """Return the bits of the greatest slot of all places."""
+    greatest = max(0, sum(int(each["n"].sum(dtype=np.int64)) for each in places) - 1)
     if greatest >> 32:
         raise IntegrityError("the index is damaged: too many places; see 'simgit fsck'")
     return greatest.bit_length()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from simgit.odb.segments.index_merge import (
     PACE,
     TOP_LEVEL,
     begin,
-    give_up,
+    give_up_merges,
     go_on,
     unfinished,
 )
@@ -38,9 +38,6 @@ from simgit.odb.segments.index_runs import STATES, Places, array_places, write_r
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.state_store import StateStore
 from simgit.storage.base import ReadTxn, WriteTxn
-
-if TYPE_CHECKING:
-    pass
 
 LEVEL: Final = 12
 """zstd's level for rewritten segments."""
@@ -172,9 +169,7 @@ def _join(
 
 def begin_join(index: Index, txn: WriteTxn, kind: int) -> bool:
     """Begin to join all index runs and single entries of a kind; return whether there are any."""
-    for merge in unfinished(txn):
-        if merge.kind == kind:
-            give_up(txn, merge)
+    give_up_merges(txn, kind)
     _pack(txn, kind, _loose(txn, kind))
     runs = [run for run in reversed(index.runs(txn)) if run.kind == kind]
     if len(runs) > 1:

@@ -211,3 +211,28 @@ def test_each_place_that_the_index_lacks_is_told_once(
             ("the index lacks arrays of the group at 1/100", {"b": (100, 299)}),
         ]
         assert repo.repair().report.is_clean
+
+
+def test_few_places_are_kept_however_short_segments_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    claim = states.StateChecks._claim
+
+    def counted(self: states.StateChecks, txn: Any, each: Any) -> None:
+        claim(self, txn, each)
+        kept.append(len(self._claims))
+
+    monkeypatch.setattr(states, "_CLAIMS", 300)
+    monkeypatch.setattr(states.StateChecks, "_claim", counted)
+    with Repository.init(":memory:") as repo:
+        repo.set_setting("gc.auto", 0)
+        for i in range(100):
+            repo.commit({"x": i})
+        assert repo.fsck().is_clean
+        assert kept == [0] * 100  # each has an entry of its own
+        kept.clear()
+        repo.gc()
+        with repo.recorder("b", flush_every=64) as rec:
+            for i in range(640):
+                rec.append({"x": np.full(300, i)}, i)
+        assert repo.fsck().is_clean
+        assert 1 < max(kept) <= 300 // 32

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.errors import IntegrityError
+from simgit.errors import IntegrityError, StorageFullError
+from simgit.maintenance import compaction
 from simgit.odb.location import Location
-from simgit.odb.segments import index, index_merge, join
+from simgit.odb.segments import index, index_merge, index_runs, join
 from simgit.odb.segments.elias_fano import prefix_of
 from simgit.odb.segments.index_merge import Merge, unfinished
 from simgit.odb.segments.index_runs import (
     ARRAYS,
     STATES,
+    IndexRun,
     array_places,
     delete_run,
     meta_key,
 )
 
 FLUSH = 100
-Step = Callable[[], None]
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,7 @@ def _until_begun(repo: Repository) -> Merge:
     return found[0]
 
 
+@pytest.mark.slow
 def test_a_large_merge_goes_on_with_what_is_recorded() -> None:
     with Repository.init(":memory:") as repo:
         seen = set()
@@ -91,6 +94,7 @@ def test_a_large_merge_goes_on_with_what_is_recorded() -> None:
         assert max(level for level, _ in levels) == 4
 
 
+@pytest.mark.slow
 def test_pages_of_an_unfinished_merge_are_not_read() -> None:
     with Repository.init(":memory:") as repo:
         merge = _until_begun(repo)
@@ -142,7 +146,7 @@ def test_a_merge_without_one_of_its_runs_leaves_nothing_behind() -> None:
             index_of = repo.odb.states.index
             run = next(run for run in index_of.runs(txn) if run.id == merge.sources[3])
             entries = index_merge.merged_entries(
-                txn, [run], index_merge.renumbered(STATES, [run.places])[1], 0, 1 << 32
+                txn, [run], index_merge.renumbered(STATES, [run.places]), 0, 1 << 32
             )
             delete_run(txn, run.id)
             index_merge.write_parts(
@@ -172,6 +176,7 @@ def test_a_write_that_fails_leaves_a_merge_as_it_was() -> None:
         _check(repo)
 
 
+@pytest.mark.slow
 def test_a_damaged_merge_is_found_and_repaired() -> None:
     with Repository.init(":memory:") as repo:
         merge = _until_begun(repo)
@@ -210,3 +215,75 @@ def test_a_merge_of_prefixes_that_are_not_spread_goes_on() -> None:
                 prefix = prefix_of(oids[i])
                 found = index_of.candidates(txn, ARRAYS, prefix, prefix)
                 assert (prefix, (1, i)) in list(found)
+
+
+@pytest.mark.slow
+def test_the_counter_is_above_the_number_of_a_merge() -> None:
+    with Repository.init(":memory:") as repo:
+        while not (merges := _merges(repo)):
+            _record(repo, FLUSH)
+        with repo.odb.write() as txn:
+            newest = max(run.id for run in repo.odb.states.index.runs(txn))
+            assert (merges[0].run, merges[0].entries) == (newest + 1, 0)
+            txn.delete("meta", b"next-index")
+        assert [problem.kind for problem in repo.fsck().problems] == ["counters"]
+        assert repo.repair().report.is_clean
+        _record(repo, 8000)
+        _check(repo)
+
+
+@pytest.mark.slow
+def test_merges_keep_up_with_writes_of_any_size() -> None:
+    rng = random.Random(6)
+    with Repository.init(":memory:") as repo:
+        index_of, counts, number = repo.odb.states.index, [], 0
+        for _ in range(120):
+            sizes = [480, 480, 480, 520]
+            with repo.odb.write() as txn:
+                for size in sizes:
+                    oids = [rng.randbytes(32) for _ in range(size)]
+                    places = array_places([(1, number + i) for i in range(size)])
+                    number += size
+                    index_of.add(txn, ARRAYS, oids, range(size), places)
+                counts.append(len(index_of.runs(txn)))
+        assert sum(run.entries for run in _runs(repo)) == number
+        assert max(counts) <= 4 * 7
+
+
+def _runs(repo: Repository) -> list[IndexRun]:
+    with repo.odb.read() as txn:
+        return repo.odb.states.index.runs(txn)
+
+
+def test_places_that_continue_each_other_become_one() -> None:
+    parts = [
+        index_runs.state_places([(3, 64, 128), (1, 0, 64)]),
+        index_runs.state_places([(3, 192, 10), (1, 128, 64)]),
+        index_runs.state_places([(3, 202, 64), (1, 64, 64), (2, 64, 1)]),
+    ]
+    joined = index_merge.joined_places(STATES, parts)
+    assert joined.tolist() == [(1, 0, 3), (2, 64, 1), (3, 64, 3), (3, 202, 1)]
+    run = IndexRun(0, STATES, 0, 0, joined, np.cumsum(joined["n"], dtype=np.int64), [])
+    for part, (ends, by) in zip(parts, index_merge.renumbered(STATES, parts), strict=True):
+        alone = IndexRun(0, STATES, 0, 0, part, ends, [])
+        for slot in range(int(ends[-1])):
+            owner = int(np.searchsorted(ends, slot, "right"))
+            assert run.place(slot + int(by[owner])) == alone.place(slot)
+
+
+def test_gc_leaves_no_unfinished_merge_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Repository.init(":memory:") as repo:
+        _record(repo, 4100)
+        go_on, calls, before = compaction.go_on_joining, [], len(_levels(repo))
+
+        def full(*args: Any) -> bool:
+            calls.append(_merges(repo)[0].entries)
+            if len(calls) == 2:
+                raise StorageFullError("no space is left")
+            return go_on(*args)
+
+        monkeypatch.setattr(compaction, "go_on_joining", full)
+        repo.gc()
+        assert calls[0] == 0 < calls[1]
+        assert _merges(repo) == [] and len(_levels(repo)) == before > 1
+        _check(repo)
