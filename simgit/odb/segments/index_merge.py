@@ -35,6 +35,7 @@ from simgit.odb.segments.index_runs import (
     delete_pages,
     delete_run,
     entries_between,
+    meta_key,
     page_firsts,
     pages_of,
     write_pages,
@@ -82,18 +83,24 @@ def unfinished(txn: ReadTxn) -> list[Merge]:
     """
     found = []
     for key, value in txn.scan("index", b"\2", b"\3"):
-        body = value[:-CHECKSUM_SIZE]
-        count = (len(body) - _HEAD.size) // 8
-        if (
-            len(key) != 3
-            or checksum(body) != value[-CHECKSUM_SIZE:]
-            or len(body) != _HEAD.size + 8 * count
-        ):
+        merge = _decode(key, value)
+        if merge is None or txn.get("index", meta_key(merge.run)) is not None:
             raise IntegrityError("a merge of the index is damaged; see 'simgit fsck'")
-        run, entries, after, _ = _HEAD.unpack_from(body)
-        sources = struct.unpack_from(f"<{count}Q", body, _HEAD.size)
-        found.append(Merge(key[1], key[2], run, entries, after, sources))
+        found.append(merge)
     return found
+
+
+def _decode(key: bytes, value: bytes) -> Merge | None:
+    """Return a merge, None if its record is malformed."""
+    body = value[:-CHECKSUM_SIZE]
+    if len(key) != 3 or len(body) < _HEAD.size or checksum(body) != value[-CHECKSUM_SIZE:]:
+        return None
+    _, kind, level = key
+    run, entries, after, count = _HEAD.unpack_from(body)
+    if len(body) != _HEAD.size + 8 * count or level >= TOP_LEVEL or after >= _END:
+        return None
+    sources = struct.unpack_from(f"<{count}Q", body, _HEAD.size)
+    return Merge(kind, level, run, entries, after, sources)
 
 
 def _key(merge: Merge) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from simgit import Repository
 from simgit.errors import IntegrityError, StorageFullError
 from simgit.maintenance import compaction
+from simgit.objects.compression import checksum
 from simgit.odb.location import Location
 from simgit.odb.segments import index, index_merge, index_runs, join
 from simgit.odb.segments.elias_fano import prefix_of
@@ -173,6 +175,33 @@ def test_a_write_that_fails_leaves_a_merge_as_it_was() -> None:
         assert (_merges(repo), _levels(repo)) == (before, levels)
         _check(repo)
         _record(repo, 3000)
+        _check(repo)
+
+
+@pytest.mark.parametrize(
+    ("level", "head", "sources"),
+    [
+        (255, (900, 0, 0, 2), (1, 2)),
+        (1, (900, 0, 1 << 32, 2), (1, 2)),
+        (1, (900, 0, 0, 3), (1, 2)),
+        (1, (900, 0, 0, (1 << 32) - 1), ()),
+        (1, (1, 0, 0, 2), (1, 2)),  # the number of a run
+        (1, (900,), ()),
+    ],
+)
+def test_a_forged_merge_is_refused(
+    level: int, head: tuple[int, ...], sources: tuple[int, ...]
+) -> None:
+    with Repository.init(":memory:") as repo:
+        _record(repo, 2 * FLUSH)
+        form = "<QQQI"[: 1 + len(head)]
+        body = struct.pack(form, *head) + struct.pack(f"<{len(sources)}Q", *sources)
+        with repo.odb.write() as txn:
+            txn.put("index", bytes((2, STATES, level)), body + checksum(body))
+        with pytest.raises(IntegrityError, match="merge of the index is damaged"):
+            repo.gc()
+        assert [problem.kind for problem in repo.fsck().problems] == ["index"]
+        assert repo.repair().report.is_clean
         _check(repo)
 
 
