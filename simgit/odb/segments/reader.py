@@ -60,6 +60,11 @@ class _Named(NamedTuple):
     checkpoints: bytes  # of the block
 
 
+def _taken_apart(block: Block, start: int, stop: int) -> Rows:
+    lazy = block.rows.slice(start, stop)
+    return Rows(lazy.schema, lazy.fixed, lazy.variable)
+
+
 class StateReader:
     """A reader of the states of one store; schemas are read through ``read_schema``."""
 
@@ -189,20 +194,23 @@ class StateReader:
         key = (header.last, header.count, number, first)
         count, group = stop - first, first // CHECKPOINT_ROWS
         named = self._last_named  # read once: another thread may replace it
-        if named is None or named.key != key or named.rows.count < count:
+        if named is None or named.key != key:
             block = self.block(txn, header, number)
             head = self.head(txn, header, block, group, number * BLOCK_ROWS + first)
-            # who reads one of a group is likely to read the next: its bytes are taken apart once
-            lazy = block.rows.slice(first, max(stop, first + CHECKPOINT_ROWS))
-            rows = Rows(lazy.schema, lazy.fixed, lazy.variable)
-            named = _Named(key, head, [], rows, block.checkpoints)
-        known = len(named.oids)
-        if known < count:
-            head = linear_head(header.schema, named.oids[-1]) if known else named.head
-            more = chain_oids(named.rows.slice(known, count), head)
-            named = named._replace(oids=named.oids + more)
-            self._check_chain(named, group)
-            self._last_named = named
+            rows = _taken_apart(block, first, stop)
+            named = _Named(key, head, chain_oids(rows, head), rows, block.checkpoints)
+        elif len(named.oids) < count:
+            known, rows = len(named.oids), named.rows
+            if rows.count < count:  # who goes on in a group is likely to read the rest of it
+                block = self.block(txn, header, number)
+                rows = _taken_apart(block, first, max(stop, first + CHECKPOINT_ROWS))
+            head = linear_head(header.schema, named.oids[-1])
+            more = chain_oids(rows.slice(known, count), head)
+            named = named._replace(oids=named.oids + more, rows=rows)
+        else:
+            return named
+        self._check_chain(named, group)
+        self._last_named = named
         return named
 
     @staticmethod
@@ -220,12 +228,18 @@ class StateReader:
         Raises:
             IntegrityError: its hash is not ``oid``.
         """
-        [(found, head)], row = self.group(txn, place, 1)
+        header = self.header(txn, place)
+        number, within = divmod(place.step - header.step, BLOCK_ROWS)
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        named = self._named(txn, header, number, first, within + 1)
+        i = within - first
+        found = named.oids[i]
         if oid is not None and found != oid:
             raise IntegrityError(
                 f"hash mismatch: state '{oid.hex()}' at step {place.step} has hash '{found.hex()}'"
             )
-        return found, head, row
+        head = linear_head(header.schema, named.oids[i - 1]) if i else named.head
+        return Oid(found), head, named.rows.slice(i, i + 1)
 
     def group(
         self, txn: ReadTxn, place: Location, count: int
