@@ -228,11 +228,7 @@ class StateReader:
         Raises:
             IntegrityError: its hash is not ``oid``.
         """
-        header = self.header(txn, place)
-        number, within = divmod(place.step - header.step, BLOCK_ROWS)
-        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
-        named = self._named(txn, header, number, first, within + 1)
-        i = within - first
+        header, named, i, _ = self._group(txn, place, 1)
         found = named.oids[i]
         if oid is not None and found != oid:
             raise IntegrityError(
@@ -249,17 +245,21 @@ class StateReader:
         For each there are its recomputed oid and the bytes before its row in its payload; and
         their rows.
         """
-        header = self.header(txn, place)
-        number, within = divmod(place.step - header.step, BLOCK_ROWS)
-        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
-        stop = min(within + count, first + CHECKPOINT_ROWS, header.block_rows(number))
-        named = self._named(txn, header, number, first, stop)
-        start, end = within - first, stop - first
+        header, named, start, end = self._group(txn, place, count)
         heads = [linear_head(header.schema, oid) for oid in named.oids[max(0, start - 1) : end - 1]]
         if start == 0:
             heads.insert(0, named.head)
         oids = map(Oid, named.oids[start:end])
         return list(zip(oids, heads, strict=True)), named.rows.slice(start, end)
+
+    def _group(self, txn: ReadTxn, place: Location, count: int) -> tuple[Header, _Named, int, int]:
+        """Return the 64 rows that a state is of, named as far as needed, and which are wanted."""
+        header = self.header(txn, place)
+        number, within = divmod(place.step - header.step, BLOCK_ROWS)
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        stop = min(within + count, first + CHECKPOINT_ROWS, header.block_rows(number))
+        named = self._named(txn, header, number, first, stop)
+        return header, named, within - first, stop - first
 
     def state(
         self, txn: ReadTxn, place: Location, oid: bytes | None = None
