@@ -57,6 +57,18 @@ def unpack(data: bytes, extension: Callable[[int, bytes], Any]) -> Any:
         raise IntegrityError(f"malformed value: {error or type(error).__name__}") from None
 
 
+def unpack_plain(data: bytes) -> Any:
+    """Return the object that MessagePack bytes encode, extensions as they are.
+
+    Raises:
+        IntegrityError: the bytes are malformed.
+    """
+    try:
+        return msgpack.unpackb(data)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise IntegrityError(f"malformed value: {error or type(error).__name__}") from None
+
+
 def pack(prepared: Any) -> bytes:
     """Return the encoding of an object made of MessagePack's own types."""
     packed: bytes = msgpack.packb(prepared, use_bin_type=True)

@@ -62,6 +62,7 @@ from simgit.storage.base import ReadTxn, Storage, WriteTxn
 from simgit.storage.failpoints import fail_point
 
 _ELSEWHERE: Final = 0x80
+_LASTING: Final = frozenset(bytes([each]) for each in (Encoding.RAW, Encoding.ZSTD))
 MAX_DELTA_DEPTH: Final = 32
 CHUNKED_SIZE: Final = 64 << 10
 """The size in bytes from which on a blob is cut into chunks."""
@@ -355,10 +356,7 @@ class ObjectDatabase:
         value = self.loose(txn, oid)
         if value is None:
             return self._get_packed(txn, oid)
-        kind, payload = self.decode_loose(txn, oid, value)
-        if (found := hash_object(kind, payload)) != oid:
-            raise IntegrityError(f"hash mismatch: object '{oid.hex()}' has hash '{found.hex()}'")
-        return kind, payload
+        return _checked(oid, *self.decode_loose(txn, oid, value))
 
     def _get_packed(self, txn: ReadTxn, oid: bytes) -> tuple[str, bytes]:
         place = self.states.locate(txn, oid)
@@ -377,21 +375,14 @@ class ObjectDatabase:
         Raises:
             IntegrityError: it is malformed, or its base or a chunk is missing.
         """
-        if len(value) < HEAD.size:
-            raise IntegrityError(f"malformed object '{oid.hex()}': truncated")
-        code, encoding, size = HEAD.unpack_from(value)
+        kind, encoding, size = _head(oid, value)
         body = value[HEAD.size :]
-        kind = KIND_NAMES.get(code)
-        if kind is None or encoding not in ENCODINGS:
-            raise IntegrityError(f"malformed object '{oid.hex()}': unknown kind or encoding")
         if encoding == Encoding.CHUNKS:
             payload = b"".join(self.chunk(txn, item) for item in chunk_items(body))
         elif encoding == Encoding.DELTA:
             payload = self._decode_delta(txn, oid, body, size, depth)
-        elif encoding == Encoding.FULL:
-            payload = decode_full(body, size)
         else:
-            payload = decompress(body, size) if encoding == Encoding.ZSTD else body
+            payload = _decode_body(encoding, body, size)
         if len(payload) != size:
             raise IntegrityError(f"malformed object '{oid.hex()}': its length is wrong")
         return kind, payload
@@ -486,6 +477,14 @@ class ObjectDatabase:
         """Return a decoded object; see ``get`` for the errors."""
         return decode_object(*self.get(txn, oid))
 
+    def lasting(self, txn: ReadTxn, oid: bytes) -> bytes | None:
+        """Return the stored form of a loose object, which ``decode_lasting`` decodes at any time.
+
+        None if there is no such object, or if parts of it lie elsewhere.
+        """
+        value = txn.get("objects", oid)
+        return value if value and value[1:2] in _LASTING else None
+
     def array(self, txn: ReadTxn, oid: bytes, hint: tuple[int, int, int] | None = None) -> AnyArray:
         """Return an array; ``hint`` is the (line, field, step) of a state that has it."""
         array = self.states.array(txn, oid, hint) if hint or not txn.get("objects", oid) else None
@@ -548,3 +547,39 @@ class ObjectDatabase:
 
 def _nothing() -> None:
     pass
+
+
+def decode_lasting(oid: bytes, value: bytes) -> Decodable:
+    """Return the object of a stored form that ``ObjectDatabase.lasting`` has returned.
+
+    Raises:
+        IntegrityError: its bytes are malformed or have another hash.
+    """
+    kind, encoding, size = _head(oid, value)
+    payload = _decode_body(encoding, value[HEAD.size :], size)
+    return decode_object(*_checked(oid, kind, payload))
+
+
+def _head(oid: bytes, value: bytes) -> tuple[str, int, int]:
+    """Return kind, encoding and size of the payload of a stored form."""
+    if len(value) < HEAD.size:
+        raise IntegrityError(f"malformed object '{oid.hex()}': truncated")
+    code, encoding, size = HEAD.unpack_from(value)
+    kind = KIND_NAMES.get(code)
+    if kind is None or encoding not in ENCODINGS:
+        raise IntegrityError(f"malformed object '{oid.hex()}': unknown kind or encoding")
+    return kind, encoding, size
+
+
+def _decode_body(encoding: int, body: bytes, size: int) -> bytes:
+    """Return the payload of a body that needs no other."""
+    if encoding == Encoding.FULL:
+        return decode_full(body, size)
+    return decompress(body, size) if encoding == Encoding.ZSTD else body
+
+
+def _checked(oid: bytes, kind: str, payload: bytes) -> tuple[str, bytes]:
+    """Return kind and payload of an object once the hash is checked."""
+    if (found := hash_object(kind, payload)) != oid:
+        raise IntegrityError(f"hash mismatch: object '{oid.hex()}' has hash '{found.hex()}'")
+    return kind, payload

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from sys import intern
 from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from simgit.errors import IntegrityError, InvalidInput, shown
+from simgit.objects.canonical import unpack_plain
 from simgit.objects.codec import pack_record, unpack_value
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE, Oid
@@ -189,11 +191,53 @@ def decode_head(value: bytes) -> str | Oid:
     return decode_oid(record["oid"], "HEAD") if "oid" in record else str(record["run"])
 
 
-@lru_cache(64)
 def decode_run(value: bytes) -> RunRef:
-    """Return a run's ref; IntegrityError if it is malformed."""
-    found: RunRef = decode_ref(value, RunRef)
-    return found
+    """Return a run's ref.
+
+    Raises:
+        IntegrityError: it is malformed.
+    """
+    found = _usual_run(value)
+    return decode_ref(value, RunRef) if found is None else found
+
+
+def _usual_run(value: bytes) -> RunRef | None:
+    """Return the ref of a run that nobody records, as nearly all of many are; None of another.
+
+    It is checked as ``decode_ref`` does, in a third of the time.
+    """
+    body = value[:-CHECKSUM_SIZE]
+    if checksum(body) != value[-CHECKSUM_SIZE:]:
+        return None
+    fields = unpack_plain(body)
+    if type(fields) is not dict or tuple(fields) != RunRef._fields:
+        return None
+    values = tuple(fields.values())
+    if tuple(map(type, values)) not in _USUAL:
+        return None
+    oid, line, step, record, status, created, ended, _, parent, episodes, returned = values
+    last = ended or 0
+    if (
+        min(line, step, created, last, episodes) < 0
+        or max(line, step) >= LIMIT
+        or max(created, last, episodes) >= LIMIT * 2
+        or len(record) != OID_SIZE
+        or (oid is not None and len(oid) != OID_SIZE)
+    ):
+        return None
+    return RunRef(
+        None if oid is None else bytes.__new__(Oid, oid), line, step, bytes.__new__(Oid, record),
+        intern(status), created, ended, None, parent and intern(parent), episodes, returned,
+    )  # fmt: skip
+
+
+_USUAL: Final = frozenset(
+    (oid, int, int, bytes, str, int, ended, NoneType, parent, int, float)
+    for oid in (bytes, NoneType)
+    for ended in (int, NoneType)
+    for parent in (str, NoneType)
+)
+"""The types of a run's fields."""
 
 
 def decode_entry(value: bytes) -> LogEntry:

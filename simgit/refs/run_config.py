@@ -8,9 +8,9 @@ from typing import Any
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound, nested_deeper, shown
 from simgit.objects.canonical import MAX_DEPTH
-from simgit.objects.kinds import Run
+from simgit.objects.kinds import Decodable, Run
 from simgit.objects.oid import Oid
-from simgit.odb.database import ObjectDatabase
+from simgit.odb.database import ObjectDatabase, decode_lasting
 from simgit.storage.base import ReadTxn
 
 
@@ -20,10 +20,27 @@ def run_record(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> Run:
     Raises:
         IntegrityError: the object is not a run.
     """
-    record = odb.object(txn, oid)
-    if not isinstance(record, Run):
+    return _record(oid, odb.object(txn, oid))
+
+
+def stored_record(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> bytes | Run:
+    """Return the stored form of a run's record, or the record if ``decoded`` cannot decode it."""
+    return odb.lasting(txn, oid) or run_record(odb, txn, oid)
+
+
+def decoded(oid: bytes, value: bytes) -> Run:
+    """Return a run's record of which ``stored_record`` returned the stored form.
+
+    Raises:
+        IntegrityError: it is damaged, or the object is not a run.
+    """
+    return _record(oid, decode_lasting(oid, value))
+
+
+def _record(oid: bytes, found: Decodable) -> Run:
+    if not isinstance(found, Run):
         raise IntegrityError(f"object '{oid.hex()}' must be a run's record")
-    return record
+    return found
 
 
 def first_own_step(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> int:

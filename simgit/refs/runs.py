@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known, shown
-from simgit.objects.codec import decode_name, encode_value
+from simgit.objects.codec import encode_value
 from simgit.objects.coerce import check_seed
+from simgit.objects.compression import CHECKSUM_SIZE
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
 from simgit.odb import foreign
@@ -19,7 +20,7 @@ from simgit.odb.ancestry import is_ancestor
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
-from simgit.process import now, this_writer
+from simgit.process import collection_paused, now, this_writer
 from simgit.refs import run_config
 from simgit.refs.names import COUNTER, RUNS, TAGS, more_names
 from simgit.refs.records import STATUSES, RunRef, decode_run, moved
@@ -38,42 +39,150 @@ _EXACT: Final = ("exact", "exact by replay")
 """The verdicts with which an environment can be resumed."""
 
 
-@dataclass(frozen=True)
 class RunInfo:
-    """The facts about a run.
+    """The facts about a run; they are of one moment, and must not be changed.
 
-    ``step`` is the newest state's (None if there is none), ``return_`` the sum of all rewards on
-    the way to it, times are in nanoseconds since 1970 (UTC). ``is_foreign``: its metadata have a
-    verdict, or name hooks, that came from elsewhere, by an import or a clone.
+    Attributes:
+        name: its name.
+        status: its status then; ``crashed`` if its writer died without ending it.
     """
 
-    name: str
-    oid: Oid | None
-    step: int | None
-    episodes: int
-    return_: float
-    status: str
-    overrides: Mapping[str, Any]
-    parent: str | None
-    branch_point: Oid | None
-    seed: Any
-    metadata: Mapping[str, Any]
-    created: int
-    ended: int | None
-    writer: Mapping[str, Any] | None
-    is_foreign: bool = field(repr=False, compare=False)
-    resolve: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
+    __slots__ = ("_config", "_is_marked", "_record", "_ref", "_resolve", "name", "status")
 
-    @cached_property
+    def __init__(
+        self,
+        name: str,
+        ref: RunRef,
+        status: str,
+        record: Run | bytes,
+        is_marked: bool,
+        resolve: Callable[[Oid], Mapping[str, Any]],
+    ) -> None:
+        """Note what is known.
+
+        Args:
+            name: the name.
+            ref: its ref.
+            status: its status.
+            record: its record, or the record's stored form, which is decoded on first use.
+            is_marked: True if the record came from elsewhere.
+            resolve: returns the resolved configuration of a record.
+        """
+        self.name: Final = name
+        self.status: Final = status
+        self._ref = ref
+        self._record = record
+        self._is_marked = is_marked
+        self._resolve = resolve
+        self._config: Mapping[str, Any] | None = None
+
+    @property
+    def oid(self) -> Oid | None:
+        """The newest state; None if there is none."""
+        return self._ref.oid
+
+    @property
+    def step(self) -> int | None:
+        """The newest state's step; None if there is none."""
+        return self._ref.step if self._ref.oid else None
+
+    @property
+    def episodes(self) -> int:
+        """The number of episodes."""
+        return self._ref.episodes
+
+    @property
+    def return_(self) -> float:
+        """The sum of all rewards on the way to the newest state."""
+        return self._ref.returned
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """The run's own settings."""
+        return self._facts.overrides
+
+    @property
+    def parent(self) -> str | None:
+        """The run that it was branched off, None if that is none or is gone."""
+        return self._ref.parent
+
+    @property
+    def branch_point(self) -> Oid | None:
+        """The state at which it was branched off."""
+        return self._facts.branch_point
+
+    @property
+    def seed(self) -> Any:
+        """The seed that was given with it."""
+        return self._facts.seed
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What was noted about it."""
+        return self._facts.metadata
+
+    @property
+    def created(self) -> int:
+        """When it was created: nanoseconds since 1970 (UTC)."""
+        return self._ref.created
+
+    @property
+    def ended(self) -> int | None:
+        """When it ended: nanoseconds since 1970 (UTC); None if it has not."""
+        return self._ref.ended
+
+    @property
+    def writer(self) -> Mapping[str, Any] | None:
+        """The process that records it."""
+        return self._ref.writer
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """The resolved configuration, read on first use: it may be inherited over many runs."""
-        return self.resolve()
+        if self._config is None:
+            self._config = self._resolve(self._ref.record)
+        return self._config
+
+    @property
+    def is_foreign(self) -> bool:
+        """True if its metadata have a verdict, or name hooks, that came from elsewhere.
+
+        That is by an import or a clone.
+        """
+        return self._is_marked and not _DOUBTED.isdisjoint(self.metadata)
+
+    @property
+    def _facts(self) -> Run:
+        if isinstance(self._record, bytes):
+            self._record = run_config.decoded(self._ref.record, self._record)
+        return self._record
+
+    def as_foreign(self) -> RunInfo:
+        """Return the same facts about a run whose record counts as another's."""
+        return self._with(self.status, True)
+
+    def _with(self, status: str, is_marked: bool) -> RunInfo:
+        if status == self.status and is_marked == self._is_marked:
+            return self
+        return RunInfo(self.name, self._ref, status, self._record, is_marked, self._resolve)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RunInfo):
+            return NotImplemented
+        return self.name == other.name and self._told() == other._told()
+
+    __hash__ = None  # type: ignore[assignment]  # maps are among the facts
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Take the resolved configuration along: the repository may not be there."""
-        values = [getattr(self, each.name) for each in fields(self)[:-1]]
-        plain = [dict(each) if isinstance(each, Mapping) else each for each in values]
-        return type(self), (*plain, partial(dict, self.config))
+        known = (self.name, self._ref, self.status, self._facts, self._is_marked)
+        return type(self), (*known, partial(_given, dict(self.config)))
+
+    def _told(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _FACTS}
+
+    def __repr__(self) -> str:
+        return f"RunInfo({', '.join(f'{key}={value!r}' for key, value in self._told().items())})"
 
     def _repr_html_(self) -> str:
         from simgit.plot import notebook
@@ -86,6 +195,17 @@ class RunInfo:
             ("own settings", notebook.code(dict(self.overrides))), ("seed", _or_none(self.seed)),
         ]  # fmt: skip
         return notebook.table(rows)
+
+
+_FACTS: Final = (
+    "name", "oid", "step", "episodes", "return_", "status", "overrides", "parent", "branch_point",
+    "seed", "metadata", "created", "ended", "writer",
+)  # fmt: skip
+
+
+def _given(config: Mapping[str, Any], record: Oid) -> Mapping[str, Any]:
+    """Return a configuration that was resolved before."""
+    return config
 
 
 def _or_none(value: object) -> object:
@@ -108,12 +228,13 @@ class Opened:
 
 
 class _Known(NamedTuple):
-    """The runs of a snapshot: facts, values of the refs, refs of those that a process records."""
+    """The runs of a snapshot: facts, checksums of the refs, refs of those that are recorded now."""
 
     txn_id: int
     infos: dict[str, RunInfo]
-    values: dict[str, bytes]
+    checksums: dict[str, bytes]
     written: dict[str, RunRef]
+    has_marks: bool
 
 
 class Runs:
@@ -122,46 +243,54 @@ class Runs:
     def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
         self.odb = odb
         self.refs = refs
-        self._known = _Known(-1, {}, {}, {})
+        self._known = _Known(-1, {}, {}, {}, False)
 
     def infos(self, txn: ReadTxn) -> Mapping[str, RunInfo]:
         """Return the facts about all runs by name, in the order of their names.
 
-        They are kept by the bytes of their refs, and shared: nothing in them must be changed.
+        They are kept by the checksums of their refs, and shared: nothing in them must be changed.
         """
         if isinstance(txn, WriteTxn):  # what it wrote may be rolled back
             return {name: self.describe(txn, name, ref) for name, ref in self.refs.runs(txn)}
-        before = self._known  # read once: another thread may replace it
-        if before.txn_id != txn.txn_id:
-            before = self._known = self._read_all(txn, before)
+        known = self._known  # read once: another thread may replace it
+        if known.txn_id != txn.txn_id:
+            with collection_paused():  # nothing that is made there is in a circle
+                known = self._read_all(txn, known)
         alive: dict[tuple[Any, ...], str] = {}
-        changed = {}
-        for name, ref in before.written.items():  # a process may end without writing anything
+        changed: dict[str, RunInfo] = {}
+        for name, ref in known.written.items():  # a process may end without writing anything
             writer = tuple(sorted((ref.writer or {}).items()))
             if writer not in alive:
                 alive[writer] = ref.shown_status
-            if before.infos[name].status != alive[writer]:
-                changed[name] = replace(before.infos[name], status=alive[writer])
-        return {**before.infos, **changed} if changed else before.infos
+            if known.infos[name].status != alive[writer]:
+                changed[name] = known.infos[name]._with(alive[writer], known.infos[name]._is_marked)
+        if changed:
+            known = known._replace(infos={**known.infos, **changed})
+        self._known = known
+        return known.infos
 
     def _read_all(self, txn: ReadTxn, before: _Known) -> _Known:
         """Return the runs of a snapshot; those whose refs have not moved are as they were."""
-        infos, values, written = {}, {}, {}
-        for key, value in txn.scan("refs", b"runs/", b"runs0"):
-            name = decode_name(key[len(RUNS) :])
-            values[name] = value
-            if before.values.get(name) != value:
+        infos: dict[str, RunInfo] = {}
+        checksums, written = {}, {}
+        has_marks, resolve = foreign.is_any(txn), self.config
+        for name, value in self.refs.stored_runs(txn):
+            checksums[name] = value[-CHECKSUM_SIZE:]
+            if before.checksums.get(name) != checksums[name]:
                 ref = decode_run(value)
-                infos[name] = self.describe(txn, name, ref)
+                record = run_config.stored_record(self.odb, txn, ref.record)
+                is_marked = has_marks and foreign.is_foreign(txn, ref.record)
+                infos[name] = RunInfo(name, ref, ref.shown_status, record, is_marked, resolve)
                 if ref.status == "active" and ref.writer is not None:
                     written[name] = ref
                 continue
             info = infos[name] = before.infos[name]
             if name in before.written:
                 written[name] = before.written[name]
-            if not _DOUBTED.isdisjoint(info.metadata):  # 'simgit trust' moves no ref
-                infos[name] = self.describe(txn, name, decode_run(value))
-        return _Known(txn.txn_id, infos, values, written)
+            if has_marks or before.has_marks:  # 'simgit trust' moves no ref
+                is_marked = has_marks and foreign.is_foreign(txn, info._ref.record)
+                infos[name] = info._with(info.status, is_marked)
+        return _Known(txn.txn_id, infos, checksums, written, has_marks)
 
     def info(self, txn: ReadTxn, name: str) -> RunInfo:
         """Return the facts about a run.
@@ -174,21 +303,8 @@ class Runs:
     def describe(self, txn: ReadTxn, name: str, ref: RunRef) -> RunInfo:
         """Return the facts about a run whose ref was read before."""
         record = run_config.run_record(self.odb, txn, ref.record)
-        return RunInfo(
-            name, ref.oid, ref.step if ref.oid else None, ref.episodes, ref.returned,
-            ref.shown_status, record.overrides, ref.parent, record.branch_point, record.seed,
-            record.metadata, ref.created, ref.ended, ref.writer,
-            not _DOUBTED.isdisjoint(record.metadata)
-            and foreign.is_foreign(txn, ref.record),
-            lambda: self.config(ref.record),
-        )  # fmt: skip
-
-    def remarked(self, txn: ReadTxn, info: RunInfo, value: bytes) -> RunInfo:
-        """Return the facts about a run whose ref is as it was; its marks may have changed."""
-        if _DOUBTED.isdisjoint(info.metadata):
-            return info
-        is_foreign = foreign.is_foreign(txn, decode_run(value).record)
-        return info if is_foreign == info.is_foreign else replace(info, is_foreign=is_foreign)
+        is_marked = foreign.is_foreign(txn, ref.record)
+        return RunInfo(name, ref, ref.shown_status, record, is_marked, self.config)
 
     def config(self, record: Oid) -> dict[str, Any]:
         """Return the resolved configuration of a run's record."""

@@ -20,7 +20,6 @@ from simgit.objects.arguments import checked_methods
 from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS, expanded
-from simgit.refs.records import decode_run
 from simgit.refs.runs import RunInfo, being_recorded
 from simgit.refs.simulations import check_no_simulation, home_of
 from simgit.storage.base import make_room
@@ -153,12 +152,12 @@ class RunsView(Mapping[str, RunInfo]):
         return self.table().ranked(by, where, lowest)
 
     def kept(self) -> KeptRuns:
-        """Return a view that is quicker where it is asked again; see there."""
+        """Return a view that keeps sums over histories too."""
         return KeptRuns(self._store)
 
     def _names(self) -> list[str]:
         with self._store.read() as txn:
-            return [name for name, _ in self._store.refs.runs(txn)]
+            return [name for name, _ in self._store.refs.stored_runs(txn)]
 
     def _snapshot(self) -> Mapping[str, RunInfo]:
         with self._store.read() as txn:
@@ -174,39 +173,14 @@ class RunsView(Mapping[str, RunInfo]):
 
 
 class KeptRuns(RunsView):
-    """The runs of a repository; one whose ref is as it was is not described again.
-
-    Readers share what they get, so they must not change it.
-    """
+    """The runs of a repository, with sums over their histories that are kept."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._kept: dict[str, tuple[bytes, RunInfo]] = {}
-        self._last: tuple[int, dict[str, RunInfo]] | None = None
         self._sums: OrderedDict[tuple[Oid, str, int], Sums] = OrderedDict()
         """Of the states that were asked about last; what leads to an oid never changes."""
         self._size = 0
         self._alone = Lock()
-
-    def _snapshot(self) -> dict[str, RunInfo]:
-        with self._store.read() as txn:
-            number, last = txn.txn_id, self._last
-            if last is not None and last[0] == number:  # nothing was written
-                return last[1]
-            kept, infos = {}, {}
-            for name, value in self._store.refs.stored_runs(txn):
-                before = self._kept.get(name)
-                if before is None or before[0] != value or before[1].writer is not None:
-                    info = self._store.runs.describe(txn, name, decode_run(value))
-                else:
-                    info = self._store.runs.remarked(txn, before[1], value)
-                kept[name] = before if before and before[1] is info else (value, info)
-                infos[name] = info
-        self._kept = kept
-        # a writer can die without a transaction
-        is_written = any(info.writer is not None for info in infos.values())
-        self._last = None if is_written else (number, infos)
-        return infos
 
     def bucket_sums(
         self, infos: Sequence[RunInfo], field: str, points: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +122,7 @@ class Simulators:
         found = self._runs.lineage(name)
         if Permission(self._store).given(None):
             return found
-        return [replace(each, is_foreign=True) for each in found]
+        return [each.as_foreign() for each in found]
 
     def _runs_of(self, revision: str | Oid) -> list[RunInfo]:
         """Return the run that a revision names, or one that has the state, and those above it."""

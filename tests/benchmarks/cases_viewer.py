@@ -6,10 +6,11 @@ import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from . import generate, subject
 from .case import Bench, Case, at_most
-from .measure import seconds
+from .measure import memory, seconds
 
 CURVES = 10
 summarising = Case(
@@ -50,6 +51,21 @@ runs_again = Case(
 runs_moved = Case(
     "runs-moved", "`repo.runs.values()` of 1 000 runs, after one moved", "ms", at_most(10)
 )
+runs_many = Case(
+    "runs-many",
+    "`repo.runs.values()` of 100 000 runs, for the first time",
+    "s",
+    at_most(1),
+    "branches with settings of their own, of which nothing is in memory; then name, status and "
+    "step of each, and the settings of each",
+)
+runs_memory = Case(
+    "runs-many-memory",
+    "anonymous memory of these",
+    "MB",
+    at_most(100),
+    "before and after their settings are looked at",
+)
 by_measure = Case(
     "runs-measure",
     "runs with mean(reward) > 0.5, of 20 branches of 1 M states",
@@ -64,7 +80,10 @@ rare = Case(
     at_most(lambda peers: 0.25 * peers["all blocks"]),
     "blocks left out by their summaries, and all evaluated",
 )
-CASES = [rare, by_measure, runs_again, runs_moved, summarising, weight, overview, window]
+CASES = [
+    rare, by_measure, runs_again, runs_moved, runs_many, runs_memory, summarising, weight, overview,
+    window,
+]  # fmt: skip
 
 
 def _length(bench: Bench) -> int:
@@ -160,6 +179,60 @@ def _(bench: Bench) -> float:
             repo.commit(i, run="sweep/0007")
             found.append(seconds(lambda: list(repo.runs.values())))
     return statistics.median(found) * 1e3
+
+
+def _many(bench: Bench) -> dict[str, float]:
+    """Return how long it takes to list many runs, and how much memory."""
+    count = bench.size(100_000, 10_000)
+
+    def build() -> dict[str, float]:
+        path = bench.folder("simgit-many-runs")
+        subject.record(path, generate.rows(3000))
+        with subject.store().open(path) as repo:
+            for start in range(0, count, 500):
+                with repo.transaction("branches"):
+                    for i in range(start, start + 500):
+                        settings = {"agent.lr": i / 1000, "agent.gamma": 0.9}
+                        repo.branch(f"sweep/{i:06}", f"main@{i * 7 % 3000}", overrides=settings)
+        with subject.store().open(path, read_only=True) as repo:
+            found: dict[str, Any] = {}
+            before = memory("RssAnon")
+            first = seconds(lambda: found.update(all=list(repo.runs.values())))
+            after = memory("RssAnon")
+            facts = seconds(lambda: [(info.name, info.status, info.step) for info in found["all"]])
+            settings = seconds(lambda: [info.overrides for info in found["all"]])
+            return {
+                "first": first, "facts": facts, "settings": settings,
+                "memory": (after - before) / 1e6,
+                "with settings": (memory("RssAnon") - before) / 1e6,
+            }  # fmt: skip
+
+    return bench.keep("many-runs", build)
+
+
+@runs_many.side("simgit", repeat=1)
+def _(bench: Bench) -> float:
+    return _many(bench)["first"]
+
+
+@runs_many.side("facts", repeat=1)
+def _(bench: Bench) -> float:
+    return _many(bench)["facts"]
+
+
+@runs_many.side("settings", repeat=1)
+def _(bench: Bench) -> float:
+    return _many(bench)["settings"]
+
+
+@runs_memory.side("simgit", repeat=1)
+def _(bench: Bench) -> float:
+    return _many(bench)["memory"]
+
+
+@runs_memory.side("with settings", repeat=1)
+def _(bench: Bench) -> float:
+    return _many(bench)["with settings"]
 
 
 def _long(bench: Bench) -> Path:

@@ -33,7 +33,7 @@ def described(repo: Repository) -> dict[str, tuple[Any, ...]]:
 
 
 def facts(info: RunInfo) -> tuple[Any, ...]:
-    return (*info.__reduce__()[1][:-1], info.config)
+    return (*info._told().values(), info.is_foreign, info.config)
 
 
 def kept(repo: Repository) -> dict[str, tuple[Any, ...]]:

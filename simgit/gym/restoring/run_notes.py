@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from simgit.objects.oid import Oid
@@ -69,7 +68,7 @@ def own(repo: Repository, runs: Iterable[RunInfo]) -> list[RunInfo]:
     """Return runs; in a repository that the user does not trust all of them are foreign."""
     if repo.is_trusted():
         return list(runs)
-    return [replace(run, is_foreign=True) for run in runs]
+    return [run.as_foreign() for run in runs]
 
 
 def _recorders(repo: Repository, state: Oid, names: Sequence[str]) -> list[str]:
