@@ -191,8 +191,14 @@ def decode_head(value: bytes) -> str | Oid:
     return decode_oid(record["oid"], "HEAD") if "oid" in record else str(record["run"])
 
 
+@lru_cache(64)
 def decode_run(value: bytes) -> RunRef:
-    """Return a run's ref.
+    """Return a run's ref; see ``decode_one_of_many``."""
+    return decode_one_of_many(value)
+
+
+def decode_one_of_many(value: bytes) -> RunRef:
+    """Return a run's ref without keeping it.
 
     Raises:
         IntegrityError: it is malformed.

@@ -23,6 +23,7 @@ from simgit.refs.records import (
     RunRef,
     TagRef,
     decode_head,
+    decode_one_of_many,
     decode_ref,
     decode_run,
     pack_ref,
@@ -77,7 +78,7 @@ class Refs:
     def runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
         """Yield name and ref of all runs, ordered by name."""
         for name, value in self.stored_runs(txn):
-            yield name, decode_run(value)
+            yield name, decode_one_of_many(value)
 
     def stored_runs(self, txn: ReadTxn) -> Iterator[tuple[str, bytes]]:
         """Yield name and stored form of all runs, ordered by name."""

@@ -23,7 +23,7 @@ from simgit.odb.segments.lines import read_line
 from simgit.process import collection_paused, now, this_writer
 from simgit.refs import run_config
 from simgit.refs.names import COUNTER, RUNS, TAGS, more_names
-from simgit.refs.records import STATUSES, RunRef, decode_run, moved
+from simgit.refs.records import STATUSES, RunRef, decode_one_of_many, moved
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -277,7 +277,7 @@ class Runs:
         for name, value in self.refs.stored_runs(txn):
             checksums[name] = value[-CHECKSUM_SIZE:]
             if before.checksums.get(name) != checksums[name]:
-                ref = decode_run(value)
+                ref = decode_one_of_many(value)
                 record = run_config.stored_record(self.odb, txn, ref.record)
                 is_marked = has_marks and foreign.is_foreign(txn, ref.record)
                 infos[name] = RunInfo(name, ref, ref.shown_status, record, is_marked, resolve)

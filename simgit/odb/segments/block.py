@@ -188,7 +188,7 @@ _PACKED, _RAW, _CONSTANT = range(3)
 class PlaneKinds(NamedTuple):
     """The kinds of a block's planes: packed, raw, or of one value."""
 
-    kinds: Matrix
+    numbers: tuple[npt.NDArray[np.intp], ...]  # for each kind which planes are of it
     counts: tuple[int, int, int]
     before: tuple[list[int], list[int], list[int]]  # for each kind how many there are before each
 
@@ -205,14 +205,15 @@ def plane_kinds(raw: bytes, constant: bytes) -> PlaneKinds:
     kinds = np.where(bits, np.uint8(_CONSTANT), np.frombuffer(raw, np.uint8))
     before = [[0, *np.cumsum(kinds == kind).tolist()] for kind in range(3)]
     a, b, c = before
-    return PlaneKinds(kinds, (a[-1], b[-1], c[-1]), (a, b, c))
+    numbers = tuple(np.flatnonzero(kinds == kind) for kind in range(3))
+    return PlaneKinds(numbers, (a[-1], b[-1], c[-1]), (a, b, c))
 
 
 class Planes:
     """The planes of a block: some packed, some as they are, some of one value only."""
 
     def __init__(self, kinds: PlaneKinds, packed: Matrix, raw: Matrix, constants: Matrix) -> None:
-        self._kinds = kinds.kinds
+        self._numbers = kinds.numbers
         self._before = kinds.before
         self._stored = (packed, raw, constants.reshape(-1, 1))
 
@@ -229,7 +230,7 @@ class Planes:
                 return part if part.shape == shape else np.broadcast_to(part, shape)
             if out is None:
                 out = np.empty((high - low, stop - start), np.uint8)
-            out[self._kinds[low:high] == kind] = part
+            out[self._numbers[kind][a:b] - low] = part
         return np.empty((0, stop - start), np.uint8) if out is None else out
 
 

@@ -7,7 +7,8 @@ column reads rely on the checksums of the blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -46,6 +47,13 @@ SchemaReader = Callable[[ReadTxn, bytes], Schema]
 Key = tuple[bytes, int, int, int]
 """A cache key: last state and rows of a segment, number of a block, and which part of it."""
 
+_MOST_BLOCKS: Final = 128
+"""The most blocks that are kept decoded, for those who go to and fro between states."""
+_SMALL: Final = 128 << 10
+"""The most bytes of such a block."""
+_OBJECT: Final = 64
+"""About what an object of Python takes beside its bytes."""
+
 
 class _Named(NamedTuple):
     """Consecutive rows of a block with the oids of the first ones.
@@ -75,6 +83,7 @@ class StateReader:
         self._tip: Tip | None = None
         self._last_named: _Named | None = None
         self._block: tuple[Key, Block] | None = None
+        self._blocks: dict[Key, Block] = {}
 
     def locate(self, txn: ReadTxn, oid: bytes) -> Location | None:
         """Return the location of a state, its hash recomputed; None if there is no such state."""
@@ -123,6 +132,10 @@ class StateReader:
         cached = self._block  # read once: another thread may replace it
         if cached is not None and cached[0] == key:
             return cached[1]
+        block = self._blocks.get(key)
+        if block is not None:
+            self._block = (key, block)
+            return block
         schema = self.read_schema(txn, header.schema)
         layout = self._layout(header, schema)
         fixed = read_part(txn, header, info.offset, info.fixed_size, info.fixed_check)
@@ -132,6 +145,13 @@ class StateReader:
             rest = read_part(txn, header, offset, info.variable_size, info.variable_check)
         block = decode_block(schema, layout, header.block_rows(number), fixed, rest)
         self._block = (key, block)
+        inflated = int.from_bytes(rest[:8], "little") if rest else 0
+        row = schema.fixed_size + len(schema.variable) * _OBJECT
+        if inflated + header.block_rows(number) * row <= _SMALL:
+            self._blocks[key] = block
+            if len(self._blocks) > _MOST_BLOCKS:
+                with suppress(RuntimeError, KeyError):  # another thread does so too
+                    del self._blocks[next(iter(self._blocks))]
         return block
 
     def _layout(self, header: Header, schema: Schema) -> Layout:
