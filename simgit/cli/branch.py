@@ -175,8 +175,9 @@ def write_runs(out: Output, repo: Repository, infos: list[RunInfo], verbose: boo
     rows = [_row(info, info.name == head, digits, verbose) for info in infos]
     if verbose and rows:
         taken = sum(max(width(_text(row[i])) for row in rows) + 2 for i in range(len(rows[0])))
+        room = columns() - taken
         for row, info in zip(rows, infos, strict=True):
-            row.append(_settings(info, columns() - taken))
+            row.append(_settings(info, room))
     out.table(rows, (2, 4, 5) if verbose else (2,), fit=verbose)
 
 

@@ -7,7 +7,6 @@ the kinds and the order of keys, extensions, and the depth.
 
 from __future__ import annotations
 
-import itertools
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +28,8 @@ INT_MIN, INT_MAX = -(1 << 63), (1 << 64) - 1
 _REMEMBERED: Final = 64
 """The longest extensions, in bytes, whose check is remembered: they may come by the million."""
 _SMALL: Final = 1 << 12
+_FIXSTR: Final = 31
+"""The most bytes of a text whose encoding has one byte before it."""
 _ALONE: Final = re.compile(rb"[\x00-\xa0\xc0\xc2\xc3\xe0-\xff]+")
 """Bytes each of which is a part: small integers, None, booleans, the heads of short containers."""
 
@@ -151,31 +152,39 @@ class _Check:
         if (self._packed if len(data) < _SMALL else pack)(tree) != data:
             raise _not_canonical()
 
-    def _containers(self, tree: Any) -> None:
-        """Check the depth of containers, and the keys of maps, level by level."""
-        level = [tree]
-        for _ in range(MAX_DEPTH):
-            level = [each for each in level if type(each) in _CONTAINERS]
-            if not level:
-                return
-            inside: list[Iterable[Any]] = [each for each in level if type(each) is list]
-            if len(inside) < len(level):
-                maps = [each for each in level if type(each) is dict and each]
-                self._keys(maps)
-                inside += [each.values() for each in maps]
-                inside += [each.items for each in level if type(each) is _Tuple]
-            level = list(itertools.chain.from_iterable(inside))
-        if any(type(each) in _CONTAINERS for each in level):
+    def _containers(self, value: Any, depth: int = 1) -> None:
+        """Check the depth of containers, and the keys of maps."""
+        if type(value) is dict:
+            self._keys(value)
+            inside: Iterable[Any] = value.values()
+        elif type(value) is list:
+            inside = value
+        elif type(value) is _Tuple:
+            inside = value.items
+        else:
+            return
+        if depth > MAX_DEPTH:
             raise too_deep()
+        for each in inside:
+            if type(each) in _CONTAINERS:
+                self._containers(each, depth + 1)
 
-    def _keys(self, maps: list[dict[Any, Any]]) -> None:
-        if not {*map(type, itertools.chain.from_iterable(maps))} <= _KEYS:
+    def _keys(self, value: dict[Any, Any]) -> None:
+        """Check the types of a map's keys, and that they are in the order of their encodings."""
+        size, last = -1, ""
+        for key in value:
+            if type(key) is not str or len(key) > _FIXSTR or not key.isascii():
+                break
+            if len(key) <= size and (len(key) < size or key < last):
+                raise _not_canonical()
+            size, last = len(key), key
+        else:
+            return  # the encoding of a short text begins with its length
+        if not {*map(type, value)} <= _KEYS:
             raise IntegrityError("malformed value: a key must be a string, bytes or an integer")
-        for each in maps:
-            if len(each) > 1:
-                packed = [*map(self._packed, each)]
-                if packed != sorted(packed):
-                    raise _not_canonical()
+        packed = [*map(self._packed, value)]
+        if packed != sorted(packed):
+            raise _not_canonical()
 
     def _extension(self, depth: int, code: int, payload: bytes) -> Any:
         self.is_plain = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -56,7 +57,7 @@ class RunInfo:
         status: str,
         record: Run | bytes,
         is_marked: bool,
-        resolve: Callable[[Oid], Mapping[str, Any]],
+        resolve: Callable[[Run], Mapping[str, Any]],
     ) -> None:
         """Note what is known.
 
@@ -140,7 +141,7 @@ class RunInfo:
     def config(self) -> Mapping[str, Any]:
         """The resolved configuration, read on first use: it may be inherited over many runs."""
         if self._config is None:
-            self._config = self._resolve(self._ref.record)
+            self._config = self._resolve(self._facts)
         return self._config
 
     @property
@@ -203,7 +204,7 @@ _FACTS: Final = (
 )  # fmt: skip
 
 
-def _given(config: Mapping[str, Any], record: Oid) -> Mapping[str, Any]:
+def _given(config: Mapping[str, Any], record: Run) -> Mapping[str, Any]:
     """Return a configuration that was resolved before."""
     return config
 
@@ -227,6 +228,10 @@ class Opened:
     warning: str | None = None
 
 
+_MOST_CONFIGS: Final = 256
+"""The most inherited configurations that are kept."""
+
+
 class _Known(NamedTuple):
     """The runs of a snapshot: facts, checksums of the refs, refs of those that are recorded now."""
 
@@ -244,6 +249,7 @@ class Runs:
         self.odb = odb
         self.refs = refs
         self._known = _Known(-1, {}, {}, {}, False)
+        self._configs: dict[Oid, dict[str, Any]] = {}
 
     def infos(self, txn: ReadTxn) -> Mapping[str, RunInfo]:
         """Return the facts about all runs by name, in the order of their names.
@@ -273,7 +279,7 @@ class Runs:
         """Return the runs of a snapshot; those whose refs have not moved are as they were."""
         infos: dict[str, RunInfo] = {}
         checksums, written = {}, {}
-        has_marks, resolve = foreign.is_any(txn), self.config
+        has_marks, resolve = foreign.is_any(txn), self._resolved
         for name, value in self.refs.stored_runs(txn):
             checksums[name] = value[-CHECKSUM_SIZE:]
             if before.checksums.get(name) != checksums[name]:
@@ -304,12 +310,39 @@ class Runs:
         """Return the facts about a run whose ref was read before."""
         record = run_config.run_record(self.odb, txn, ref.record)
         is_marked = foreign.is_foreign(txn, ref.record)
-        return RunInfo(name, ref, ref.shown_status, record, is_marked, self.config)
+        return RunInfo(name, ref, ref.shown_status, record, is_marked, self._resolved)
 
     def config(self, record: Oid) -> dict[str, Any]:
         """Return the resolved configuration of a run's record."""
         with self.odb.read() as txn:
             return run_config.resolve(self.odb, txn, record)
+
+    def _resolved(self, record: Run) -> dict[str, Any]:
+        """Return the resolved configuration of a record; what many inherit is read once."""
+        config: dict[str, Any] = {}
+        if record.parent is not None:
+            run_config.merge(config, self._inherited(record.parent))
+        run_config.merge(config, record.overrides)
+        return config
+
+    def _inherited(self, record: Oid) -> dict[str, Any]:
+        """Return the resolved configuration of a record that others inherit, which is kept."""
+        known = self._configs  # another thread may replace it
+        found = known.get(record)
+        if found is None:
+            above = []
+            oid: Oid | None = record
+            with self.odb.read() as txn:
+                while oid is not None and oid not in known:
+                    above.append(run_config.run_record(self.odb, txn, oid))
+                    oid = above[-1].parent
+            found = {} if oid is None else deepcopy(known[oid])
+            for each in reversed(above):
+                run_config.merge(found, each.overrides)
+            if len(known) >= _MOST_CONFIGS:
+                known = self._configs = {}
+            known[record] = found
+        return found
 
     def create(
         self,

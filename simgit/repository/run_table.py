@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from numbers import Real
 from typing import Any, Final
 
@@ -71,11 +71,16 @@ class RunTable:
         self._sum_up = cache(sum_up)
         self._episodes = cache(episodes)
         self._columns: dict[str, list[Any]] = {}
-        self._settings = [
-            {**_under("config", info.config), **_under("metadata", info.metadata)} for info in infos
-        ]
         self.steps = np.zeros(0, np.int64)  # what a trajectory has too; here 'step' is a column
         self.episode_ids = np.zeros(0, np.int64)
+
+    @cached_property
+    def _settings(self) -> list[dict[str, Any]]:
+        """The settings and the metadata of each run, by their paths."""
+        return [
+            {**_under("config", info.config), **_under("metadata", info.metadata)}
+            for info in self.infos
+        ]
 
     def __len__(self) -> int:
         return len(self.infos)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from simgit import Repository
-from simgit.errors import Conflict, NotFound
+from simgit.errors import Conflict, IntegrityError, NotFound
 from simgit.odb import foreign
 from simgit.refs.runs import RunInfo, Runs
 
@@ -112,6 +112,8 @@ class Cached(RuleBasedStateMachine):
         if hasattr(self, "repo"):
             assert kept(self.repo) == described(self.other)
             assert [*self.repo.runs.items()] == [*self.repo.runs.items()]
+            for name, info in self.repo.runs.items():
+                assert info.config == self.other.config(name)  # resolved over all records
 
 
 TestCached = Cached.TestCase
@@ -128,6 +130,52 @@ def test_runs_that_did_not_move_are_not_read_again(tmp_path: Path) -> None:
         assert after["a"] is before["a"] and after["b"].step == 1
         assert repo.runs.values()  # nothing moved
         assert dict(repo.runs.items())["b"] is after["b"]
+
+
+def test_what_is_inherited_is_that_of_the_records_above(tmp_path: Path) -> None:
+    """Also where more runs are inherited from than are kept, and where one line is long."""
+    with Repository.init(tmp_path) as repo:
+        repo.commit(0, run="r000")
+        with repo.transaction("branches"):
+            for i in range(1, 300):
+                repo.branch(f"r{i:03}", f"r{i - 1:03}", overrides={"own": i, f"k{i % 7}": {"v": i}})
+    for backwards in (False, True):
+        with Repository.open(tmp_path) as repo:
+            infos = sorted(repo.runs.values(), key=lambda info: info.name, reverse=backwards)
+            for info in infos:
+                number = int(info.name[1:])
+                last = range(max(1, number - 6), number + 1)
+                assert info.config == {"own": number} | {f"k{i % 7}": {"v": i} for i in last} or (
+                    number == 0 and info.config == {}
+                )
+            for info in infos:
+                assert info.config == repo.config(info.name)
+
+
+def test_settings_are_known_after_the_repository_is_closed(tmp_path: Path) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.commit(0, run="main")
+        repo.branch("side", "main", overrides={"lr": 0.5}, seed=7, metadata={"note": "x"})
+        infos = dict(repo.runs.items())
+    side = infos["side"]
+    assert (side.overrides, side.seed, side.metadata) == ({"lr": 0.5}, 7, {"note": "x"})
+    assert side.branch_point == infos["main"].oid and side != infos["main"]
+    with pytest.raises(AttributeError):
+        side.oid = None  # type: ignore[misc]
+
+
+def test_a_damaged_record_is_said_when_it_is_looked_at(tmp_path: Path) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.commit(0, run="main")
+        with repo.odb.write() as txn:
+            oid = repo.refs.run(txn, "main").record
+            value = txn.get("objects", oid)
+            assert value is not None
+            txn.put("objects", oid, value[:-1] + bytes([value[-1] ^ 1]))
+        info = dict(repo.runs.items())["main"]
+        assert (info.step, info.status) == (0, "active")
+        with pytest.raises(IntegrityError):
+            _ = info.metadata
 
 
 @pytest.mark.slow
