@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,8 @@ from simgit.cli.restore_estimate import announce
 from simgit.errors import SimgitError, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from simgit.recording.verdicts import Verdict, Verification
     from simgit.repository import Repository
 
@@ -115,7 +117,7 @@ def _write(out: Output, found: Verification, head: str) -> None:
 
 
 def _write_verdict(out: Output, verdict: Verdict) -> None:
-    """Write what became of the snapshots."""
+    """Write what became of the snapshots, or of resets where there are none."""
     known, counted = verdict.details, verdict.details.get("snapshots")
     if "from" in known:
         where = f"step {known['step']}, {known['field']}" if "step" in known else known["reason"]
@@ -126,5 +128,21 @@ def _write_verdict(out: Output, verdict: Verdict) -> None:
     elif counted and counted["checked"]:
         text = f"{counted['checked']} of {plural(counted['of'], 'snapshot')}"
         out.line(f"{out.paint('exact', 'good')}: {text} restored and continued ({verdict.driver})")
+    elif "resets" in known:
+        _write_resets(out, known["resets"])
     elif known.get("why") or known.get("reason"):
         out.line(f"snapshots were not checked: {known.get('why') or known.get('reason')}")
+
+
+def _write_resets(out: Output, found: Mapping[str, Any]) -> None:
+    """Write what re-execution from seeded resets gave."""
+    if found["forget"]:
+        steps = plural(found["steps"], "step")
+        text = f"{found['episodes']} of {plural(found['of'], 'later seeded reset')}"
+        out.line(f"{out.paint('exact', 'good')}: {text} tried alone ({steps})")
+    else:
+        where = f"step {found['step']}, {found['field']}" if "step" in found else found["reason"]
+        out.line(
+            f"{out.paint('resets keep state', 'warn')}: re-executed from the reset of step "
+            f"{found['from']} alone, {where} differs; states are re-executed from creation"
+        )

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from simgit.errors import Divergence, SimgitError
-from simgit.refs.runs import RunInfo
+from simgit.errors import Divergence, SimgitError, plural
+from simgit.refs.runs import FORGETS, RunInfo
 
+T = TypeVar("T")
 EXACT: Final = "exact"
 BY_REPLAY: Final = "exact by replay"
 BY_PROCESS: Final = "depends on the process"
@@ -25,6 +26,8 @@ REEXECUTE: Final = "reexecute"
 LEFT_OUT: Final = "wrappers_left_out"
 """The key of the classes of wrappers that the spec lacks although making them may change much."""
 VERDICT: Final = "verdict"
+RESETS: Final = "resets"
+"""The key of a verdict's details for what was found from seeded resets."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Verdict:
         details: ``format`` of the snapshots, ``upto`` which step the run was recorded,
             ``snapshots`` (how many were ``checked``, ``of`` how many, up to which ``step``), the
             step and the field that differed first, the snapshot ``from`` which they did, or the
-            ``reason`` why something was not possible.
+            ``reason`` why something was not possible; ``resets``: what re-execution from seeded
+            resets, in new environments, gave.
     """
 
     result: str
@@ -193,6 +197,35 @@ def replay_differs(runs: Iterable[RunInfo]) -> bool:
     return found is not None and found.result == EXACT and "replay" in found.details
 
 
+def declares(runs: Iterable[RunInfo]) -> bool | None:
+    """Return whether a run's environment was declared to forget at seeded resets, None if not.
+
+    What came from elsewhere does not count.
+    """
+    found = (run.metadata.get(FORGETS) for run in runs if not run.is_foreign)
+    return next((each for each in found if isinstance(each, bool)), None)
+
+
+def resets_fail(runs: Iterable[RunInfo]) -> bool:
+    """Return True if re-execution from a seeded reset of one of the runs was otherwise."""
+    return any(_resets(each).get("forget") is False for each in _verdicts(runs))
+
+
+def resets_tried(runs: Iterable[RunInfo]) -> str | None:
+    """Return in words how often re-execution from seeded resets was as recorded, None if never."""
+    known = verdict_of(runs)
+    found = {} if known is None else _resets(known)
+    episodes, steps = found.get("episodes"), found.get("steps")
+    if found.get("forget") is not True or type(episodes) is not int or type(steps) is not int:
+        return None
+    return f"{plural(episodes, 'episode')} of {plural(steps, 'step')}"
+
+
+def _resets(verdict: Verdict) -> Mapping[str, Any]:
+    found = verdict.details.get(RESETS)
+    return found if isinstance(found, Mapping) else {}
+
+
 # --- judging ---
 
 _REASON: Final = 1000
@@ -273,12 +306,31 @@ def judged(
     return Verdict(BY_PROCESS if same else DIVERGES, driver, {**replay.differs, **seen})
 
 
+def of_resets(outcomes: Sequence[Outcome], lengths: Sequence[int], total: int) -> dict[str, Any]:
+    """Return what re-execution from seeded resets says, as details of a verdict.
+
+    Args:
+        outcomes: those from resets, each in a new environment.
+        lengths: the number of states from each reset to the next seeded one.
+        total: the number of seeded resets in all, but the first.
+    """
+    bad = next((each for each in outcomes if each.differs), None)
+    if bad is not None:
+        return {RESETS: {"forget": False, "from": bad.start, **bad.differs}}
+    whole = [each for each, n in zip(outcomes, lengths, strict=True) if each.compared == n]
+    if not whole:
+        return {}
+    counted = {"episodes": len(whole), "steps": sum(each.compared for each in whole)}
+    newest = max(each.start for each in whole)
+    return {RESETS: {"forget": True, **counted, "of": total, "step": newest}}
+
+
 def _why(outcomes: Iterable[Outcome], replay: Outcome) -> str | None:
     """Return the first reason why something could not be checked."""
     return next((r for o in (replay, *outcomes) for r in (o.unmade, o.ended) if r), None)
 
 
-def spread(steps: Sequence[int], count: int) -> list[int]:
+def spread(steps: Sequence[T], count: int) -> list[T]:
     """Return at most ``count`` of some steps, evenly spread, the first and the last among them."""
     if len(steps) <= count:
         return list(steps)

@@ -34,7 +34,9 @@ SIMULATION: Final = "simulation"
 """The key of a run's metadata for the type of its simulation, which is code."""
 HOOKS: Final = "simulator"
 """The key of a run's metadata for the names of a simulator's hooks, which are code."""
-_DOUBTED: Final = frozenset({_VERDICT, HOOKS})
+FORGETS: Final = "reset_forgets"
+"""The key of a run's metadata that says whether a seeded reset of its environment forgets."""
+_DOUBTED: Final = frozenset({_VERDICT, HOOKS, FORGETS})
 """Keys of a run's metadata that count for nothing when they came from elsewhere."""
 _EXACT: Final = ("exact", "exact by replay")
 """The verdicts with which an environment can be resumed."""
@@ -505,10 +507,10 @@ class Runs:
         run_config.merge(merged, run_config.nested(overrides))
         for path in unset:
             _remove(merged, path)
-        new = Run(
-            merged, record.parent, record.branch_point, record.seed,
-            {**record.metadata, **metadata},
-        )  # fmt: skip
+        known = dict(record.metadata)
+        if _VERDICT in metadata and foreign.is_foreign(txn, ref.record):
+            known.pop(FORGETS, None)  # another's word, which this user's verdict says nothing of
+        new = Run(merged, record.parent, record.branch_point, record.seed, {**known, **metadata})
         oid = self._successor(txn, ref.record, new)
         names_code = record.metadata.get(SIMULATION) or record.metadata.get(HOOKS)
         if _VERDICT in metadata and (HOOKS in metadata or not names_code):

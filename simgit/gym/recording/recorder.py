@@ -37,6 +37,7 @@ from simgit.gym.recording.snapshots import (
     trigger_name,
 )
 from simgit.gym.recording.volatile import ignored_paths, volatile_paths
+from simgit.gym.restoring.full_reset import declaration
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import STEP_SECONDS, restore
@@ -163,6 +164,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._begin()
         may, missing = may_reexecute(env), specs.left_out(env)
         marks = {**({} if may else {REEXECUTE: False}), **({LEFT_OUT: missing} if missing else {})}
+        marks |= declaration(env)
         if is_live:
             marks |= {VERDICT: Verdict(LIVE).to_json(), **({CLUSTER: facts} if provenance else {})}
         if marks and self._count < 0:

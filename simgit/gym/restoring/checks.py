@@ -1,5 +1,8 @@
 """Checks of a recorded run: continued from some of its snapshots, and re-executed from the start.
 
+Of a run without snapshots that serve, some later episodes are re-executed by themselves too, from
+their seeded resets: whether these forget what was before.
+
 Each check is made in a process that is forked for it (where the system can): what an environment
 keeps in its class, its module or its library is as in any new process. See ``check_process``.
 """
@@ -9,7 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from time import monotonic
 from typing import Final
 
@@ -22,7 +27,16 @@ from simgit.gym.spec.values import plain_info
 from simgit.history.trajectory import Trajectory
 from simgit.objects.codec import encode_value
 from simgit.objects.coerce import coerce
-from simgit.recording.verdicts import Outcome, Verdict, details, judged, named, spread
+from simgit.recording.verdicts import (
+    BY_REPLAY,
+    Outcome,
+    Verdict,
+    details,
+    judged,
+    named,
+    of_resets,
+    spread,
+)
 from simgit.repository import Repository
 
 SAMPLE: Final = 3
@@ -77,6 +91,7 @@ class RunCheck:
         with self._opened() as repo:
             path = self._path(repo)
             (steps, total), upto = self._chosen(path), path.step
+            resets = _resets(path)
         ends = [*steps[1:], None] if self._stretches else [None] * len(steps)
 
         def left() -> float:
@@ -89,15 +104,23 @@ class RunCheck:
             apart(partial(self.from_snapshot, at, left() * _PART, end), at, patience())
             for at, end in zip(steps, ends, strict=True)
         ]
-        if self._replayed is not None:
-            return judged(outcomes, Outcome(0, compared=self._replayed), None, total, upto)
-        replay = apart(partial(self.replay, left() * _PART), 0, patience())
-        again = None
+        replay, again = Outcome(0, compared=self._replayed or 0), None
+        if self._replayed is None:
+            replay = apart(partial(self.replay, left() * _PART), 0, patience())
         if replay.differs and not (
             outcomes and all(o.compared and not o.differs for o in outcomes)
         ):
             again = apart(partial(self.replay, patience(), replay.compared + 1), 0, patience())
-        return judged(outcomes, replay, again, total, upto)
+        found = judged(outcomes, replay, again, total, upto)
+        if found.result != BY_REPLAY:
+            return found
+        chosen = spread(resets, self._sample)
+        tried = [
+            apart(partial(self.from_reset, at, left() * _PART, end), at, patience())
+            for at, end in chosen
+        ]
+        more = of_resets(tried, [end - at for at, end in chosen], len(resets))
+        return replace(found, details={**found.details, **more})
 
     # --- in a process of their own ---
 
@@ -124,6 +147,13 @@ class RunCheck:
             plan = RestorePlan(path.step, "creation", made_at, seed=seed)
             states = path.trajectory[made_at : _border(path, made_at)]
             return self._continued(path, plan, states, Outcome(made_at), seconds, most)
+
+    def from_reset(self, step: int, seconds: float, end: int) -> Outcome:
+        """Re-execute states in a new environment, from a seeded reset up to a step."""
+        with self._opened() as repo:
+            path = self._path(repo)
+            plan = RestorePlan(path.step, "episode", step)
+            return self._continued(path, plan, path.trajectory[step:end], Outcome(step), seconds)
 
     def _path(self, repo: Repository) -> RecordedPath:
         states = repo.trajectory(self._run)
@@ -170,6 +200,13 @@ class RunCheck:
                 facts["differs"] = details(error)
                 digest.update(_bytes(replay))
         return Outcome(**{**facts, "compared": done, "digest": digest.hexdigest()})
+
+
+def _resets(path: RecordedPath) -> list[tuple[int, int]]:
+    """Return the later seeded resets of environments, each with the step where its part ends."""
+    new = set(path.attached(SESSION, path.step))
+    seeded = [*path.seeded_resets(0), path.step + 1]
+    return [(at, min(end, _border(path, at))) for at, end in pairwise(seeded) if at not in new]
 
 
 def _border(path: RecordedPath, step: int) -> int:

@@ -2,15 +2,19 @@
 
 From such a reset a state can be reached without the states before it. A reset shows only its first
 observation: what an environment keeps over it, a running mean of rewards say, may show much later.
-So only classes that were examined are listed.
+So only classes that were examined are listed. Of others their authors say it, in the metadata of
+the class: ``metadata = {"simgit": {"reset_forgets": True}}``; a wrapper has metadata of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import getattr_static
 from typing import Any, Final
 
 from simgit.gym import drivers
 from simgit.gym.drivers.wrappers import class_name, is_core, layers
+from simgit.gym.restoring.run_notes import FORGETS
 
 KEEPS_ALL: Final = "replay-creation"
 """The driver of environments that keep state over every reset."""
@@ -56,16 +60,43 @@ call functions of the user.
 """
 
 
-def forgets(env: Any) -> bool:
-    """Return True if an environment and all its wrappers are known to forget at a seeded reset."""
-    return not keeps_all(env) and all(map(_forgets, layers(env)))
+def forgets(env: Any) -> bool | None:
+    """Return whether an environment with all its wrappers forgets at a seeded reset.
+
+    True if all are known or declared to, False if one is known or declared not to, else None.
+    """
+    found = [_forgets(layer) for layer in layers(env)]
+    if all(found):
+        is_declared = all(declared(layer) for layer in layers(env) if is_core(layer))
+        return is_declared or not keeps_all(env)
+    return False if False in found else None
 
 
 def keeps_all(env: Any) -> bool:
-    """Return True if an environment is known to keep state over every reset."""
+    """Return True if an environment has no snapshots: state that nobody sees may survive resets."""
     return drivers.select(env).name == KEEPS_ALL
 
 
-def _forgets(layer: Any) -> bool:
+def declared(layer: Any) -> bool | None:
+    """Return what the metadata of an environment or wrapper itself say, None if nothing."""
+    metadata = getattr_static(layer, "metadata", None)  # a wrapper shows those of its environment
+    said = metadata.get("simgit") if isinstance(metadata, Mapping) else None
+    found = said.get(FORGETS) if isinstance(said, Mapping) else None
+    return found if isinstance(found, bool) else None
+
+
+def declaration(env: Any) -> dict[str, bool]:
+    """Return what is noted with a run of what its environment and wrappers declare."""
+    if all(declared(layer) is None for layer in layers(env)):
+        return {}
+    found = forgets(env)
+    return {} if found is None else {FORGETS: found}
+
+
+def _forgets(layer: Any) -> bool | None:
+    said = declared(layer)
+    if said is not None:
+        return said
     name = class_name(layer)
-    return name.startswith(_ENVIRONMENTS) if is_core(layer) else name in _WRAPPERS
+    known = name.startswith(_ENVIRONMENTS) if is_core(layer) else name in _WRAPPERS
+    return True if known else None

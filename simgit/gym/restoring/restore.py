@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Final, Literal
@@ -31,10 +31,16 @@ from simgit.gym.restoring.run_notes import (
     BY_REPLAY,
     DIVERGES,
     EXACT,
+    FORGETS,
     LEFT_OUT,
     REEXECUTE,
+    RESETS,
+    declares,
+    note,
     noted,
     replay_differs,
+    resets_fail,
+    resets_tried,
     runs_of,
     snapshots_fail,
     verdict_of,
@@ -45,6 +51,7 @@ from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
+from simgit.recording.verdicts import details
 from simgit.repository import Repository
 
 How = Literal["snapshot", "episode", "creation"]
@@ -67,6 +74,8 @@ class RestorePlan:
         driver: the name of the driver of the snapshot.
         doubt: what nothing was compared with, so that the state may be another; None without doubt,
             '' where all differs in any case, and is warned of.
+        tried: in how many episodes it was tried whether a seeded reset forgets, where that is all
+            that is known of the reset to start from; None elsewhere.
         step_seconds: the seconds of a step when it was recorded, None if unknown.
     """
 
@@ -77,6 +86,7 @@ class RestorePlan:
     seed: int | None = None
     driver: str | None = None
     doubt: str | None = None
+    tried: str | None = None
     step_seconds: float | None = field(default=None, compare=False)
 
     @property
@@ -150,6 +160,8 @@ def restored(
     failed: Divergence | drivers.CannotRestore | None = None
     try:
         for plan in plans(path, made, trust):
+            if plan.tried and env is not None:
+                continue  # if it fails, there is no other environment for the next plan
             if failed is not None and env is None:
                 made.close()
                 made = path.make(trust)  # the diverged environment is in some other state
@@ -159,6 +171,8 @@ def restored(
                 execute(path, made, plan, progress)
             except (Divergence, drivers.CannotRestore) as error:
                 failed = failed or error
+                if plan.tried:
+                    _note_kept(path, plan, error)
                 continue
             _settle_doubt(path, plan, made)
             if before is None and (plan.how != "snapshot" or plan.start < path.step):
@@ -310,19 +324,22 @@ def try_ahead(path: RecordedPath, plan: RestorePlan, trust: Trust) -> None:
     """Try a plan in another environment, and continue with the recorded steps after the state.
 
     Only where no verdict vouches for the plan: a part of the state that a snapshot lacks may show
-    only later, and so may a seed that the environment draws itself when it is made. What cannot be
-    tried is left to the comparison on the way to the state.
+    only later, and so may what a reset did not forget, or a seed that the environment draws itself
+    when it is made. What cannot be tried is left to the comparison on the way to the state.
 
     Raises:
         Divergence: the steps differ.
     """
-    if plan.how != "snapshot" and not replay_differs(path.recorded_in):
+    if plan.how != "snapshot" and not plan.tried and not replay_differs(path.recorded_in):
         return  # in this process it would be the second one, and classes count
     if plan.how == "snapshot" and is_vouched_for(path, plan):
         return
     if noted(path.recorded_in, REEXECUTE) is False or not _is_cheap(path, plan.cost):
         return
     following = _following(path)
+    if plan.tried:  # up to the end of the episode
+        ends = [i for i, state in enumerate(following) if state.reset is not None]
+        following = following[: min(ends, default=len(following))]
     if not len(following):
         return
     before = randomness.capture_globals()
@@ -359,12 +376,38 @@ def _following(path: RecordedPath) -> Trajectory:
     return path.trajectory[path.step + 1 :]
 
 
+def _note_kept(path: RecordedPath, plan: RestorePlan, error: SimgitError) -> None:
+    """Note that resets of a run do not forget, although that was tried; say so once.
+
+    With the run too: in the next process another attempt could spoil what is kept in a class.
+    """
+    _kept.add(_key(path, plan))
+    found = {RESETS: {"forget": False, "from": plan.start, **details(error)}}
+    for run in [] if path.repo.read_only else path.recorded_in:
+        verdict = verdict_of([run])
+        if verdict is not None and resets_tried([run]):
+            with suppress(SimgitError):
+                note(path.repo, run.name, replace(verdict, details=verdict.details | found))
+    warn(
+        f"the reset of step {plan.start} does not forget what was before it, although {plan.tried} "
+        f"agreed ({error}): states are re-executed from the creation of the environment",
+        Unverified,
+    )
+
+
 def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
     """Remember that a plan's snapshots were compared, or warn that nothing was."""
     if plan.doubt:
         warn(
             f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
             f"{plan.doubt}; check its run with 'simgit verify'",
+            Unverified,
+        )
+    elif plan.tried:
+        warn(
+            f"state '{path.oid.short()}' was restored from the reset of step {plan.start}: that "
+            f"seeded resets forget was tried ({plan.tried}), and is not proved; say it by "
+            f"'{FORGETS}' in the environment's metadata",
             Unverified,
         )
     elif (
@@ -378,7 +421,7 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
         plan.how != "snapshot"
         and plan.step == plan.start
         and not _is_judged(path)
-        and not forgets(env)
+        and not _known_to_forget(path, env)
     ):
         warn(
             f"state '{path.oid.short()}' was restored by a reset, and no step was compared; check "
@@ -390,19 +433,54 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
 def _reexecutions(path: RecordedPath, env: Any) -> Iterator[RestorePlan]:
     """Yield the plans that need no snapshot.
 
-    Unless the environment is known to forget at a reset, a plan from a reset comes last, and
-    begins at the first seeded one: state that survives a reset shows only later, and from the
-    first one most steps are compared.
+    If the environment is known to forget at a reset, the last one is best. If that was only tried,
+    it is taken where re-execution from creation would be felt; or else a plan from a reset comes
+    last, and begins at the first seeded one: state that survives a reset shows only later, and from
+    the first one most steps are compared.
     """
     made, seed = path.creation()
     resets = path.seeded_resets(made)
-    is_enough = bool(resets) and forgets(env)
+    whole = None if seed is None else RestorePlan(path.step, "creation", made, seed=seed)
+    is_enough = bool(resets) and _known_to_forget(path, env)
     if is_enough:
         yield RestorePlan(path.step, "episode", resets[-1])
-    if seed is not None:
-        yield RestorePlan(path.step, "creation", made, seed=seed)
+    elif resets and whole is not None:
+        nearest = RestorePlan(path.step, "episode", resets[-1])
+        tried = _tried(path, env, nearest, whole)
+        if tried is not None:
+            yield replace(nearest, tried=tried)
+    if whole is not None:
+        yield whole
     if resets and not is_enough and not keeps_all(env):
         yield RestorePlan(path.step, "episode", resets[0])
+
+
+FELT: Final = 0.2
+"""The seconds from which on a re-execution is felt."""
+_kept: Final[set[tuple[Any, ...]]] = set()
+"""Runs whose resets turned out in this process not to forget, although that was tried."""
+
+
+def _known_to_forget(path: RecordedPath, env: Any) -> bool:
+    """Return True if seeded resets forget, by what is known or declared, and none was refuted."""
+    if resets_fail(path.recorded_in):
+        return False
+    known = forgets(env)
+    return bool(declares(path.recorded_in) if known is None else known)
+
+
+def _tried(path: RecordedPath, env: Any, nearest: RestorePlan, whole: RestorePlan) -> str | None:
+    """Return how often it was tried whether resets forget, if a plan from one is to be taken."""
+    tried = resets_tried(path.recorded_in)
+    if tried is None or resets_fail(path.recorded_in) or _key(path, nearest) in _kept:
+        return None
+    if forgets(env) is False or declares(path.recorded_in) is False:
+        return None
+    seconds = noted(path.recorded_in, STEP_SECONDS, int, float)
+    is_felt = whole.cost > MOST_STEPS if seconds is None else whole.cost * seconds > FELT
+    # it is made twice, once up to the end of the episode
+    is_shorter = 2 * nearest.cost + MOST_STEPS < whole.cost
+    return tried if is_felt and is_shorter else None
 
 
 def from_snapshot(path: RecordedPath, trust: Trust, newest: int) -> RestorePlan | None:

@@ -16,19 +16,23 @@ from simgit.recording.verdicts import (
     LIVE,
     NOT_CHECKED,
     REEXECUTE,
+    RESETS,
     UNKNOWN,
     VERDICT,
     VOLATILE,
     Verdict,
+    declares,
     ignored,
     is_of,
     noted,
     replay_differs,
+    resets_fail,
+    resets_tried,
     snapshots_fail,
     verdict_of,
     vouches,
 )
-from simgit.refs.runs import RunInfo
+from simgit.refs.runs import FORGETS, RunInfo
 from simgit.repository import Repository
 
 
@@ -94,7 +98,8 @@ def _step(repo: Repository, state: Oid) -> int:
 
 
 __all__ = [
-    "BY_PROCESS", "BY_REPLAY", "DIVERGES", "EXACT", "IGNORE", "LEFT_OUT", "LIVE",
-    "NOT_CHECKED", "REEXECUTE", "UNKNOWN", "VERDICT", "VOLATILE", "Verdict", "ignored", "is_of",
-    "note", "noted", "own", "replay_differs", "runs_of", "snapshots_fail", "verdict_of", "vouches",
+    "BY_PROCESS", "BY_REPLAY", "DIVERGES", "EXACT", "FORGETS", "IGNORE", "LEFT_OUT", "LIVE",
+    "NOT_CHECKED", "REEXECUTE", "RESETS", "UNKNOWN", "VERDICT", "VOLATILE", "Verdict", "declares",
+    "ignored", "is_of", "note", "noted", "own", "replay_differs", "resets_fail", "resets_tried",
+    "runs_of", "snapshots_fail", "verdict_of", "vouches",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from time import perf_counter
 from typing import Any, Final
@@ -18,9 +19,11 @@ from simgit.gym.restoring.run_notes import (
     DIVERGES,
     EXACT,
     LIVE,
+    RESETS,
     UNKNOWN,
     Verdict,
     own,
+    resets_fail,
     verdict_of,
 )
 from simgit.gym.restoring.run_notes import note as note_verdict
@@ -189,7 +192,8 @@ def note(repo: Repository, run: str, found: Verification) -> None:
     """Note the verdict of verifying a whole run, unless that says less than the one it has."""
     if found.is_live:
         return
-    known = verdict_of(own(repo, [repo.runs[run]])) or Verdict(UNKNOWN)
+    (info,) = own(repo, [repo.runs[run]])
+    known = verdict_of([info]) or Verdict(UNKNOWN)
     verdict = found.verdict
     if verdict is None:
         if found.divergence is None and known.result in (EXACT, BY_REPLAY):
@@ -200,6 +204,9 @@ def note(repo: Repository, run: str, found: Verification) -> None:
     elif "from" in known.details and "from" not in verdict.details:
         # a snapshot that failed, once and somewhere, was not among those that were tried now
         verdict = known
+    elif resets_fail([info]):
+        kept = {RESETS: known.details.get(RESETS)}  # a reset that failed, likewise
+        verdict = replace(verdict, details={**verdict.details, **kept})
     note_verdict(repo, run, verdict)
 
 

@@ -30,6 +30,8 @@ ODD: list[Any] = [
     "exact", 7, 1.5, True, [1], [], {}, {"result": []},
     {"result": "exact", "snapshots": 3, "upto": "9", "driver": "generic", "format": 2},
     {"result": "exact", "snapshots": 3, "upto": None, "driver": []},
+    {"result": "exact by replay", "resets": [7]},
+    {"result": "exact by replay", "resets": {"forget": True, "episodes": "3", "steps": None}},
 ]  # fmt: skip
 
 
@@ -126,7 +128,10 @@ def test_a_bad_verdict_from_elsewhere_is_not_believed_either() -> None:
 def test_metadata_of_another_kind_are_passed_over(odd: Any) -> None:
     with Repository.init(":memory:") as repo:
         record(repo)
-        for key in ("verdict", "provenance", "step_seconds", "torch_seed", "ignore", "what-if"):
+        for key in (
+            "verdict", "provenance", "step_seconds", "torch_seed", "ignore", "what-if",
+            "reset_forgets",
+        ):  # fmt: skip
             repo.configure("main", metadata={key: odd})
             runs = [repo.runs["main"]]
             assert not vouches(runs, "generic", 2, 6)

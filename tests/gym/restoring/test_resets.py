@@ -1,0 +1,237 @@
+"""Restores from seeded resets: where these forget what was before, by word or as was tried."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import nullcontext
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simgit import Repository, Unverified
+from simgit.gym import Recorder, judge, plan, restore
+from simgit.gym.restoring import restore as restoring
+from simgit.gym.restoring.checks import RunCheck
+from simgit.gym.restoring.run_notes import note, resets_fail
+from tests.gym.restoring import reset_envs
+
+pytestmark = pytest.mark.usefixtures("without_torch")
+
+EPISODES = 45
+PART = reset_envs.LENGTH + 1
+"""The states of an episode, that of its reset included."""
+
+
+@pytest.fixture
+def repo() -> Iterator[Repository]:
+    with Repository.init(":memory:") as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with what a new process knows."""
+    monkeypatch.setattr(restoring, "_kept", set())
+
+
+def record(repo: Repository, env: Any, seconds: float = 0.01) -> None:
+    """Record episodes that have a seed each; a step takes long, by what the run says."""
+    recorder = Recorder(env, repo, provenance=False, self_check=False)
+    for episode in range(EPISODES):
+        recorder.reset(seed=100 + episode)
+        for step in range(reset_envs.LENGTH):
+            recorder.step((episode + step * step) % 3)
+    recorder.close()
+    repo.configure("main", metadata={"step_seconds": seconds})
+
+
+def tried(repo: Repository, sample: int = 3) -> Any:
+    """Note the verdict that checks give, made in this process one after another; return resets'."""
+    check = RunCheck(lambda: nullcontext(repo), "main", seconds=600, sample=sample)
+    found = check.verdict(lambda check, start, seconds: check())
+    assert found.result == "exact by replay"
+    note(repo, "main", found)
+    return found.details.get("resets")
+
+
+def goes_on(env: Any, repo: Repository, step: int, count: int = 25) -> bool:
+    """Return whether recorded actions have the recorded results."""
+    for state in repo.trajectory("main")[step + 1 : step + 1 + count]:
+        if state.reset is not None:
+            found: Any = (env.reset(**state.reset)[0], None)
+        else:
+            found = env.step(int(state.action))
+        if not np.array_equal(found[0], state.observation) or found[1] != state.reward:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("wrap", [lambda env: env, reset_envs.PlainDeclared])
+def test_what_is_declared_is_restored_from_the_last_reset(repo: Repository, wrap: Any) -> None:
+    record(repo, wrap(reset_envs.Declared()), seconds=1e-6)
+    assert repo.runs["main"].metadata["reset_forgets"] is True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for episode, at in ((1, 0), (7, 3), (44, 9), (44, 0)):
+            step = episode * PART + at
+            found = plan(repo, f"main@{step}")
+            assert (found.how, found.start, found.cost) == ("episode", episode * PART, at + 1)
+            env = restore(repo, f"main@{step}")
+            assert goes_on(env, repo, step)
+            env.close()
+
+
+@pytest.mark.parametrize("env", [
+    lambda: reset_envs.Model(), lambda: reset_envs.DeclaredNot(),
+    lambda: reset_envs.Plain(reset_envs.Declared()),
+    lambda: reset_envs.PlainDeclared(reset_envs.Model()),
+])  # fmt: skip
+def test_what_is_not_declared_by_all_layers_is_restored_from_creation(
+    repo: Repository, env: Any
+) -> None:
+    record(repo, env())
+    assert repo.runs["main"].metadata.get("reset_forgets") is not True
+    assert plan(repo, "main@300").how == "creation"
+
+
+@pytest.mark.parametrize(
+    ("kind", "sample", "forgets"),
+    [
+        (reset_envs.Model, 3, True),
+        (reset_envs.Cache, 3, True),
+        (reset_envs.Mean, 3, False),
+        (reset_envs.OfPython, 3, False),
+        (reset_envs.OfNumPy, 3, False),
+        (reset_envs.IgnoresSeed, 3, False),
+        (reset_envs.Tenth, 3, True),  # none of these three is a tenth
+        (reset_envs.Tenth, 12, False),
+    ],
+)
+def test_a_trial_says_what_it_found(
+    repo: Repository, kind: Any, sample: int, forgets: bool
+) -> None:
+    record(repo, kind())
+    found = tried(repo, sample)
+    assert found["forget"] is forgets
+    if forgets:
+        counted = {key: found[key] for key in ("episodes", "steps", "of", "step")}
+        last = (EPISODES - 1) * PART
+        assert counted == {"episodes": 3, "steps": 3 * PART, "of": EPISODES - 1, "step": last}
+    else:
+        assert found["from"] % PART == 0 and found["step"] >= found["from"]
+        assert plan(repo, "main@300").how == "creation"
+
+
+def test_what_was_tried_is_used_with_a_warning_where_a_replay_would_be_felt(
+    repo: Repository,
+) -> None:
+    record(repo, reset_envs.Cache())
+    tried(repo)
+    step = 40 * PART + 4
+    found = plan(repo, f"main@{step}")
+    assert (found.how, found.start, found.cost) == ("episode", 40 * PART, 5)
+    assert found.tried == "3 episodes of 33 steps"
+    with pytest.warns(Unverified, match=r"3 episodes of 33 steps\), and is not proved"):
+        env = restore(repo, f"main@{step}")
+    assert goes_on(env, repo, step)
+    assert plan(repo, f"main@{PART + 4}").how == "creation", "little would be won"
+    repo.configure("main", metadata={"step_seconds": 1e-6})
+    assert plan(repo, f"main@{step}").how == "creation", "nobody would feel it"
+
+
+def test_a_given_environment_is_not_spent_on_what_was_only_tried(repo: Repository) -> None:
+    record(repo, reset_envs.Tenth())
+    tried(repo)
+    step = 29 * PART + 7
+    env = restore(repo, f"main@{step}", env=reset_envs.Tenth())
+    assert env.episode == 30 and goes_on(env, repo, step)
+
+
+@pytest.mark.parametrize("at", [2, 4, 7])
+def test_a_reset_that_turns_out_not_to_forget_is_given_up_and_that_is_said_once(
+    repo: Repository, at: int
+) -> None:
+    """Whether it shows on the way to the state, or later in its episode."""
+    record(repo, reset_envs.Tenth())
+    assert tried(repo)["forget"] is True
+    step = 29 * PART + at
+    with pytest.warns(Unverified, match="does not forget") as said:
+        env = restore(repo, f"main@{step}")
+    assert len(said) == 1
+    assert goes_on(env, repo, step, 200), "to the next tenth, and over it"
+    assert resets_fail([repo.runs["main"]]), "in the next process it is not tried again"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert goes_on(restore(repo, f"main@{step + PART}"), repo, step + PART)
+
+
+def test_what_shows_only_in_later_episodes_is_warned_of(repo: Repository) -> None:
+    record(repo, reset_envs.Tenth())
+    tried(repo)
+    step = 28 * PART + 3
+    with pytest.warns(Unverified, match="is not proved"):
+        env = restore(repo, f"main@{step}")
+    assert goes_on(env, repo, step, 6) and not goes_on(env, repo, step + 6)
+
+
+def test_a_trial_refutes_a_declaration(repo: Repository) -> None:
+    record(repo, reset_envs.DeclaredWrongly())
+    assert plan(repo, "main@300").how == "episode"
+    assert tried(repo, sample=12)["forget"] is False
+    assert plan(repo, "main@300").how == "creation"
+    assert goes_on(restore(repo, "main@300"), repo, 300, 100)
+
+
+def said_of_itself() -> Any:
+    """Return an environment of which the script says that it forgets, and its class does not."""
+    env = reset_envs.Model()
+    env.metadata = {"simgit": {"reset_forgets": True}}
+    return env
+
+
+def test_what_a_script_declared_counts_where_it_was_recorded_only(tmp_path: Path) -> None:
+    packed = BytesIO()
+    with Repository.init(tmp_path / "theirs") as theirs, Repository.init(tmp_path) as repo:
+        record(theirs, said_of_itself())
+        assert plan(theirs, "main@300").how == "episode"
+        theirs.create_bundle(packed, ["main"])
+        packed.seek(0)
+        repo.import_bundle(packed)
+        assert repo.runs["main"].metadata["reset_forgets"] is True
+        assert plan(repo, "main@300", trust=True).how == "creation"
+        repo.configure("main", metadata={"note": "mine"})
+        assert plan(repo, "main@300", trust=True).how == "creation"
+        # a verdict of one's own does not say it
+        repo.configure("main", metadata={"verdict": {"result": "exact by replay"}})
+        assert not repo.runs["main"].is_foreign
+        assert plan(repo, "main@300", trust=True).how == "creation"
+    with Repository.init(tmp_path / "more") as repo:
+        packed.seek(0)
+        repo.import_bundle(packed)
+        repo.trust()
+        assert plan(repo, "main@300").how == "episode"
+
+
+def test_a_trial_from_elsewhere_counts_for_nothing(tmp_path: Path) -> None:
+    packed = BytesIO()
+    with Repository.init(tmp_path / "theirs") as theirs, Repository.init(tmp_path) as repo:
+        record(theirs, reset_envs.Model())
+        tried(theirs)
+        assert plan(theirs, "main@300").how == "episode"
+        theirs.create_bundle(packed, ["main"])
+        packed.seek(0)
+        repo.import_bundle(packed)
+        assert plan(repo, "main@300", trust=True).how == "creation"
+
+
+@pytest.mark.slow
+def test_resets_are_tried_in_a_process_of_their_own(repo: Repository) -> None:
+    record(repo, reset_envs.Model())
+    before = reset_envs.Model.made
+    found = judge(repo, "main")
+    assert (found.result, found.details["resets"]["forget"]) == ("exact by replay", True)
+    assert reset_envs.Model.made == before
