@@ -14,9 +14,11 @@ from simgit.analysis.run_nodes import tree
 from simgit.analysis.shared_states import RunNames
 from simgit.analysis.statistics import band
 from simgit.errors import InvalidInput, NotFound
+from simgit.history.buckets import width_for
 from simgit.history.trajectory import Trajectory
 from simgit.odb.clock import TIME, clock_of
-from simgit.plot import Band, Branch, Curve, Drawing, learning_curve, run_tree, smooth
+from simgit.odb.segments.block import BLOCK_ROWS
+from simgit.plot import Averaged, Band, Branch, Curve, Drawing, learning_curve, run_tree, smooth
 from simgit.plot.curves import Floats
 from simgit.repository import Repository
 
@@ -40,6 +42,8 @@ _NAMES: Final = {
     "loss": "Loss",
 }  # fmt: skip
 _BETWEEN: Final = "-_/.= "
+_LAST: Final = 10
+"""The number of newest values that are told of a curve."""
 X_LABELS: Final = {"episodes": "episode", "steps": "step", "time": "time"}
 
 
@@ -139,9 +143,23 @@ def _told(
 
 
 def field_curves(
-    repo: Repository, runs: Sequence[str], field: str, *, x: Axis = "steps"
+    repo: Repository,
+    runs: Sequence[str],
+    field: str,
+    *,
+    x: Axis = "steps",
+    points: int | None = None,
 ) -> list[Curve]:
     """Return a curve of a field's values for each run or other revision, over steps or times.
+
+    Args:
+        repo: the repository.
+        runs: the runs, or other revisions (default: the run of HEAD).
+        field: the field.
+        x: "steps" or "time".
+        points: the most points of a history over its steps: if it has many thousand times as many
+            states, each point is the mean of 2^k of them, which needs no state to be read; see
+            ``Curve.averaged``. None for a point for each state.
 
     Raises:
         NotFound: no state has the field.
@@ -152,6 +170,11 @@ def field_curves(
     found = []
     for name in list(runs) or [repo.head_run.name]:
         states = repo.trajectory(name)
+        if points is not None and x == "steps":
+            means = _means(repo, name, states, field, points)
+            if means is not None:
+                found.append(means)
+                continue
         values = np.ma.asanyarray(states.column(field))
         if values.ndim != 1 or values.dtype.kind not in "biuf":
             raise InvalidInput(f"cannot draw '{field}': not a number in each state", path=field)
@@ -160,6 +183,45 @@ def field_curves(
         kept = ~(np.isnan(along) | np.isnan(y))
         found.append(Curve(name, along[kept], y[kept]))
     return found
+
+
+def _means(
+    repo: Repository, name: str, states: Trajectory, field: str, points: int
+) -> Curve | None:
+    """Return the curve of a long history from the summaries of its states; None to read them.
+
+    That is where few states were summarised, or infinities, which would take a mean with them.
+    """
+    width = width_for(0, len(states), points)
+    if states.start or width < BLOCK_ROWS or not _is_number(states[-1:], field):
+        return None
+    found = repo.buckets(states[-1].oid, [field], width=width)
+    of, has = found.fields[field], found.fields[field].n > 0
+    if not has.any() or not np.isfinite([of.min[has], of.max[has]]).all():
+        return None
+    starts = found.step[has]
+    start, tail = int(starts[0]), _LAST
+    begin = _known(states[start : start + width], field)
+    while len((end := _known(states[-tail:], field))[0]) < _LAST and tail < len(states):
+        tail *= 8
+    x = starts + (np.minimum(width, found.stop - starts) - 1) / 2
+    x[0], x[-1] = begin[0][0], end[0][-1]
+    averaged = Averaged(
+        width, int(of.n.sum()), of.min[has], of.max[has], float(begin[1][0]), end[1][-_LAST:]
+    )
+    return Curve(name, x, of.mean[has], averaged=averaged)
+
+
+def _is_number(states: Trajectory, field: str) -> bool:
+    values = np.ma.asanyarray(states.column(field))
+    return values.ndim == 1 and values.dtype.kind in "biuf"
+
+
+def _known(states: Trajectory, field: str) -> tuple[Floats, Floats]:
+    """Return the steps and values of a field, without states where it is absent or NaN."""
+    values = np.ma.asanyarray(states.column(field)).astype(np.float64).filled(np.nan)
+    known = ~np.isnan(values)
+    return states.steps[known].astype(np.float64), values[known]
 
 
 def clocks(states: Trajectory) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
+POINTS: Final = 1024
+"""The most points of a field over steps: of much longer runs each is the mean of many states."""
 MEASURES = ("returns", "lengths", "solved", "epsilon", "loss")
 KINDS = (*MEASURES, "pods", "occupancy", "values", "policy")
 _EXTREMES: Final = {
@@ -91,6 +93,8 @@ def plot(
     loss are what an agent told in a training.
 
     --field draws a number of each state, over steps or with --x time over the simulator's time.
+    Over the steps of a run of millions of states each point is the mean of 2048 or more, which is
+    said, with their range; --smooth and --x time read every state.
 
     --kind pods shows an agent on a cluster: its actions and the ready and pending pods, in the
     last episode of RUN or in one such as main@ep5. --kind occupancy shows how full the nodes are,
@@ -119,7 +123,8 @@ def plot(
         elif field is not None:
             from simgit.analysis.runs import field_curves
 
-            found = field_curves(repo, runs, field, x=x or "steps")
+            points = None if window > 1 else POINTS
+            found = field_curves(repo, runs, field, x=x or "steps", points=points)
             _draw(out, found, field, x or "steps", window, target, title, as_json, "state", True)
         elif kind not in MEASURES:
             from simgit.cli import agent_values, cluster_usage
@@ -207,6 +212,8 @@ def _write(
             record |= {x: each.x, "values": values}
             if isinstance(each, Band):
                 record |= {"low": each.low, "high": each.high, "runs": each.count}
+            elif (of := each.averaged) is not None:
+                record |= {"means_of": of.width, "low": of.low, "high": of.high}
             out.json(record)
         return
     if not any(len(values) for _, values in shown):
@@ -217,18 +224,40 @@ def _write(
     each, values = shown[0]
     room = max(10, min(columns() - 14, 100))
     low, high = float(each.x[0]), float(each.x[-1])
-    out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), unit)}")
+    told = _told(each, values)
+    means = f", means of {told.means_of}" if told.means_of else ""
+    out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(told.total, unit)}{means}")
     within = None if full else clear_range([values])
     out.lines(chart(_parts(each.x, values, x, room, low, high), room, within=within))
     if x != "episodes":
         out.line(f"{x} from {number(low)} to {number(high)}")
-    numbers = ", ".join(
-        f"{name} {_figure(values, find)}" for name, find in _EXTREMES.get(kind, _BOTH)
-    )
-    last = values[-_LAST:]
-    mean = _figure(last, "mean")
-    first = next((value for value in values if value == value), values[0])
-    out.line(f"first {number(first)}, {numbers}, last {len(last)}: {mean} on average")
+    numbers = ", ".join(f"{name} {told.figure(find)}" for name, find in _EXTREMES.get(kind, _BOTH))
+    last, first = told.figure("mean"), number(told.first)
+    out.line(f"first {first}, {numbers}, last {len(told.last)}: {last} on average")
+
+
+class Told(NamedTuple):
+    """The numbers that are told of a curve beside its picture."""
+
+    total: int
+    first: float
+    low: Any
+    high: Any
+    last: Any
+    means_of: int = 0
+
+    def figure(self, find: str) -> str:
+        """Return the least or greatest of all values, or the mean of the last ones."""
+        return _figure({"min": self.low, "max": self.high, "mean": self.last}[find], find)
+
+
+def _told(each: Curve | Band, values: Any) -> Told:
+    from simgit.plot import Curve
+
+    if isinstance(each, Curve) and (of := each.averaged) is not None:
+        return Told(of.count, of.first, of.low, of.high, of.last, of.width)
+    first = next((value for value in values if value == value), values[0]) if len(values) else 0.0
+    return Told(len(values), first, values, values, values[-_LAST:])
 
 
 def _smooth(values: Any, window: int) -> Any:
@@ -275,15 +304,18 @@ def _write_table(
     heads = ["run", kind, f"{unit}s", *(name for name, _ in extremes), f"last {_LAST}"]
     rows: list[list[Any]] = [[(head, "bold") for head in heads]]
     for each, values in shown:
-        numbers = [_figure(values, find) for _, find in extremes]
-        numbers.append(_figure(values[-_LAST:], "mean"))
+        told = _told(each, values)
+        numbers = [told.figure(find) for find in (*(find for _, find in extremes), "mean")]
         if not len(values):
             numbers = ["-"] * len(numbers)
         line = sparkline(_parts(each.x, values, x, room, left, right), room, low, high)
-        rows.append([(clean(each.label), "run"), line, str(len(values)), *numbers])
+        rows.append([(clean(each.label), "run"), line, str(told.total), *numbers])
     out.table(rows, right=(2, 3, 4, 5))
     if x != "episodes":
         out.line(f"{x} from {number(left)} to {number(right)}")
+    widths = sorted({_told(each, values).means_of for each, values in shown} - {0})
+    if widths:
+        out.line(f"each point of long runs is the mean of {' or '.join(map(str, widths))} states")
     if len(known):
         less, more = " or less" * (least < low), " or more" * (most > high)
         out.line(f"▁ is {number(low)}{less}, █ is {number(high)}{more}")

@@ -5,7 +5,7 @@ Arrays come in, a ``Drawing`` goes out; nothing here depends on repositories, cl
 picture does, and text does not need it.
 """
 
-from simgit.plot.curves import Band, Curve, smooth
+from simgit.plot.curves import Averaged, Band, Curve, smooth
 from simgit.plot.drawing import Drawing
 from simgit.plot.learning import learning_curve
 from simgit.plot.lines import columns
@@ -16,7 +16,7 @@ from simgit.plot.tree import Branch, run_tree
 from simgit.plot.values import policy_map, state_values
 
 __all__ = [
-    "Band", "Branch", "Curve", "Drawing", "PodHistory", "Usage", "chart", "columns", "evenly",
-    "learning_curve", "occupancy", "pod_history", "policy_map", "run_tree", "smooth", "sparkline",
-    "state_values",
+    "Averaged", "Band", "Branch", "Curve", "Drawing", "PodHistory", "Usage", "chart", "columns",
+    "evenly", "learning_curve", "occupancy", "pod_history", "policy_map", "run_tree", "smooth",
+    "sparkline", "state_values",
 ]  # fmt: skip

@@ -21,11 +21,33 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Averaged:
+    """The values that the points of a curve are the means of.
+
+    Attributes:
+        width: the number of states of each point, as a whole (the first and last may have fewer).
+        count: the number of values in all.
+        low: the least value of each point, shape (n,).
+        high: the greatest.
+        first: the first of all values.
+        last: the newest ten.
+    """
+
+    width: int
+    count: int
+    low: Floats
+    high: Floats
+    first: float
+    last: Floats
+
+
+@dataclass(frozen=True)
 class Curve:
     """Values ``y`` at ascending ``x``, both of shape (n,), from the very beginning.
 
     ``fork`` is the x at which the curve branched off another one, whose label is ``parent``; the
-    points before it belong to both.
+    points before it belong to both. If ``averaged`` is given, each point is the mean of many
+    values.
     """
 
     label: str
@@ -33,6 +55,7 @@ class Curve:
     y: Floats
     fork: float | None = None
     parent: str | None = None
+    averaged: Averaged | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths."""

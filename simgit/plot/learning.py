@@ -42,6 +42,7 @@ def learning_curve(
     where a curve branched off another one; shared points are drawn once, if both are drawn. A band
     is the mean of several runs with the 95 % confidence interval of the mean. Where the first
     points would squash the others they lie outside, with triangles at the edge; not with ``full``.
+    Points that are means of many states have the range of these around them.
 
     Raises:
         InvalidInput: there is nothing to draw.
@@ -62,7 +63,7 @@ def learning_curve(
             _clip(axis, group, window)
         axis.set_ylabel(label + (f"\nmean of {window}" if window > 1 else ""))
     first = next(iter(series.values()))
-    if len(first) > 1 or isinstance(first[0], Band):
+    if len(first) > 1 or isinstance(first[0], Band) or first[0].averaged is not None:
         legend(axes[0], beside=len(first) > _INSIDE)
     axes[0].set_title(title)
     axes[-1].set_xlabel(x_label)
@@ -109,7 +110,13 @@ def _curve(axis: Any, curve: Curve, part: slice, index: int, window: int) -> Non
     if window > 1:
         axis.plot(x, curve.y[part], color=color(index), alpha=_RAW_ALPHA, linewidth=0.8)
     marker = "o" if len(x) <= _DOTS and window == 1 else None
-    axis.plot(x, y, **look, marker=marker, markersize=3.5, label=curve.label)
+    label, of = curve.label, curve.averaged
+    if of is not None:
+        label += f": means of {of.width} states, least to greatest"
+        axis.fill_between(
+            x, of.low[part], of.high[part], color=color(index), alpha=0.2, linewidth=0
+        )
+    axis.plot(x, y, **look, marker=marker, markersize=3.5, label=label)
     if curve.fork is not None and len(x):
         at = float(np.interp(curve.fork, x, y))
         edge = {"markeredgecolor": "white", "zorder": 5}

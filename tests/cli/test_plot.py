@@ -109,6 +109,65 @@ def test_steps_and_times_are_at_equal_distances(odd) -> None:
     assert lines[9] == "time from 1 to 16"
 
 
+@pytest.fixture
+def long(run, directory: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs of 20 000 states, of which plots have four points at most, and one with infinities."""
+    monkeypatch.setattr("simgit.cli.plot.POINTS", 4)
+    rng = np.random.default_rng(3)
+    with Repository.init(directory) as repo:
+        for name in ("main", "inf"):
+            with repo.recorder(name) as recorder:
+                recorder.append({"x": 0.5}, reset={"seed": 1})  # which has no reward
+                for i, reward in enumerate(rng.normal(size=19_999).tolist()):
+                    last = name == "inf" and i == 7000
+                    recorder.append({"x": i / 3}, 1, np.inf if last else reward, False, False)
+    return run
+
+
+def test_a_point_of_a_long_run_is_the_mean_of_many_states_and_that_is_said(
+    long, directory: Path
+) -> None:
+    with Repository.open(directory) as repo:
+        rewards, x = repo["main"].rewards[1:], repo["main"].observations["x"]
+    found = long("plot", "--field", "reward", "--json").json
+    assert (found["means_of"], len(found["values"])) == (8192, 3)
+    parts = [rewards[:8191], rewards[8191:16383], rewards[16383:]]
+    for name, of in (("values", np.mean), ("low", np.min), ("high", np.max)):
+        assert np.allclose(found[name], [of(part) for part in parts], rtol=1e-12, atol=0)
+    assert found["steps"] == [1.0, 8192 + 8191 / 2, 19999.0]
+    lines = long("plot", "--field", "reward").lines
+    assert lines[0] == "main  reward of 19999 states, means of 8192"
+    assert lines[9] == "steps from 1 to 19999"
+    assert lines[10].split() == [
+        "first", f"{rewards[0]:.6g},", "lowest", f"{rewards.min():.6g},", "highest",
+        f"{rewards.max():.6g},", "last", "10:", f"{rewards[-10:].mean():.6g}", "on", "average",
+    ]  # fmt: skip
+    lines = long("plot", "main", "inf", "--field", "observation.x").lines
+    assert lines[1].split()[-4:] == [
+        "20000", "0", f"{x.max():.6g}", f"{x[-10:].mean():.6g}",
+    ]  # fmt: skip
+    assert "each point of long runs is the mean of 8192 states" in lines
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--field", "reward", "--smooth", "2"], ["inf", "--field", "reward"],
+        ["main@5..19999", "--field", "reward"],
+    ],
+)  # fmt: skip
+def test_what_means_would_not_show_is_read_state_by_state(long, args: list[str]) -> None:
+    found = long("plot", *args, "--json").json
+    assert "means_of" not in found and len(found["values"]) > 19_000
+
+
+@pytest.mark.parametrize("args", [["--field", "action"], ["--field", "observation"]])
+def test_what_is_no_number_is_refused_for_a_long_run_too(long, args: list[str]) -> None:
+    code = 0 if args[1] == "action" else 128
+    found = long("plot", *args, code=code)
+    assert code == 0 or "not a number in each state" in found.err
+
+
 def test_an_encoding_without_the_signs_gets_others(odd) -> None:
     stream = io.StringIO()
     Output(stream, color=False).line("4 ┤▁█ →")

@@ -92,6 +92,16 @@ def test_a_band_says_of_how_many_seeds_it_is() -> None:
     assert "lr=1: mean of 2 seeds, 95 % interval" in texts(plot.learning_curve({"return": [found]}))
 
 
+def test_points_that_are_means_say_of_how_many_states_and_show_their_range() -> None:
+    x, ones = np.arange(4.0), np.ones(4)
+    of = plot.Averaged(8192, 30_000, -2 * ones, 3 * ones, 1.0, ones)
+    drawing = plot.learning_curve({"reward": [plot.Curve("main", x, ones, averaged=of)]})
+    assert "main: means of 8192 states, least to greatest" in texts(drawing)
+    (axis,) = drawing.figure.axes
+    (low, high) = axis.dataLim.intervaly
+    assert (low, high) == (-2.0, 3.0)
+
+
 @pytest.mark.slow
 def test_pods_are_stacked_and_actions_marked() -> None:
     history = plot.PodHistory(
