@@ -33,8 +33,10 @@ def verify(app: App, revisions: tuple[str, ...], as_json: bool) -> None:
     RUN may be a pattern; of several, one that cannot be verified does not keep the others from it.
     A range or an episode begins with a restore of the state before it. Of a whole run, at most
     twelve snapshots, evenly spread, are tried too: each is restored in a new process, and continued
-    up to the next of them. The verdict is noted with the run; snapshots that were found wrong are
-    not used for it again. Exits with 1 if a state or a snapshot differs, and names step and field.
+    up to the next of them. Where there are none, as many later episodes are re-executed alone, from
+    their resets, to see whether these forget what was before. The verdict is noted with the run;
+    snapshots that were found wrong are not used for it again. Exits with 1 if a state or a snapshot
+    differs, and names step and field.
     What was recorded on a live cluster need not repeat: 'live: not re-executed', and no failure.
 
     Of a simulator the hooks that its run notes are imported, if you trust the repository.
@@ -128,21 +130,20 @@ def _write_verdict(out: Output, verdict: Verdict) -> None:
     elif counted and counted["checked"]:
         text = f"{counted['checked']} of {plural(counted['of'], 'snapshot')}"
         out.line(f"{out.paint('exact', 'good')}: {text} restored and continued ({verdict.driver})")
-    elif "resets" in known:
-        _write_resets(out, known["resets"])
     elif known.get("why") or known.get("reason"):
         out.line(f"snapshots were not checked: {known.get('why') or known.get('reason')}")
+    for kind, name in (("resets", "seeded"), ("unseeded_resets", "unseeded")):
+        if kind in known:
+            _write_resets(out, known[kind], name)
 
 
-def _write_resets(out: Output, found: Mapping[str, Any]) -> None:
-    """Write what re-execution from seeded resets gave."""
+def _write_resets(out: Output, found: Mapping[str, Any], name: str) -> None:
+    """Write what re-execution from resets gave."""
     if found["forget"]:
-        steps = plural(found["steps"], "step")
-        text = f"{found['episodes']} of {plural(found['of'], 'later seeded reset')}"
-        out.line(f"{out.paint('exact', 'good')}: {text} tried alone ({steps})")
+        text = f"{found['episodes']} of {plural(found['of'], f'later {name} reset')}"
+        states = plural(found["steps"], "state")
+        out.line(f"{out.paint('exact', 'good')}: {text} re-executed alone, {states}")
     else:
         where = f"step {found['step']}, {found['field']}" if "step" in found else found["reason"]
-        out.line(
-            f"{out.paint('resets keep state', 'warn')}: re-executed from the reset of step "
-            f"{found['from']} alone, {where} differs; states are re-executed from creation"
-        )
+        told = out.paint(f"{name} resets do not forget", "warn")
+        out.line(f"{told}: re-executed alone from step {found['from']}, {where} differs")

@@ -77,6 +77,12 @@ class SnapshotSchedule:
         """Set the step from which on something is due, at the earliest the next."""
         self.next = count + 1 if self.is_timing else max(self.last + self.every, count + 1)
 
+    def is_far(self, steps: int) -> bool:
+        """Return True if re-executing so many steps is worth a note that saves it."""
+        if self._is_fixed:
+            return steps >= self.every
+        return steps * (self.step_seconds + COMPARING) >= NEAR
+
     def is_due(self, count: int, reset: bool) -> bool:
         """Return True if a snapshot is due; at an episode's start it may come early."""
         return count - self.last >= (self.early if reset else self.every)

@@ -26,8 +26,8 @@ REEXECUTE: Final = "reexecute"
 LEFT_OUT: Final = "wrappers_left_out"
 """The key of the classes of wrappers that the spec lacks although making them may change much."""
 VERDICT: Final = "verdict"
-RESETS: Final = "resets"
-"""The key of a verdict's details for what was found from seeded resets."""
+RESETS, UNSEEDED = "resets", "unseeded_resets"
+"""The keys of a verdict's details for what was found from seeded resets, and from the others."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Verdict:
         details: ``format`` of the snapshots, ``upto`` which step the run was recorded,
             ``snapshots`` (how many were ``checked``, ``of`` how many, up to which ``step``), the
             step and the field that differed first, the snapshot ``from`` which they did, or the
-            ``reason`` why something was not possible; ``resets``: what re-execution from seeded
-            resets, in new environments, gave.
+            ``reason`` why something was not possible; ``resets`` and ``unseeded_resets``:
+            what re-execution from seeded and other resets, in new environments, gave.
     """
 
     result: str
@@ -197,32 +197,47 @@ def replay_differs(runs: Iterable[RunInfo]) -> bool:
     return found is not None and found.result == EXACT and "replay" in found.details
 
 
-def declares(runs: Iterable[RunInfo]) -> bool | None:
-    """Return whether a run's environment was declared to forget at seeded resets, None if not.
+def declares(runs: Iterable[RunInfo], kind: str = RESETS) -> bool | None:
+    """Return whether a run's environment was declared to forget at resets, None if not.
 
     What came from elsewhere does not count.
+
+    Args:
+        runs: the runs; the first one that says something counts.
+        kind: which resets: ``RESETS`` (those with a seed), or ``UNSEEDED``.
     """
-    found = (run.metadata.get(FORGETS) for run in runs if not run.is_foreign)
-    return next((each for each in found if isinstance(each, bool)), None)
+    found = (said_of(run.metadata.get(FORGETS), kind) for run in runs if not run.is_foreign)
+    return next((each for each in found if each is not None), None)
 
 
-def resets_fail(runs: Iterable[RunInfo]) -> bool:
-    """Return True if re-execution from a seeded reset of one of the runs was otherwise."""
-    return any(_resets(each).get("forget") is False for each in _verdicts(runs))
+def said_of(declaration: object, kind: str) -> bool | None:
+    """Return what a declaration says of resets of a kind, None if nothing.
+
+    True is of those with a seed; "np_random" of all, as far as they draw from that generator only.
+    """
+    if declaration is False:
+        return False
+    is_said = declaration == "np_random" or (declaration is True and kind == RESETS)
+    return True if is_said else None
 
 
-def resets_tried(runs: Iterable[RunInfo]) -> str | None:
-    """Return in words how often re-execution from seeded resets was as recorded, None if never."""
+def resets_fail(runs: Iterable[RunInfo], kind: str = RESETS) -> bool:
+    """Return True if re-execution from a reset of a kind was otherwise in one of the runs."""
+    return any(_resets(each, kind).get("forget") is False for each in _verdicts(runs))
+
+
+def resets_tried(runs: Iterable[RunInfo], kind: str = RESETS) -> str | None:
+    """Return in words how often re-execution from resets was as recorded, None if never."""
     known = verdict_of(runs)
-    found = {} if known is None else _resets(known)
+    found = {} if known is None else _resets(known, kind)
     episodes, steps = found.get("episodes"), found.get("steps")
     if found.get("forget") is not True or type(episodes) is not int or type(steps) is not int:
         return None
     return f"{plural(episodes, 'episode')} of {plural(steps, 'step')}"
 
 
-def _resets(verdict: Verdict) -> Mapping[str, Any]:
-    found = verdict.details.get(RESETS)
+def _resets(verdict: Verdict, kind: str) -> Mapping[str, Any]:
+    found = verdict.details.get(kind)
     return found if isinstance(found, Mapping) else {}
 
 
@@ -306,23 +321,26 @@ def judged(
     return Verdict(BY_PROCESS if same else DIVERGES, driver, {**replay.differs, **seen})
 
 
-def of_resets(outcomes: Sequence[Outcome], lengths: Sequence[int], total: int) -> dict[str, Any]:
-    """Return what re-execution from seeded resets says, as details of a verdict.
+def of_resets(
+    kind: str, outcomes: Sequence[Outcome], lengths: Sequence[int], total: int
+) -> dict[str, Any]:
+    """Return what re-execution from resets says, as details of a verdict.
 
     Args:
+        kind: which resets, see ``declares``.
         outcomes: those from resets, each in a new environment.
-        lengths: the number of states from each reset to the next seeded one.
-        total: the number of seeded resets in all, but the first.
+        lengths: the number of states from each reset to the next such one.
+        total: the number of such resets in all, but the first.
     """
     bad = next((each for each in outcomes if each.differs), None)
     if bad is not None:
-        return {RESETS: {"forget": False, "from": bad.start, **bad.differs}}
+        return {kind: {"forget": False, "from": bad.start, **bad.differs}}
     whole = [each for each, n in zip(outcomes, lengths, strict=True) if each.compared == n]
     if not whole:
         return {}
     counted = {"episodes": len(whole), "steps": sum(each.compared for each in whole)}
     newest = max(each.start for each in whole)
-    return {RESETS: {"forget": True, **counted, "of": total, "step": newest}}
+    return {kind: {"forget": True, **counted, "of": total, "step": newest}}
 
 
 def _why(outcomes: Iterable[Outcome], replay: Outcome) -> str | None:

@@ -12,6 +12,7 @@ from simgit import Repository
 from simgit.gym import Recorder, drivers
 from tests.cli.conftest import Call
 from tests.gym.restoring.hiding_envs import Hiding
+from tests.gym.restoring.reset_envs import Mean, Model
 
 
 @pytest.fixture
@@ -94,6 +95,28 @@ def test_verify_ends_with_1_where_a_snapshot_differs(
     assert run("verify", "main", "--json", code=1).json["exact"] is False
     with Repository.open(directory) as repo:
         assert repo.runs["main"].metadata["verdict"]["result"] == "exact by replay"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Model, "exact: 3 of 3 later seeded resets re-executed alone, 33 states"),
+        (Mean, "seeded resets do not forget: re-executed alone from step 11, step 12, reward"),
+    ],
+)
+def test_verify_says_whether_resets_forget(
+    directory: Path, run: Call, checked: None, kind: type[Model], text: str
+) -> None:
+    with Repository.init(directory) as repo:
+        recorder = Recorder(kind(), repo, self_check=False)
+        for seed in range(4):
+            recorder.reset(seed=seed)
+            for _ in range(10):
+                recorder.step(1)
+        recorder.close()
+    found = run("verify", "main").lines
+    assert found[0] == "exact: 44 states replayed" and found[1].startswith(text)
 
 
 def test_verify_ends_with_1_and_names_step_and_field(recorded: Path, run: Call) -> None:

@@ -38,12 +38,23 @@ def capture(stack: Sequence[Any], spaces: Spaces | None = None) -> dict[str, Any
     Raises:
         NotPlain: a generator is not one of NumPy's.
     """
-    cores = {}
-    for i, layer in enumerate(stack):
-        generator = own_generator(layer)
-        if generator is not None:
-            cores[str(i)] = [encode_generator(generator), vars(layer).get("_np_random_seed")]
-    return {"layers": cores, "spaces": capture_spaces(spaces or all_spaces(stack))}
+    return {
+        "layers": capture_layers(stack),
+        "spaces": capture_spaces(spaces or all_spaces(stack)),
+    }
+
+
+def capture_layers(stack: Sequence[Any]) -> dict[str, Any]:
+    """Return the generators of layers as plain data, a copy.
+
+    Raises:
+        NotPlain: a generator is not one of NumPy's.
+    """
+    return {
+        str(i): [encode_generator(generator), vars(layer).get("_np_random_seed")]
+        for i, layer in enumerate(stack)
+        if (generator := own_generator(layer)) is not None
+    }
 
 
 def capture_spaces(spaces: Spaces) -> dict[str, Any]:
@@ -61,14 +72,19 @@ def capture_spaces(spaces: Spaces) -> dict[str, Any]:
 
 def apply(stack: Sequence[Any], data: dict[str, Any]) -> None:
     """Put generators back. Where there was no generator there is none: it is made on first use."""
+    apply_layers(stack, data["layers"])
+    apply_spaces(stack, data["spaces"])
+
+
+def apply_layers(stack: Sequence[Any], data: Mapping[str, Any]) -> None:
+    """Put the generators of layers back."""
     for i, layer in enumerate(stack):
-        body = data["layers"].get(str(i))
+        body = data.get(str(i))
         if body is not None:
             _set(layer, "_np_random", body[0])
             layer._np_random_seed = body[1]
         elif own_generator(layer) is not None:
             layer._np_random = None
-    apply_spaces(stack, data["spaces"])
 
 
 def apply_spaces(stack: Sequence[Any], data: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from simgit.gym.recording.session import (
     Session,
     check_open,
     gap_after,
+    generators_of,
     open_repository,
     seed_in_use,
     start_of,
@@ -355,6 +356,10 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             self._snapshots.before_reset(
                 self.env, self._count, self._episodes + 1, self._session.recorder
             )
+        drawn = None
+        if self._catch_up is None and not self._first:
+            asks = self._snapshots.asks_for_generators(self._count + 1, seed is not None)
+            drawn = generators_of(self.env) if asks else None
         self._count += 1
         if self._first and self._session.is_new:
             self._start = start_of(self.env)
@@ -366,7 +371,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             self._append(
                 kept_or_simplified(self._cast, observation, "observation", simplifier),
                 info=info, reset=kept,
-                attachments=self._attachments(), **self._after_gap(),
+                attachments=self._attachments() or drawn, **self._after_gap(),
             )  # fmt: skip
         except BaseException as error:
             self._fail(error, kept)

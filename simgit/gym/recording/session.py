@@ -43,6 +43,8 @@ SESSION: Final = "session"
 
 It has the seed in use, and the other generators as they were before the first reset.
 """
+GENERATORS: Final = "generators"
+"""The attachment of an unseeded reset's generators, where there are no snapshots."""
 TORCH: Final = "torch_seed"
 """The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
 DIFF: Final = "code.diff"
@@ -396,6 +398,18 @@ def start_of(env: Any, before: Any = None) -> dict[str, Any] | None:
         return pack(randomness.complete_start(stack, unpack(before)))
     except NotPlain:
         return None
+
+
+def generators_of(env: Any) -> dict[str, Any] | None:
+    """Return the attachment of the state of an unseeded reset, None if nothing can be noted.
+
+    It has the generators of the environment and its wrappers as they are before the reset.
+    """
+    try:
+        found = randomness.capture_layers(layers(env))
+    except NotPlain:
+        return None
+    return {GENERATORS: pack(found)} if found else None
 
 
 def seed_in_use(env: Any) -> int | None:

@@ -74,6 +74,7 @@ class Snapshots:
         )
         self._first = not triggered
         self._second = NEVER
+        self._begun = 0
 
     @property
     def next(self) -> int:
@@ -96,10 +97,23 @@ class Snapshots:
         """Begin to count from a step on; ``note`` adds to the run's metadata."""
         self._note = note
         self._schedule.last = count
+        self._begun = max(0, count)
 
     def start_over(self) -> None:
         """Take a snapshot at the next episode's start: earlier ones do not lead over a gap."""
         self._first = True
+
+    def asks_for_generators(self, count: int, is_seeded: bool) -> bool:
+        """Return True if a reset's generators should be noted, after ``count`` steps.
+
+        That is where only the root has a snapshot, and the newest reset from which later states can
+        be re-executed is far.
+        """
+        has_none = self._driver is not None and self._where() == "root"
+        asks = has_none and not is_seeded and self._schedule.is_far(count - self._begun)
+        if asks or is_seeded:
+            self._begun = count
+        return asks
 
     def before_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
         """Take a snapshot of what the next reset starts from, for drivers that need that."""

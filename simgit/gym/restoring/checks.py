@@ -29,6 +29,8 @@ from simgit.objects.codec import encode_value
 from simgit.objects.coerce import coerce
 from simgit.recording.verdicts import (
     BY_REPLAY,
+    RESETS,
+    UNSEEDED,
     Outcome,
     Verdict,
     details,
@@ -91,8 +93,9 @@ class RunCheck:
         with self._opened() as repo:
             path = self._path(repo)
             (steps, total), upto = self._chosen(path), path.step
-            resets = _resets(path)
-        ends = [*steps[1:], None] if self._stretches else [None] * len(steps)
+            resets = {kind: _resets(path, kind) for kind in (RESETS, UNSEEDED)}
+        last = [None] * len(steps)
+        ends = [*steps[1:], *last[:1]] if self._stretches else last
 
         def left() -> float:
             return max(0.0, (deadline - monotonic()) / 2)
@@ -114,13 +117,15 @@ class RunCheck:
         found = judged(outcomes, replay, again, total, upto)
         if found.result != BY_REPLAY:
             return found
-        chosen = spread(resets, self._sample)
-        tried = [
-            apart(partial(self.from_reset, at, left() * _PART, end), at, patience())
-            for at, end in chosen
-        ]
-        more = of_resets(tried, [end - at for at, end in chosen], len(resets))
-        return replace(found, details={**found.details, **more})
+        more = dict(found.details)
+        for kind, every in resets.items():
+            chosen = spread(every, self._sample)
+            tried = [
+                apart(partial(self.from_reset, at, left() * _PART, end), at, patience())
+                for at, end in chosen
+            ]
+            more |= of_resets(kind, tried, [end - at for at, end in chosen], len(every))
+        return replace(found, details=more)
 
     # --- in a process of their own ---
 
@@ -149,7 +154,7 @@ class RunCheck:
             return self._continued(path, plan, states, Outcome(made_at), seconds, most)
 
     def from_reset(self, step: int, seconds: float, end: int) -> Outcome:
-        """Re-execute states in a new environment, from a seeded reset up to a step."""
+        """Re-execute states in a new environment, from a reset up to a step."""
         with self._opened() as repo:
             path = self._path(repo)
             plan = RestorePlan(path.step, "episode", step)
@@ -202,10 +207,11 @@ class RunCheck:
         return Outcome(**{**facts, "compared": done, "digest": digest.hexdigest()})
 
 
-def _resets(path: RecordedPath) -> list[tuple[int, int]]:
-    """Return the later seeded resets of environments, each with the step where its part ends."""
+def _resets(path: RecordedPath, kind: str) -> list[tuple[int, int]]:
+    """Return the later resets of a kind, each with the step where its part ends."""
     new = set(path.attached(SESSION, path.step))
-    seeded = [*path.seeded_resets(0), path.step + 1]
+    found = path.seeded_resets(0) if kind == RESETS else sorted(path.drawn_resets(0))
+    seeded = [*found, path.step + 1]
     return [(at, min(end, _border(path, at))) for at, end in pairwise(seeded) if at not in new]
 
 

@@ -4,6 +4,8 @@ From such a reset a state can be reached without the states before it. A reset s
 observation: what an environment keeps over it, a running mean of rewards say, may show much later.
 So only classes that were examined are listed. Of others their authors say it, in the metadata of
 the class: ``metadata = {"simgit": {"reset_forgets": True}}``; a wrapper has metadata of its own.
+"np_random" says it of resets without a seed too: that they draw from this generator, and keep
+nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any, Final
 
 from simgit.gym import drivers
 from simgit.gym.drivers.wrappers import class_name, is_core, layers
-from simgit.gym.restoring.run_notes import FORGETS
+from simgit.gym.restoring.run_notes import FORGETS, RESETS, UNSEEDED, said_of
 
 KEEPS_ALL: Final = "replay-creation"
 """The driver of environments that keep state over every reset."""
@@ -60,14 +62,14 @@ call functions of the user.
 """
 
 
-def forgets(env: Any) -> bool | None:
-    """Return whether an environment with all its wrappers forgets at a seeded reset.
+def forgets(env: Any, kind: str = RESETS) -> bool | None:
+    """Return whether an environment with all its wrappers forgets at resets of a kind.
 
     True if all are known or declared to, False if one is known or declared not to, else None.
     """
-    found = [_forgets(layer) for layer in layers(env)]
+    found = [_forgets(layer, kind) for layer in layers(env)]
     if all(found):
-        is_declared = all(declared(layer) for layer in layers(env) if is_core(layer))
+        is_declared = all(said_of(said(layer), kind) for layer in layers(env) if is_core(layer))
         return is_declared or not keeps_all(env)
     return False if False in found else None
 
@@ -77,26 +79,27 @@ def keeps_all(env: Any) -> bool:
     return drivers.select(env).name == KEEPS_ALL
 
 
-def declared(layer: Any) -> bool | None:
-    """Return what the metadata of an environment or wrapper itself say, None if nothing."""
+def said(layer: Any) -> Any:
+    """Return what the metadata of an environment or wrapper itself declare, None if nothing."""
     metadata = getattr_static(layer, "metadata", None)  # a wrapper shows those of its environment
-    said = metadata.get("simgit") if isinstance(metadata, Mapping) else None
-    found = said.get(FORGETS) if isinstance(said, Mapping) else None
-    return found if isinstance(found, bool) else None
+    own = metadata.get("simgit") if isinstance(metadata, Mapping) else None
+    return own.get(FORGETS) if isinstance(own, Mapping) else None
 
 
-def declaration(env: Any) -> dict[str, bool]:
+def declaration(env: Any) -> dict[str, Any]:
     """Return what is noted with a run of what its environment and wrappers declare."""
-    if all(declared(layer) is None for layer in layers(env)):
+    if all(said(layer) is None for layer in layers(env)):
         return {}
+    if forgets(env, UNSEEDED):
+        return {FORGETS: "np_random"}
     found = forgets(env)
     return {} if found is None else {FORGETS: found}
 
 
-def _forgets(layer: Any) -> bool | None:
-    said = declared(layer)
-    if said is not None:
-        return said
+def _forgets(layer: Any, kind: str) -> bool | None:
+    found = said(layer)
+    if found is not None:
+        return said_of(found, kind)
     name = class_name(layer)
     known = name.startswith(_ENVIRONMENTS) if is_core(layer) else name in _WRAPPERS
     return True if known else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import takewhile
 from typing import Any, Final
 
 from simgit.errors import InvalidInput
@@ -24,6 +25,8 @@ from simgit.repository import Repository
 SNAPSHOT: Final = "snapshot"
 SESSION: Final = "session"
 """The attachment of a new environment's first state; it has the seed in use."""
+GENERATORS: Final = "generators"
+"""The attachment of an unseeded reset's state; it has the generators that the reset draws from."""
 TORCH: Final = "torch_seed"
 """The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
 
@@ -175,6 +178,16 @@ class RecordedPath:
         steps = self.trajectory.present("reset.seed").nonzero()[0]
         found: list[int] = steps[steps > after].tolist()
         return found
+
+    def drawn_resets(self, after: int) -> Iterator[int]:
+        """Yield the steps of the unseeded resets with noted generators, the newest first."""
+        steps = takewhile(lambda step: step > after, self.attached(GENERATORS, self.step))
+        return filter(self.is_reset, steps)
+
+    def put_back_generators(self, env: Any, step: int) -> None:
+        """Give an environment the generators that were noted before a reset, if they were."""
+        if next(iter(self.attached(GENERATORS, step)), None) == step:
+            randomness.apply_layers(layers(env), unpack(self.attachment(step, GENERATORS)))
 
     def creation(self) -> tuple[int, int | None]:
         """Return the step of the reset of the new environment, and its seed.

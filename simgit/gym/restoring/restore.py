@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from time import monotonic
 from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
@@ -35,6 +36,7 @@ from simgit.gym.restoring.run_notes import (
     LEFT_OUT,
     REEXECUTE,
     RESETS,
+    UNSEEDED,
     declares,
     note,
     noted,
@@ -381,11 +383,12 @@ def _note_kept(path: RecordedPath, plan: RestorePlan, error: SimgitError) -> Non
 
     With the run too: in the next process another attempt could spoil what is kept in a class.
     """
-    _kept.add(_key(path, plan))
-    found = {RESETS: {"forget": False, "from": plan.start, **details(error)}}
+    kind = _kind(path, plan.start)
+    _kept.add((*_key(path, plan), kind))
+    found = {kind: {"forget": False, "from": plan.start, **details(error)}}
     for run in [] if path.repo.read_only else path.recorded_in:
         verdict = verdict_of([run])
-        if verdict is not None and resets_tried([run]):
+        if verdict is not None and resets_tried([run], kind):
             with suppress(SimgitError):
                 note(path.repo, run.name, replace(verdict, details=verdict.details | found))
     warn(
@@ -406,7 +409,7 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
     elif plan.tried:
         warn(
             f"state '{path.oid.short()}' was restored from the reset of step {plan.start}: that "
-            f"seeded resets forget was tried ({plan.tried}), and is not proved; say it by "
+            f"such resets forget was tried ({plan.tried}), and is not proved; say it by "
             f"'{FORGETS}' in the environment's metadata",
             Unverified,
         )
@@ -421,7 +424,7 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
         plan.how != "snapshot"
         and plan.step == plan.start
         and not _is_judged(path)
-        and not _known_to_forget(path, env)
+        and not _known_to_forget(path, env, plan.start)
     ):
         warn(
             f"state '{path.oid.short()}' was restored by a reset, and no step was compared; check "
@@ -441,13 +444,13 @@ def _reexecutions(path: RecordedPath, env: Any) -> Iterator[RestorePlan]:
     made, seed = path.creation()
     resets = path.seeded_resets(made)
     whole = None if seed is None else RestorePlan(path.step, "creation", made, seed=seed)
-    is_enough = bool(resets) and _known_to_forget(path, env)
-    if is_enough:
-        yield RestorePlan(path.step, "episode", resets[-1])
-    elif resets and whole is not None:
-        nearest = RestorePlan(path.step, "episode", resets[-1])
-        tried = _tried(path, env, nearest, whole)
-        if tried is not None:
+    is_enough = False
+    for start in (*islice(path.drawn_resets(max([made, *resets])), 1), *resets[-1:]):
+        nearest = RestorePlan(path.step, "episode", start)
+        if _known_to_forget(path, env, start):
+            is_enough = is_enough or start in resets
+            yield nearest
+        elif whole is not None and (tried := _tried(path, env, nearest, whole)) is not None:
             yield replace(nearest, tried=tried)
     if whole is not None:
         yield whole
@@ -461,20 +464,32 @@ _kept: Final[set[tuple[Any, ...]]] = set()
 """Runs whose resets turned out in this process not to forget, although that was tried."""
 
 
-def _known_to_forget(path: RecordedPath, env: Any) -> bool:
-    """Return True if seeded resets forget, by what is known or declared, and none was refuted."""
-    if resets_fail(path.recorded_in):
+def _kind(path: RecordedPath, start: int) -> str:
+    return RESETS if (path.trajectory[start].reset or {}).get("seed") is not None else UNSEEDED
+
+
+def _known_to_forget(path: RecordedPath, env: Any, start: int) -> bool:
+    """Return True if resets as that of a step are known or declared to forget, and not refuted."""
+    kind = _kind(path, start)
+    if _fails(path, kind):
         return False
-    known = forgets(env)
-    return bool(declares(path.recorded_in) if known is None else known)
+    known = forgets(env, kind)
+    return bool(declares(path.recorded_in, kind) if known is None else known)
+
+
+def _fails(path: RecordedPath, kind: str) -> bool:
+    """Return True if resets of a kind were found not to forget; without a seed they do no more."""
+    kinds = {RESETS, kind}
+    return any(resets_fail(path.recorded_in, each) for each in kinds)
 
 
 def _tried(path: RecordedPath, env: Any, nearest: RestorePlan, whole: RestorePlan) -> str | None:
     """Return how often it was tried whether resets forget, if a plan from one is to be taken."""
-    tried = resets_tried(path.recorded_in)
-    if tried is None or resets_fail(path.recorded_in) or _key(path, nearest) in _kept:
+    kind = _kind(path, nearest.start)
+    tried = resets_tried(path.recorded_in, kind)
+    if tried is None or _fails(path, kind) or (*_key(path, nearest), kind) in _kept:
         return None
-    if forgets(env) is False or declares(path.recorded_in) is False:
+    if forgets(env, kind) is False or declares(path.recorded_in, kind) is False:
         return None
     seconds = noted(path.recorded_in, STEP_SECONDS, int, float)
     is_felt = whole.cost > MOST_STEPS if seconds is None else whole.cost * seconds > FELT
@@ -587,6 +602,8 @@ def begin(
     )
     if plan.how == "creation":
         path.put_back_start(env)
+    elif plan.how == "episode":
+        path.put_back_generators(env, plan.start)
     if plan.how != "snapshot":
         return replay
     assert plan.driver is not None

@@ -18,6 +18,7 @@ from simgit.recording.verdicts import (
     REEXECUTE,
     RESETS,
     UNKNOWN,
+    UNSEEDED,
     VERDICT,
     VOLATILE,
     Verdict,
@@ -28,6 +29,7 @@ from simgit.recording.verdicts import (
     replay_differs,
     resets_fail,
     resets_tried,
+    said_of,
     snapshots_fail,
     verdict_of,
     vouches,
@@ -99,7 +101,7 @@ def _step(repo: Repository, state: Oid) -> int:
 
 __all__ = [
     "BY_PROCESS", "BY_REPLAY", "DIVERGES", "EXACT", "FORGETS", "IGNORE", "LEFT_OUT", "LIVE",
-    "NOT_CHECKED", "REEXECUTE", "RESETS", "UNKNOWN", "VERDICT", "VOLATILE", "Verdict", "declares",
-    "ignored", "is_of", "note", "noted", "own", "replay_differs", "resets_fail", "resets_tried",
-    "runs_of", "snapshots_fail", "verdict_of", "vouches",
+    "NOT_CHECKED", "REEXECUTE", "RESETS", "UNKNOWN", "UNSEEDED", "VERDICT", "VOLATILE", "Verdict",
+    "declares", "ignored", "is_of", "note", "noted", "own", "replay_differs", "resets_fail",
+    "resets_tried", "runs_of", "said_of", "snapshots_fail", "verdict_of", "vouches",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from simgit.gym.restoring.run_notes import (
     LIVE,
     RESETS,
     UNKNOWN,
+    UNSEEDED,
     Verdict,
     own,
     resets_fail,
@@ -204,8 +205,10 @@ def note(repo: Repository, run: str, found: Verification) -> None:
     elif "from" in known.details and "from" not in verdict.details:
         # a snapshot that failed, once and somewhere, was not among those that were tried now
         verdict = known
-    elif resets_fail([info]):
-        kept = {RESETS: known.details.get(RESETS)}  # a reset that failed, likewise
+    else:  # a reset that failed, likewise
+        kept = {
+            kind: known.details[kind] for kind in (RESETS, UNSEEDED) if resets_fail([info], kind)
+        }
         verdict = replace(verdict, details={**verdict.details, **kept})
     note_verdict(repo, run, verdict)
 

@@ -68,7 +68,7 @@ def _exactness(path: RecordedPath, found: RestorePlan) -> tuple[bool | None, str
     if result in (BY_PROCESS, DIVERGES):
         return False, f"verification found its run: {result}"
     if found.tried:
-        return None, f"that its seeded resets forget was tried ({found.tried}), and is not proved"
+        return None, f"that its resets forget was tried ({found.tried}), and is not proved"
     if found.how == "snapshot":
         is_exact = is_vouched_for(path, found)
     else:

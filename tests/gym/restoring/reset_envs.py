@@ -1,6 +1,6 @@
 """Environments whose processes are generators, so that no snapshot is taken: what their resets keep.
 
-All have episodes of ten steps; each reset in a script of ``test_resets`` has a seed.
+All have episodes of ten steps.
 """
 
 from __future__ import annotations
@@ -54,6 +54,37 @@ class Declared(Model):
     """Says that it forgets."""
 
     metadata: ClassVar[dict[str, Any]] = {"simgit": {"reset_forgets": True}}
+
+
+class DeclaredForAll(Model):
+    """Says that all that outlives a reset is ``np_random``."""
+
+    metadata: ClassVar[dict[str, Any]] = {"simgit": {"reset_forgets": "np_random"}}
+
+
+class OfItsOwn(Model):
+    """Draws from a generator that only a seeded reset makes."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.generator = random.Random(seed)
+        return super().reset(seed=seed)
+
+    def draw(self) -> float:
+        return self.generator.random()
+
+
+class OfNumbersOfASeed(Model):
+    """Counts the episodes since the last seeded reset, which shows from the third on."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.since = 0 if seed is not None else self.since + 1
+        return super().reset(seed=seed)
+
+    since = 0
+
+    def draw(self) -> float:
+        return super().draw() + 100 * (self.since > 2)
 
 
 class DeclaredNot(Model):

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -38,24 +39,24 @@ def in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restoring, "_kept", set())
 
 
-def record(repo: Repository, env: Any, seconds: float = 0.01) -> None:
-    """Record episodes that have a seed each; a step takes long, by what the run says."""
-    recorder = Recorder(env, repo, provenance=False, self_check=False)
+def record(repo: Repository, env: Any, seconds: float = 0.01, seeded: int = 1) -> None:
+    """Record episodes, each or every so many with a seed; a step takes long, by what it says."""
+    recorder = Recorder(env, repo, snapshots=1, provenance=False, self_check=False)
     for episode in range(EPISODES):
-        recorder.reset(seed=100 + episode)
+        recorder.reset(seed=None if episode % seeded else 100 + episode)
         for step in range(reset_envs.LENGTH):
             recorder.step((episode + step * step) % 3)
     recorder.close()
     repo.configure("main", metadata={"step_seconds": seconds})
 
 
-def tried(repo: Repository, sample: int = 3) -> Any:
+def tried(repo: Repository, sample: int = 3, kind: str = "resets") -> Any:
     """Note the verdict that checks give, made in this process one after another; return resets'."""
     check = RunCheck(lambda: nullcontext(repo), "main", seconds=600, sample=sample)
     found = check.verdict(lambda check, start, seconds: check())
     assert found.result == "exact by replay"
     note(repo, "main", found)
-    return found.details.get("resets")
+    return found.details.get(kind)
 
 
 def goes_on(env: Any, repo: Repository, step: int, count: int = 25) -> bool:
@@ -184,6 +185,78 @@ def test_a_trial_refutes_a_declaration(repo: Repository) -> None:
     assert tried(repo, sample=12)["forget"] is False
     assert plan(repo, "main@300").how == "creation"
     assert goes_on(restore(repo, "main@300"), repo, 300, 100)
+
+
+@pytest.mark.parametrize("seeded", [EPISODES, 7])
+def test_a_reset_without_a_seed_begins_with_the_generator_that_it_had(
+    repo: Repository, seeded: int
+) -> None:
+    record(repo, reset_envs.DeclaredForAll(), seconds=1e-6, seeded=seeded)
+    assert repo.runs["main"].metadata["reset_forgets"] == "np_random"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for episode, at in ((1, 0), (7, 3), (20, 9), (44, 0)):
+            step = episode * PART + at
+            found = plan(repo, f"main@{step}")
+            assert (found.how, found.start, found.cost) == ("episode", episode * PART, at + 1)
+            env = restore(repo, f"main@{step}")
+            assert goes_on(env, repo, step, 60), "its generator goes on over further resets"
+            env.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "forget"),
+    [
+        (reset_envs.Model, True), (reset_envs.Cache, True), (reset_envs.OfItsOwn, False),
+        (reset_envs.OfNumbersOfASeed, False), (reset_envs.Mean, False),
+        (reset_envs.OfPython, False),
+    ],
+)  # fmt: skip
+def test_resets_without_a_seed_are_tried_too(repo: Repository, kind: Any, forget: bool) -> None:
+    record(repo, kind(), seeded=EPISODES)
+    found = tried(repo, kind="unseeded_resets")
+    assert found["forget"] is forget
+    step = 40 * PART + 4
+    if forget:
+        assert (found["episodes"], found["of"]) == (3, EPISODES - 1)
+        with pytest.warns(Unverified, match="is not proved"):
+            env = restore(repo, f"main@{step}")
+    else:
+        env = restore(repo, f"main@{step}", env=kind())
+    assert plan(repo, f"main@{step}").how == ("episode" if forget else "creation")
+    assert goes_on(env, repo, step)
+
+
+def test_what_is_said_of_seeded_resets_is_not_said_of_others(repo: Repository) -> None:
+    record(repo, reset_envs.Declared(), seconds=1e-6, seeded=10)
+    found = plan(repo, f"main@{25 * PART + 3}")
+    assert (found.how, found.start) == ("episode", 20 * PART)
+    assert goes_on(restore(repo, f"main@{25 * PART + 3}"), repo, 25 * PART + 3)
+
+
+def test_one_kind_of_resets_may_forget_and_the_other_not(repo: Repository) -> None:
+    record(repo, reset_envs.OfNumbersOfASeed(), seeded=5)
+    assert tried(repo)["forget"] is True
+    assert repo.runs["main"].metadata["verdict"]["unseeded_resets"]["forget"] is False
+    found = plan(repo, f"main@{44 * PART + 3}")
+    assert (found.how, found.start) == ("episode", 40 * PART)
+
+
+def test_generators_are_noted_only_where_there_are_no_snapshots_and_the_way_is_long(
+    repo: Repository,
+) -> None:
+    for name, env in (("main", gym.make("CartPole-v1")), ("model", reset_envs.Model())):
+        recorder = Recorder(env, repo, name, snapshots=7, provenance=False, self_check=False)
+        for seed in (1, None, None, None, 2, None, None, None, None):
+            recorder.reset(seed=seed)
+            recorder.step(0)
+            recorder.step(0)
+        recorder.close()
+    noted = [
+        (name, step) for name in ("main", "model") for step in range(27)
+        if "generators" in repo.attachments(f"{name}@{step}")
+    ]  # fmt: skip
+    assert noted == [("model", 9), ("model", 21)], "seven steps after a reset that leads on"
 
 
 def said_of_itself() -> Any:
