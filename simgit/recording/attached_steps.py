@@ -14,21 +14,24 @@ _MOST: Final = 16384
 
 
 def attached_steps(
-    odb: ObjectDatabase, states: Trajectory, name: str, newest: int
+    odb: ObjectDatabase, states: Trajectory, name: str, newest: int, oldest: int = 0
 ) -> Iterator[int]:
     """Yield the steps of a whole history up to ``newest`` whose states have an attachment.
+
+    Those before ``oldest`` are left out, and not looked at.
 
     The newest comes first. The states are looked at one by one, or, where these are fewer, the
     attachments.
     """
     stop, size = newest + 1, _FIRST
-    while stop > 0:
-        start = max(0, stop - size)
+    while stop > oldest:
+        start = max(oldest, stop - size)
         with odb.read() as txn:
             is_last = size > _FIRST and attachments.count(txn) < stop
             if is_last:
                 place = odb.locate(txn, states[stop - 1].oid)
-                steps = attachments.steps_in_history(odb, txn, place, name)
+                found = attachments.steps_in_history(odb, txn, place, name)
+                steps = [step for step in found if step >= oldest]
             else:
                 oids = states[start:stop].oids
                 has = [attachments.is_bound(txn, oid, name) for oid in oids]

@@ -102,7 +102,7 @@ def test_verify_ends_with_1_where_a_snapshot_differs(
     ("kind", "text"),
     [
         (Model, "exact: 3 of 3 later seeded resets re-executed alone, 33 states"),
-        (Mean, "seeded resets do not forget: re-executed alone from step 11, step 12, reward"),
+        (Mean, "seeded resets do not forget: re-executed alone from step 33, step 34, reward"),
     ],
 )
 def test_verify_says_whether_resets_forget(

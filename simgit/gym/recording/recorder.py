@@ -78,6 +78,8 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
     ``flush`` and ``close``, and when the process ends. An exception in the environment marks the
     run as failed, with everything before it stored; recording continues with the next reset, whose
     state has a message that says so. What cannot be stored is left out, see ``unencodable``.
+    What an environment declares in its metadata about its resets (``reset_forgets``) is noted with
+    the run, see ``simgit.gym.restoring.full_reset``.
     """
 
     is_observer = True

@@ -45,6 +45,8 @@ SAMPLE: Final = 3
 """The number of snapshots that are checked: an early, a middle and a late one."""
 _PART: Final = 0.7
 """The part of a check's time after which it stops by itself, with what it has found."""
+_LEAST: Final = 0.5
+"""The seconds that the first episode of a kind has, although the time of the check may be over."""
 Opened = Callable[[], AbstractContextManager[Repository]]
 Apart = Callable[[Callable[[], Outcome], int, float], Outcome]
 """Makes a check in a process of its own: the check, the step at which it starts, its seconds."""
@@ -119,12 +121,14 @@ class RunCheck:
             return found
         more = dict(found.details)
         for kind, every in resets.items():
-            chosen = spread(every, self._sample)
-            tried = [
-                apart(partial(self.from_reset, at, left() * _PART, end), at, patience())
-                for at, end in chosen
-            ]
-            more |= of_resets(kind, tried, [end - at for at, end in chosen], len(every))
+            tried: list[Outcome] = []
+            lengths: list[int] = []
+            for at, end in spread(every, self._sample)[::-1]:  # before the newest there is most
+                time = max(left() * _PART, 0.0 if tried else _LEAST)
+                if time:
+                    tried.append(apart(partial(self.from_reset, at, time, end), at, patience()))
+                    lengths.append(end - at)
+            more |= of_resets(kind, tried, lengths, len(every))
         return replace(found, details=more)
 
     # --- in a process of their own ---

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import takewhile
 from typing import Any, Final
 
 from simgit.errors import InvalidInput
@@ -147,12 +146,15 @@ class RecordedPath:
         """Return a revision of a state on the path, with the run's name if it is known."""
         return self.trajectory[step].oid if self.run is None else f"{self.run}@{step}"
 
-    def attached(self, name: str, upto: int) -> Iterator[int]:
-        """Return the steps up to ``upto`` whose states have an attachment, the newest first."""
+    def attached(self, name: str, upto: int, oldest: int = 0) -> Iterator[int]:
+        """Return the steps up to ``upto`` whose states have an attachment, the newest first.
+
+        Those before ``oldest`` are left out.
+        """
         known = self.known.get(name)
         if known is not None:
-            return (step for step in known if step <= upto)
-        return attached_steps(self.repo.odb, self.trajectory, name, upto)
+            return (step for step in known if oldest <= step <= upto)
+        return attached_steps(self.repo.odb, self.trajectory, name, upto, oldest)
 
     def attachment(self, step: int, name: str) -> Any:
         """Return an attachment of a state."""
@@ -181,12 +183,11 @@ class RecordedPath:
 
     def drawn_resets(self, after: int) -> Iterator[int]:
         """Yield the steps of the unseeded resets with noted generators, the newest first."""
-        steps = takewhile(lambda step: step > after, self.attached(GENERATORS, self.step))
-        return filter(self.is_reset, steps)
+        return filter(self.is_reset, self.attached(GENERATORS, self.step, after + 1))
 
     def put_back_generators(self, env: Any, step: int) -> None:
         """Give an environment the generators that were noted before a reset, if they were."""
-        if next(iter(self.attached(GENERATORS, step)), None) == step:
+        if list(self.attached(GENERATORS, step, step)):
             randomness.apply_layers(layers(env), unpack(self.attachment(step, GENERATORS)))
 
     def creation(self) -> tuple[int, int | None]:

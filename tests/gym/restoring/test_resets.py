@@ -289,6 +289,15 @@ def test_what_a_script_declared_counts_where_it_was_recorded_only(tmp_path: Path
         assert plan(repo, "main@300").how == "episode"
 
 
+def test_what_a_user_notes_with_a_run_counts(repo: Repository) -> None:
+    record(repo, reset_envs.Model())
+    repo.configure("main", metadata={"reset_forgets": True})
+    assert plan(repo, "main@300").how == "episode"
+    repo.configure("main", metadata={"reset_forgets": False})
+    assert tried(repo)["forget"] is True
+    assert plan(repo, "main@300").how == "creation"
+
+
 def test_a_trial_from_elsewhere_counts_for_nothing(tmp_path: Path) -> None:
     packed = BytesIO()
     with Repository.init(tmp_path / "theirs") as theirs, Repository.init(tmp_path) as repo:
