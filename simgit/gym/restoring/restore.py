@@ -603,7 +603,10 @@ def begin(
     if plan.how == "creation":
         path.put_back_start(env)
     elif plan.how == "episode":
-        path.put_back_generators(env, plan.start)
+        try:
+            path.put_back_generators(env, plan.start)
+        except Exception as error:  # an attachment is whatever someone made it
+            raise raised(plan.start, error) from error
     if plan.how != "snapshot":
         return replay
     assert plan.driver is not None

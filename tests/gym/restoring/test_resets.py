@@ -234,6 +234,17 @@ def test_what_is_said_of_seeded_resets_is_not_said_of_others(repo: Repository) -
     assert goes_on(restore(repo, f"main@{25 * PART + 3}"), repo, 25 * PART + 3)
 
 
+@pytest.mark.parametrize(
+    "odd", [7, [], {"packed": 3}, {"0": 1}, {"0": [["PCG64", {}], 1]}, {"0": [["None", {}, []], 0]}]
+)
+def test_generators_of_another_form_lead_to_a_replay(repo: Repository, odd: Any) -> None:
+    record(repo, reset_envs.DeclaredForAll(), seeded=EPISODES)
+    repo.attach(f"main@{20 * PART}", "generators", odd)
+    step = 20 * PART + 3
+    assert plan(repo, f"main@{step}").start == 20 * PART
+    assert goes_on(restore(repo, f"main@{step}"), repo, step)
+
+
 def test_one_kind_of_resets_may_forget_and_the_other_not(repo: Repository) -> None:
     record(repo, reset_envs.OfNumbersOfASeed(), seeded=5)
     assert tried(repo)["forget"] is True
