@@ -1,4 +1,4 @@
-"""Cost against size: record, branch, look up and log in stores of a thousand to ten million."""
+"""Cost against size: record, branch, look up, log and open, from a thousand states on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from . import generate, page, peers, subject
 from .case import Bench, NotBuilt
 from .chart import Series, draw
-from .measure import affinity, median_of_each, pin, scratch, seconds
+from .measure import affinity, median_of_each, memory, pin, scratch, seconds
 from .table import number
 
 SAMPLE = 500
@@ -26,6 +26,7 @@ WHAT = {
     "step": "one state by run@step",
     "oid": "one state by oid",
     "log": "first page of the log",
+    "open": "open a repository",
     "lmdb": "peer: one random LMDB key a state",
 }
 Point = dict[str, float]
@@ -45,10 +46,15 @@ def simgit_points(path: Path, largest: int) -> Iterator[tuple[int, Point]]:
         recorded = max(size, recorded)
         with repository.open(path) as repo:
             point = _operations(repo, size)
+            point["open"] = median_of_each(lambda _: repository.open(path).close(), range(20))
             portions = [list(islice(source, subject.FLUSH)) for _ in range(PORTIONS)]
             point["record"] = median_of_each(lambda rows: _record(repo, rows), portions)
         point["record"] /= subject.FLUSH
         recorded += PORTIONS * subject.FLUSH
+        point["memory"] = memory("RssAnon")
+        if size == sizes(largest)[-1]:
+            with repository.open(path) as repo:
+                point["gc"] = seconds(repo.gc)
         yield size, point
 
 
@@ -147,5 +153,10 @@ def _write(points: dict[int, Point], folder: Path) -> None:
     (folder / "performance.svg").write_text(picture(points), encoding="utf-8")
     notes = "\n".join(f"- {note}" for note in [*page.machine(), f"made by `{page.command()}`"])
     image = "![Cost against size, on logarithmic axes](performance.svg)"
+    memories = [number(point["memory"] / 1e6) for point in points.values() if "memory" in point]
+    if memories:
+        last, point = list(points.items())[-1]
+        notes += f"\n- anonymous memory of the recording process, MB: {', '.join(memories)}"
+        notes += f"\n- gc at the end, of {number(last)} states: {number(point['gc'])} s"
     body = f"## Cost against size\n\n{image}\n\n{markdown(points)}\n\n{notes}"
     page.put(folder / "performance.md", "curves", body)
