@@ -55,12 +55,13 @@ def run_list(
     """
     with app.repository() as repo, app.output(page=True) as out:
         names = repo.runs.matching(*patterns) if patterns else None
-        table = repo.runs.table()
+        # NumPy is not waited for where nothing is computed of the runs
+        table = repo.runs.table() if (where, sort, columns) != (None, None, None) else None
         infos = [
-            info for info in table.select(where, sort)
+            info for info in (repo.runs.values() if table is None else table.select(where, sort))
             if status in (None, info.status) and (names is None or info.name in names)
         ]  # fmt: skip
-        if columns is not None:
+        if table is not None and columns is not None:
             _write_columns(out, table, infos, columns, as_json)
         elif as_json:
             for info in infos:

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-
 from simgit.errors import text_of, visible
 from simgit.objects.arrays import as_scalar
-from simgit.objects.forms import restored_field
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import Reference, unpack_row, unpack_rows
 from simgit.objects.schema import Schema
@@ -142,6 +140,8 @@ class State:
                 with self._odb.read() as txn:
                     value = self._load(txn, (name,), value)
             if "forms" in self._values:
+                from simgit.objects.forms import restored_field
+
                 value = restored_field(name, value, self._values["forms"])
             self._loaded[name] = value
         return self._loaded[name]

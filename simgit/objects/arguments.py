@@ -14,9 +14,8 @@ from contextlib import AbstractContextManager
 from functools import lru_cache, wraps
 from typing import Any, Final, TypeVar, cast
 
-import numpy as np
-
 from simgit.errors import InvalidInput, shown
+from simgit.objects.lazy_numpy import is_loaded, np
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -156,21 +155,32 @@ def _is_of(value: Any, head: str) -> bool:
     if head in _BASES:
         return any(base.__name__ == head for base in type(value).__mro__)
     if head == "Sequence":
-        return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+        if isinstance(value, Sequence):
+            return not isinstance(value, (str, bytes))
+        return _is_of_numpy(value, ("ndarray",))
     if head == "int" and isinstance(value, bool):
         return False
     if head == "Callable":
         return callable(value)
-    return isinstance(value, _TYPES[head])
+    if isinstance(value, _TYPES[head]):
+        return True
+    names = _OF_NUMPY.get(head)
+    return names is not None and _is_of_numpy(value, names)
 
 
+def _is_of_numpy(value: Any, names: tuple[str, ...]) -> bool:
+    return is_loaded() and any(isinstance(value, getattr(np, name)) for name in names)
+
+
+_OF_NUMPY: Final = {"int": ("integer",), "float": ("integer", "floating"), "bool": ("bool_",)}
+"""NumPy's own types of numbers, which are accepted beside Python's."""
 _TYPES: Final[dict[str, Any]] = {
     "str": str,
     "Path": (str, os.PathLike),
-    "int": (int, np.integer),
-    "float": (int, float, np.integer, np.floating),
+    "int": int,
+    "float": (int, float),
     "bytes": (bytes, bytearray, memoryview),
-    "bool": (bool, np.bool_, int, type(None)),
+    "bool": (int, type(None)),
     "slice": slice,
     "Mapping": Mapping,
     "None": type(None),
@@ -194,7 +204,7 @@ def _check_inside(name: str, value: Any, head: str, inner: str) -> None:
         if not -(1 << 63) <= int(value) < 1 << 63:
             raise InvalidInput(f"{name} must fit 64 bits, got {shown(value)}", path=name)
     elif head == "float":
-        if isinstance(value, (int, np.integer)):
+        if isinstance(value, int) or _is_of_numpy(value, ("integer",)):
             _check_inside(name, value, "int", "")
         elif math.isnan(value):
             raise InvalidInput(f"{name} must be a number, got {shown(value)}", path=name)

@@ -5,26 +5,31 @@ from __future__ import annotations
 import math
 import re
 import struct
+import sys
 from functools import lru_cache
-from typing import Any, Final
-
-import numpy as np
+from typing import Any, Final, TypeAlias
 
 from simgit.errors import IntegrityError, InvalidInput
+from simgit.objects.lazy_numpy import is_loaded, np
 
 MAX_NDIM: Final = 32
 _DTYPE: Final = re.compile(
     r"\|b1|\|[iu]1|<[iu][248]|<f[248]|<c(?:8|16)|<[mM]8(?:\[[0-9]*[A-Za-zμ]+\])?|\|S[1-9][0-9]{0,8}|<U[1-9][0-9]{0,8}"
 )
 
-AnyArray = np.ndarray[Any, np.dtype[Any]]
+AnyArray: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 
 def is_arraylike(value: object) -> bool:
     """Return True for an array, a NumPy scalar, or an object with ``__array__`` or DLPack."""
-    if isinstance(value, (np.ndarray, np.generic)):
+    if is_loaded() and isinstance(value, (np.ndarray, np.generic)):
         return not isinstance(value, (np.str_, np.bytes_))
     return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+
+
+def is_masked(array: object) -> bool:
+    """Return True for a masked array; the class of these is not imported for the question."""
+    return "numpy.ma" in sys.modules and isinstance(array, np.ma.MaskedArray)
 
 
 def to_array(value: Any, path: str = "value") -> AnyArray:
@@ -41,7 +46,7 @@ def to_array(value: Any, path: str = "value") -> AnyArray:
         raise InvalidInput(
             f"{path}: an array can have {MAX_NDIM} dimensions at most, got {array.ndim}", path=path
         )
-    if isinstance(array, np.ma.MaskedArray):
+    if is_masked(array):
         raise InvalidInput(
             f"{path}: a masked array cannot be stored; fill it first with array.filled()", path=path
         )
@@ -92,7 +97,7 @@ def storable_dtype(dtype: np.dtype[Any], path: str = "value") -> np.dtype[Any]:
 def is_storable(array: Any) -> bool:
     """Return True for an array or NumPy scalar that is stored without a form."""
     try:
-        return bool(storable_dtype(array.dtype)) and not isinstance(array, np.ma.MaskedArray)
+        return bool(storable_dtype(array.dtype)) and not is_masked(array)
     except InvalidInput:
         return False
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Final
 
 import msgpack
-import numpy as np
 
 from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.arrays import encode_array, is_arraylike, to_array
@@ -25,6 +24,7 @@ from simgit.objects.canonical import (
     plain_extension,
     unpack,
 )
+from simgit.objects.lazy_numpy import is_loaded, np
 
 _SHORT: Final = 32
 """Strings of fewer bytes have their length in the first byte of the encoding."""
@@ -134,7 +134,7 @@ def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
         return {key: _prepare(value[key], f"{path}.{key}", depth + 1) for key in keys}
     entries = []
     for given, item in value.items():
-        key = int(given) if isinstance(given, np.integer) else given
+        key = int(given) if is_loaded() and isinstance(given, np.integer) else given
         if isinstance(key, bool) or not isinstance(key, (str, bytes, int)):
             raise bad_key(key, path)
         plain = _prepare(key, path, depth)

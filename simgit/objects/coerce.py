@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
 from simgit.errors import InvalidInput, shown
 from simgit.objects.arrays import is_arraylike, storable_dtype, to_array
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.codec import bad_key, lone_surrogate, too_deep, unknown_type
+from simgit.objects.lazy_numpy import is_loaded, np
 
 _IMMUTABLE: Final = frozenset((int, float, bool, type(None), bytes, complex))
 
@@ -62,7 +61,7 @@ def coerce_key(key: Any, path: str) -> Any:
         return _coerce_text(key, path)
     if isinstance(key, bytes):
         return bytes(key)
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+    if _is_integer(key) and not isinstance(key, bool):
         number = int(key)
         if -(1 << 63) <= number < 1 << 64:
             return number
@@ -88,6 +87,11 @@ def _coerce_other(value: Any, path: str) -> Any:
     raise unknown_type(value, path)
 
 
+def _is_integer(value: object) -> bool:
+    """Return True for an integer, a NumPy one too; also for a bool, which is one to Python."""
+    return isinstance(value, int) or (is_loaded() and isinstance(value, np.integer))
+
+
 def check_number(
     value: Any,
     name: str,
@@ -108,15 +112,16 @@ def check_number(
     Raises:
         InvalidInput: it is not a number, or out of range.
     """
-    kinds: Any = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds):
+    is_integer = _is_integer(value)
+    is_real = isinstance(value, float) or (is_loaded() and isinstance(value, np.floating))
+    if isinstance(value, bool) or not (is_integer or (is_real and not whole)):
         what = "an integer" if whole else "a number"
         raise InvalidInput(f"{name} must be {what}, got {shown(value)}", name=name)
     if not value >= least:  # also where it is NaN
         raise InvalidInput(f"{name} must be at least {least}, got {shown(value)}", name=name)
     if most is not None and value > most:
         raise InvalidInput(f"{name} must be at most {most}, got {shown(value)}", name=name)
-    return int(value) if whole or isinstance(value, (int, np.integer)) else float(value)
+    return int(value) if is_integer else float(value)
 
 
 def check_seed(value: Any, name: str = "seed") -> None:
@@ -127,5 +132,5 @@ def check_seed(value: Any, name: str = "seed") -> None:
     """
     parts = value if isinstance(value, (list, tuple)) else [value]
     for part in parts:
-        if isinstance(part, bool) or not (part is None or isinstance(part, (int, np.integer))):
+        if isinstance(part, bool) or not (part is None or _is_integer(part)):
             raise InvalidInput(f"{name} must be an integer, got {shown(part)}", path=name)

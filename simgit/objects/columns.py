@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from simgit.errors import InvalidInput
 from simgit.objects.arrays import AnyArray
+from simgit.objects.lazy_numpy import np
 
 if TYPE_CHECKING:
     import numpy.typing as npt

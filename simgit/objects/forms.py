@@ -20,15 +20,14 @@ from types import SimpleNamespace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import numpy as np
-
-from simgit.objects.arrays import AnyArray
+from simgit.objects.arrays import AnyArray, is_masked
+from simgit.objects.lazy_numpy import np
 
 Form = tuple[str, Any, Any]
 """The name of a form, its parameter (None without one), and the plain value."""
 
 _DATES: Final = (dates.datetime, dates.date, dates.time)
-_LONG: Final[dict[str, Any]] = {"longdouble": np.longdouble, "clongdouble": np.clongdouble}
+_LONG: Final = ("longdouble", "clongdouble")
 
 
 def form_of(value: Any) -> Form | None:
@@ -123,7 +122,7 @@ def _windows_path(value: Any, _: Any) -> PurePath:
 
 def _form_of_array(value: Any) -> Form | None:
     """Return the form of an array or NumPy scalar whose dtype has no encoding."""
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         return "masked", None, {"data": value.data, "mask": np.ma.getmaskarray(value)}
     array = np.asarray(value)
     dtype, shape = array.dtype, list(array.shape)
@@ -131,7 +130,7 @@ def _form_of_array(value: Any) -> Form | None:
         return "structured", shape, {name: np.asarray(array[name]) for name in dtype.names}
     if dtype.hasobject or dtype.kind == "T":
         return "object", shape, [*array.reshape(-1).tolist()]
-    if dtype.type in _LONG.values() and dtype.itemsize:
+    if dtype.type in (np.longdouble, np.clongdouble) and dtype.itemsize:
         return _form_of_long(array)
     if dtype.type is np.void and dtype.itemsize:
         return "void", dtype.itemsize, _bytes_of(array)
@@ -154,7 +153,7 @@ def _bytes_of(array: AnyArray) -> AnyArray:
 
 def _form_of_long(array: AnyArray) -> Form:
     """Return an array of longdouble by its bytes; those that hold nothing are 0."""
-    name = next(name for name, kind in _LONG.items() if array.dtype.type is kind)
+    name = next(name for name in _LONG if array.dtype.type is getattr(np, name))
     raw = _bytes_of(array.astype(array.dtype.newbyteorder("="))).copy()
     bits = np.finfo(np.longdouble).nmant
     if bits == 63:  # of x87: 10 bytes of 12 or 16
@@ -169,7 +168,8 @@ def _longdouble(value: Any, parameter: Any) -> Any:
     if parameter != f"{name} of {sys.byteorder} endian, {bits} bits":
         return value
     raw = np.ascontiguousarray(value, np.uint8)
-    return raw.view(_LONG[name]).reshape(raw.shape[:-1])[()]
+    kind = {"longdouble": np.longdouble, "clongdouble": np.clongdouble}[name]
+    return raw.view(kind).reshape(raw.shape[:-1])[()]
 
 
 def _form_of_tensor(value: Any) -> Form | None:

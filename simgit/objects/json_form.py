@@ -14,16 +14,13 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import numpy as np
-
 from simgit.errors import InvalidInput, SimgitError, shown
 from simgit.objects.arrays import AnyArray, as_scalar, dtype_from_text, is_storable
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.coerce import coerce_key
-from simgit.objects.forms import restored
+from simgit.objects.lazy_numpy import is_loaded, np
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference
-from simgit.objects.simplify import Simplifier, stored_forms
 
 SAFE: Final = (1 << 53) - 1
 """The greatest integer that every reader of JSON has exactly."""
@@ -40,7 +37,8 @@ def value_to_json(value: Any, short: bool = False) -> Any:
         value: the value; one of a type that cannot be stored becomes its text under ``$repr``.
         short: leave out the elements of arrays that have more than 64.
     """
-    if isinstance(value, (np.ndarray, np.generic)) and not isinstance(value, (str, bytes)):
+    is_array = is_loaded() and isinstance(value, (np.ndarray, np.generic))
+    if is_array and not isinstance(value, (str, bytes)):
         return _array(np.asarray(value), short) if is_storable(value) else _formed(value)
     if isinstance(value, Mapping):
         if not _has_plain_keys(value):
@@ -64,7 +62,7 @@ def record_to_json(record: Any) -> Any:
         return {_key_text(key): record_to_json(item) for key, item in record.items()}
     if isinstance(record, (list, tuple)):
         return [record_to_json(item) for item in record]
-    if isinstance(record, (np.ndarray, np.generic)):
+    if is_loaded() and isinstance(record, (np.ndarray, np.generic)):
         return record_to_json(record.tolist())
     return _leaf(record)
 
@@ -96,6 +94,8 @@ def _has_plain_keys(value: Mapping[Any, Any]) -> bool:
 
 def _formed(value: Any) -> dict[str, Any]:
     """Return a value that has no encoding of its own: its plain value and forms, or its text."""
+    from simgit.objects.simplify import Simplifier, stored_forms
+
     try:
         found = Simplifier().simplify(value, "value")
     except InvalidInput:
@@ -307,6 +307,12 @@ def _plain_elements(elements: Any, kind: str) -> Any:
     return value
 
 
+def _read_plain(form: dict[str, Any], depth: int) -> Any:
+    from simgit.objects.forms import restored
+
+    return restored(_value(form["$plain"], depth + 1), _value(form["forms"], depth + 1))
+
+
 _READERS: Final[dict[str, Callable[[dict[str, Any], int], Any]]] = {
     "$float": _read_float,
     "$int": lambda form, _: int(form["$int"], 0),
@@ -315,7 +321,5 @@ _READERS: Final[dict[str, Callable[[dict[str, Any], int], Any]]] = {
     "$tuple": lambda form, depth: tuple(_value(item, depth + 1) for item in form["$tuple"]),
     "$map": _read_map,
     "$array": _read_array,
-    "$plain": lambda form, depth: restored(
-        _value(form["$plain"], depth + 1), _value(form["forms"], depth + 1)
-    ),
+    "$plain": _read_plain,
 }

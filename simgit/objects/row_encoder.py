@@ -7,12 +7,12 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from blake3 import blake3
 
 from simgit.objects.arrays import AnyArray, array_header
 from simgit.objects.codec import encode_value
 from simgit.objects.columns import ABSENT, ArrayColumn, Column, Columns, DenseColumn, _Absent
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import object_header
 from simgit.objects.rows import Matrix, Rows
 from simgit.objects.schema import (  # fmt: skip

@@ -7,14 +7,13 @@ import math
 import struct
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import AnyArray, as_scalar
 from simgit.objects.canonical import check_value
 from simgit.objects.codec import decode_value
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import Oid
 from simgit.objects.schema import (  # fmt: skip
     ARRAY,
@@ -36,7 +35,7 @@ from simgit.objects.schema import (  # fmt: skip
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-Matrix = np.ndarray[Any, np.dtype[np.uint8]]
+Matrix: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 
 
 Arrays = dict[int, list[tuple[int, AnyArray]]]

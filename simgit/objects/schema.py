@@ -9,13 +9,12 @@ import itertools
 import math
 import struct
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final, NamedTuple
-
-import numpy as np
 
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import MAX_NDIM, AnyArray, dtype_from_text
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import Oid, hash_object
 
 NONE, BOOL, INT, FLOAT, COMPLEX, FIXED, ARRAY, TREE, MAP, TUPLE, STR, BYTES, VALUE = range(13)
@@ -41,10 +40,13 @@ RESERVED: Final = {
 Path = tuple[str, ...]
 
 _WIDTHS: Final = {BOOL: 1, INT: 8, FLOAT: 8, COMPLEX: 16, ARRAY: 32, TREE: 32}
-_PYTHON_DTYPES: Final = {
-    BOOL: np.dtype("|b1"), INT: np.dtype("<i8"), FLOAT: np.dtype("<f8"), COMPLEX: np.dtype("<c16"),
-}  # fmt: skip
+_PYTHON_DTYPES: Final = {BOOL: "|b1", INT: "<i8", FLOAT: "<f8", COMPLEX: "<c16"}
 _KIND_RANKS: Final = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+
+
+@cache
+def _python_dtype(code: int) -> np.dtype[Any] | None:
+    return np.dtype(_PYTHON_DTYPES[code]) if code in _PYTHON_DTYPES else None
 
 
 class FieldType(NamedTuple):
@@ -71,7 +73,7 @@ class FieldType(NamedTuple):
     @property
     def storage_dtype(self) -> np.dtype[Any] | None:
         """The dtype of the elements, for the types that are numbers."""
-        return self.dtype if self.code == FIXED else _PYTHON_DTYPES.get(self.code)
+        return self.dtype if self.code == FIXED else _python_dtype(self.code)
 
     def rank(self) -> tuple[int, int] | None:
         """The order among numeric types, None for others."""
@@ -205,6 +207,14 @@ class Schema:
         if schema.payload != payload:
             raise IntegrityError("malformed schema: not in canonical form")
         return schema
+
+
+def may_have(payload: bytes, name: str) -> bool:
+    """Return False if the schema that ``payload`` encodes has no such top-level field.
+
+    It is not decoded, and so True may be wrong: the bytes may stand within a longer name.
+    """
+    return struct.pack("<BH", 1, len(name.encode())) + name.encode() in payload
 
 
 def _path_key(path: Path) -> tuple[bytes, ...]:
@@ -378,7 +388,8 @@ def as_numeric(value: Any) -> AnyArray | None:
     code = _LEAVES.get(type(value))
     if type(value) is int and -(1 << 63) <= value < 1 << 63:
         code = INT
-    return None if code not in _PYTHON_DTYPES else np.asarray(value, _PYTHON_DTYPES[code])
+    dtype = None if code is None else _python_dtype(code)
+    return None if dtype is None else np.asarray(value, dtype)
 
 
 def fits(kind: FieldType, value: Any) -> bool:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
-
 from simgit.errors import InvalidInput, shown
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.codec import encode_value, too_deep
 from simgit.objects.coerce import coerce, coerce_key
 from simgit.objects.columns import ABSENT
 from simgit.objects.forms import form_of
+from simgit.objects.lazy_numpy import np
 
 LeftOut = Callable[[str, str], None]
 """Called with the path of what is left out, and why."""
@@ -31,7 +30,6 @@ def left_out(path: str, why: str) -> None:
 _Forms = list[tuple[tuple[Any, ...], str, Any]]
 """The forms of a plain value: path below it, name, parameter."""
 
-_SCALARS: Final = (np.float64, np.int64, np.bool_)
 _CONTAINERS: Final = (Mapping, list, tuple, set, frozenset)
 
 
@@ -87,7 +85,7 @@ class Simplifier:
         self._left_out(where, str(refused).removeprefix(f"{where}: "))
 
     def _walk(self, value: Any, path: str, depth: int) -> tuple[Any, _Forms]:
-        if self._numbers and isinstance(value, _SCALARS):
+        if self._numbers and isinstance(value, (np.float64, np.int64, np.bool_)):
             return value.item(), []
         is_container = isinstance(value, _CONTAINERS)
         refused: Exception | None = None

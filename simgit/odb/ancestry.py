@@ -6,9 +6,8 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from simgit.errors import NotFound, plural
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location

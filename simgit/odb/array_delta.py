@@ -14,19 +14,18 @@ spoil the statistics of the high ones.
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
-
-import numpy as np
+from typing import Any, Final, TypeAlias
 
 from simgit.errors import IntegrityError
 from simgit.objects.compression import compress, decompress
+from simgit.objects.lazy_numpy import np
 
 _RAW, _ZSTD, _ZERO = range(3)
 _LEVEL: Final = 3
 _MASK_SHARE: Final = 0.03
 """The least share of zero words for which a mask is worth its bytes."""
 _SIZE: Final = struct.Struct("<I")
-Words = np.ndarray[Any, np.dtype[Any]]
+Words: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 
 def word_size(dtype: np.dtype[Any]) -> int:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Final
 
 from simgit.errors import InvalidInput, NotFound, shown
+from simgit.objects.lazy_numpy import np
 from simgit.objects.rows import Rows, column, presence, unpack_row
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.storage.base import ReadTxn
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 TIME: Final = "time"
 """The key of a state's info for the simulator's clock."""

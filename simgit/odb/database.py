@@ -30,7 +30,7 @@ from simgit.objects.kinds import (
 )
 from simgit.objects.oid import OID_SIZE, Oid, hash_object, object_header
 from simgit.objects.row_encoder import hash_array
-from simgit.objects.schema import Schema
+from simgit.objects.schema import Schema, may_have
 from simgit.odb.known_episodes import KnownEpisodes
 from simgit.odb.location import Location
 from simgit.odb.loose import (
@@ -513,6 +513,10 @@ class ObjectDatabase:
                 raise IntegrityError(f"object '{oid.hex()}' is not a schema")
             found = self._schemas[bytes(oid)] = decoded
         return found
+
+    def may_have_field(self, txn: ReadTxn, oid: bytes, name: str) -> bool:
+        """Return False if a schema has no such top-level field; it is not decoded to tell."""
+        return txn.get("objects", oid) is None or may_have(self.get(txn, oid)[1], name)
 
     def kind(self, txn: ReadTxn, oid: bytes) -> str:
         """Return an object's kind without reading all of it."""

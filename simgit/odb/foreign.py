@@ -9,7 +9,7 @@ these are marked when they arrive, until the user trusts all that is here, or re
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Final
 
 from simgit.objects.kinds import KIND_CODES
@@ -36,7 +36,7 @@ def is_malformed(txn: ReadTxn) -> bool:
 
 def new_identity(txn: WriteTxn) -> bytes:
     """Give a store a new identity, and return it."""
-    made = secrets.token_bytes(_IDENTITY_SIZE)
+    made = os.urandom(_IDENTITY_SIZE)
     txn.put("meta", IDENTITY, made)
     return made
 

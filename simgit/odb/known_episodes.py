@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-Columns = tuple[npt.NDArray[Any], ...]
+Columns: TypeAlias = "tuple[npt.NDArray[Any], ...]"
 """Of each episode its first step, its return, and the two flags of the state before it."""
 
 _MOST: Final = 2_000_000

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from simgit.errors import IntegrityError, InvalidInput, NotFound, text_of
 from simgit.objects.arrays import is_arraylike, to_array
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.codec import decode_value, encode_value
 from simgit.objects.kinds import Binding, Blob, Decodable, Entry, Tree, links_of
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.storage.base import ReadTxn, WriteTxn

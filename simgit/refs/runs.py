@@ -519,7 +519,7 @@ class Runs:
 
     def _successor(self, txn: WriteTxn, old: Oid, new: Run) -> Oid:
         """Store the record that replaces another; it is as foreign as that one."""
-        is_new = not self.odb.exists(txn, new.oid)
+        is_new = txn.get("objects", new.oid) is None  # no record lies in a segment
         oid = self.odb.put(txn, new)
         if is_new and foreign.is_foreign(txn, old):
             foreign.mark(txn, oid)

@@ -8,10 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from simgit.errors import InvalidInput, NotFound, shown
 from simgit.objects.kinds import Binding
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import Oid
 from simgit.odb import trees
 from simgit.refs import attachments

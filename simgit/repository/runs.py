@@ -130,6 +130,8 @@ class RunsView(Mapping[str, RunInfo]):
         Raises:
             InvalidInput: the condition is malformed, or no run has a name in it.
         """
+        if where is None and not sort:
+            return [*self.values()]
         return self.table().select(where, sort)
 
     def best(

@@ -316,6 +316,37 @@ def test_help_waits_for_no_library(environment) -> None:
         assert not {*loaded} & {*LIGHT, *HEAVY}, name
 
 
+BOOKKEEPING = [
+    "branch", "branch -v", "branch --json", "branch -m main other", "branch -m other main",
+    "status", "status --json", "tag", "tag v1 -m first", "tag -l --json", "config",
+    "config main agent.lr=0.2", "config --json", "run list", "run list --json", "run show",
+    "run pause", "run reopen", "run set main note=one", "reflog", "reflog --json", "op log",
+    "op log --json", "op show", "lineage", "tree", "rev-parse main", "attachments", "trust",
+]  # fmt: skip
+"""Commands that show or change what is known of runs and refs, and no state."""
+
+
+def test_bookkeeping_does_without_numpy(directory, environment) -> None:
+    with Repository.init(directory) as repo, repo.recorder("main", config={"lr": 0.1}) as recorder:
+        for i in range(100):
+            recorder.append([float(i), 1.0], i % 2, 1.0, i % 10 == 9)
+    environment["SIMGIT_CONFIG_DIR"] = str(directory / "config")
+    found = one_after_another(environment, "", [*BOOKKEEPING, "log -n 1"])
+    for line, (code, out, err, loaded) in zip(BOOKKEEPING, found, strict=False):
+        assert (code, err) == (0, ""), (line, out, err)
+        assert not {*loaded} & {"numpy", *HEAVY}, line
+    assert "numpy" in found[-1][3], "a state is of arrays"
+
+
+def test_a_state_with_files_is_read_for_its_status(directory, environment) -> None:
+    (directory / "a.txt").write_text("1")
+    with Repository.init(directory) as repo:
+        repo.commit(1, files={"a.txt": directory / "a.txt"})
+    (directory / "a.txt").write_text("2")
+    ((code, out, _, loaded),) = one_after_another(environment, "", ["status"])
+    assert code == 0 and "modified:\n    a.txt\n" in out and "numpy" in loaded
+
+
 @pytest.mark.slow
 def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None:
     with subprocess.Popen(

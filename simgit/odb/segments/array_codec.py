@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import MAX_NDIM, AnyArray, array_header, dtype_from_text
 from simgit.objects.compression import compress, decompress
+from simgit.objects.lazy_numpy import np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,8 +29,8 @@ LEVEL: Final = 6
 """zstd's level: for frames that differ little, half the bytes of level 3 in a quarter more time."""
 _PLAIN, _PREVIOUS, _FIRST_AXIS, _LAST_AXIS = range(4)
 _HEAD: Final = struct.Struct("<HBBQ")  # arrays, predictor, contiguous steps, raw bytes of one
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Bytes2D = np.ndarray[Any, np.dtype[np.uint8]]
+Bytes: TypeAlias = "npt.NDArray[np.uint8]"
+Bytes2D: TypeAlias = "npt.NDArray[np.uint8]"
 
 
 class ArrayGroup(NamedTuple):

@@ -11,13 +11,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import AnyArray
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
+from simgit.objects.lazy_numpy import np
 from simgit.odb.location import LIMIT
 from simgit.odb.overflow import delete_body, get_body, put_body
 from simgit.odb.segments.array_codec import (
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 _STEP_BITS: Final = 48
 Member = tuple[int, bytes, AnyArray]
 """A step, the oid of its array, and the array."""
-OidsOf = Callable[[ReadTxn, int, int, np.ndarray[Any, np.dtype[np.int64]]], list[bytes]]
+OidsOf = Callable[[ReadTxn, int, int, "npt.NDArray[np.int64]"], list[bytes]]
 """A function that returns the oids of a field at some steps of a line."""
 
 

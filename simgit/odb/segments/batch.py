@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from simgit.objects.chain import chain_oids, first_head
 from simgit.objects.compression import checksum
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Rows
 from simgit.objects.schema import Schema

@@ -18,13 +18,12 @@ from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy as np
-
 from simgit.errors import IntegrityError
 from simgit.objects.compression import (
     compress,
     decompress,
 )
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import OID_SIZE
 from simgit.objects.rows import Matrix, Rows
 from simgit.objects.schema import FIXED, FLOAT, INT, Schema

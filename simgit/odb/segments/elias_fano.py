@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from simgit.errors import IntegrityError
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import OID_SIZE
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ PAGE_SIZE: Final = 8160
 _HEAD: Final = struct.Struct("<IIBBI")
 _NEAR: Final = 64
 """Bits within which a search tries first."""
-Entries = tuple[np.ndarray[Any, np.dtype[np.uint32]], np.ndarray[Any, np.dtype[np.uint32]]]
+Entries: TypeAlias = "tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]"
 
 
 def prefix_of(oid: bytes) -> int:

@@ -16,9 +16,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from simgit.errors import IntegrityError
+from simgit.objects.lazy_numpy import np
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.elias_fano import PREFIX_BITS, Entries, Page, prefixes, sort_entries
 from simgit.odb.segments.index_merge import (

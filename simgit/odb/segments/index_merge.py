@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy as np
-
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
+from simgit.objects.lazy_numpy import np
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.elias_fano import (
     PREFIX_BITS,

@@ -11,12 +11,12 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import numpy as np
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress, decompress
+from simgit.objects.lazy_numpy import np
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.elias_fano import PREFIX_BITS, Entries, PageWriter, decode_page
 from simgit.odb.segments.lines import next_number
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 STATES: Final = 0
 ARRAYS: Final = 1
 _META: Final = struct.Struct("<BBQII")
-_PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
 
-Places = np.ndarray[Any, np.dtype[Any]]
+Places: TypeAlias = "npt.NDArray[Any]"
 
 
 class IndexRun(NamedTuple):
@@ -58,6 +57,11 @@ def meta_key(run: int) -> bytes:
     return b"\0" + run.to_bytes(8, "big")
 
 
+@cache
+def _place() -> np.dtype[Any]:
+    return np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
+
+
 def page_key(run: int, prefix: int) -> bytes:
     return b"\1" + run.to_bytes(8, "big") + prefix.to_bytes(4, "big")
 
@@ -67,9 +71,9 @@ def decode_record(run: int, value: bytes) -> IndexRun:
     if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _META.size:
         raise IntegrityError(f"run {run} of the index is damaged; see 'simgit fsck'")
     kind, level, entries, count, pages = _META.unpack_from(body)
-    size = count * _PLACE.itemsize
+    size = count * _place().itemsize
     raw = decompress(body[_META.size :], size + 4 * pages)
-    places = np.frombuffer(raw, _PLACE, count)
+    places = np.frombuffer(raw, _place(), count)
     firsts = np.frombuffer(raw, "<u4", pages, size).tolist()
     ends = np.cumsum(places["n"], dtype=np.int64)
     return IndexRun(run, kind, level, entries, places, ends, firsts)
@@ -215,9 +219,9 @@ def delete_pages(txn: WriteTxn, run: int) -> None:
 def state_places(ranges: Sequence[tuple[int, int, int]]) -> Places:
     """Return the places of ranges of states, given as (line, first step, rows)."""
     slots = [(line, step, -(-rows // CHECKPOINT_ROWS)) for line, step, rows in ranges]
-    return np.array(slots, _PLACE)
+    return np.array(slots, _place())
 
 
 def array_places(groups: Sequence[tuple[int, int]]) -> Places:
     """Return the places of groups of arrays, given as (line, field and step)."""
-    return np.array([(line, where, 1) for line, where in groups], _PLACE)
+    return np.array([(line, where, 1) for line, where in groups], _place())

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-import numpy as np
-
 from simgit.errors import IntegrityError
 from simgit.objects.chain import chain_oids
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Rows
 from simgit.odb.location import Location

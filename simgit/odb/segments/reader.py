@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy as np
-
 from simgit.errors import IntegrityError
 from simgit.objects import rows as rowlib
 from simgit.objects.arrays import AnyArray
 from simgit.objects.chain import chain_oids, first_head, linear_head
 from simgit.objects.kinds import StateObject
+from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import Rows

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 from simgit.objects import rows as rowlib
+from simgit.objects.lazy_numpy import np
 from simgit.objects.rows import Rows
 from simgit.odb.location import Location
 from simgit.odb.segments import summaries

@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
+from simgit.objects.lazy_numpy import np
 from simgit.objects.rows import Rows, column
 from simgit.objects.schema import BOOL, FIXED, FLOAT, INT, Path, Schema
 from simgit.odb.location import Location
@@ -47,7 +46,7 @@ _CODES: Final = {
 }  # fmt: skip
 """How ``struct`` names a dtype."""
 _EXACT: Final = 2.0**53
-_NAN: Final = np.frombuffer(bytes.fromhex("000000000000f87f"), "<f8")[0]
+_NAN: Final = struct.unpack("<d", bytes.fromhex("000000000000f87f"))[0]
 
 
 class Scalars:
@@ -245,9 +244,13 @@ def _presence(rows: Rows) -> npt.NDArray[np.bool_]:
     return np.unpackbits(each, axis=0, bitorder="little").view(bool)
 
 
-@np.errstate(all="ignore")  # infinities of both signs
 def summarised(rows: Rows, wanted: Scalars, before: Summary | None = None) -> Summary:
     """Return the summary of rows, or of those that another summary is of and these."""
+    with np.errstate(all="ignore"):  # infinities of both signs
+        return _summarised(rows, wanted, before)
+
+
+def _summarised(rows: Rows, wanted: Scalars, before: Summary | None) -> Summary:
     is_single = before is not None and rows.count == 1 and scalars(rows.schema) is wanted
     if is_single and (found := _with_one_row(rows, wanted, before)) is not None:  # type: ignore[arg-type]
         return found

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from simgit.objects import rows as rowlib
+from simgit.objects.lazy_numpy import np
 from simgit.objects.rows import Rows
 
 if TYPE_CHECKING:

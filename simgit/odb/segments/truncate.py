@@ -10,9 +10,8 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from simgit.errors import IntegrityError
+from simgit.objects.lazy_numpy import np
 from simgit.odb.location import Location
 from simgit.odb.segments import summaries
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack

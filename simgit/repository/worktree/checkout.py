@@ -115,9 +115,7 @@ class Checkout:
 
         if self.directory is None:
             return files.Status((), (), ())
-        with self._store.read() as txn:
-            head = self._store.refs.head_oid(txn)
-        return files.status(self._store.odb, self.directory, self._tree(head))
+        return files.status(self._store.odb, self.directory, self._tree_of_head())
 
     def files(self, revision: str | Oid) -> dict[str, Oid]:
         from simgit.repository.worktree.files import read_files
@@ -177,6 +175,19 @@ class Checkout:
             odb = self._store.odb
             loaded = load_state(odb, txn, odb.locate(txn, state), None, state)
         return loaded.files
+
+    def _tree_of_head(self) -> Oid | None:
+        """Return the oid of the tree of HEAD's files; a state that can have none is not decoded."""
+        refs, odb = self._store.refs, self._store.odb
+        with self._store.read() as txn:
+            state, head = refs.head_oid(txn), refs.head(txn)
+            if state is not None and isinstance(head, str):
+                place = refs.run(txn, head).place
+                header = odb.states.header(txn, place)
+                is_newest = place.step == header.end - 1 and header.last == state
+                if is_newest and not odb.may_have_field(txn, header.schema, "files"):
+                    return None
+        return self._tree(state)
 
 
 def _no_file(path: str, revision: str | Oid, known: Iterable[str]) -> NotFound:
