@@ -59,14 +59,11 @@ _PART: Final = r"[^\s/'\"`<>|:;,()\[\]{}]+"
 _BEGINS: Final = (
     r"(?:(?<![\w.~/…-])|(?<=^-[A-Za-z])|(?<=\s-[A-Za-z]))(?:(?<!:)/+|(?<=:)/(?!/)|(?<=:)///+)"
 )
-_PATHS: Final = re.compile(
-    rf"""(?<=')/[^'/\n]*(?:/[^'/\n]*)+(?=') | (?<=")/[^"/\n]*(?:/[^"/\n]*)+(?=")
-    | {_BEGINS}(?:{_PART}/+)+(?:{_PART})?""",
-    re.VERBOSE,
-)
-_OWN_PATHS: Final = re.compile(r"/+v1(?:/|$)")
+_PATHS: Final = rf"""(?x)(?<=')/[^'/\n]*(?:/[^'/\n]*)+(?=') | (?<=")/[^"/\n]*(?:/[^"/\n]*)+(?=")
+    | {_BEGINS}(?:{_PART}/+)+(?:{_PART})?"""
+_OWN_PATHS: Final = r"/+v1(?:/|$)"
 """Those of the HTTP API, which are of no machine."""
-_WORD: Final = re.compile(r"([\w.-]*[=@])?(/.*/.*)", re.DOTALL)
+_WORD: Final = r"(?s)([\w.-]*[=@])?(/.*/.*)"
 
 
 def without_folders(text: str) -> str:
@@ -74,17 +71,17 @@ def without_folders(text: str) -> str:
 
     They tell others how a machine is laid out, and who works on it. URLs are kept.
     """
-    return _PATHS.sub(lambda found: _last(found[0]), text) if "/" in text else text
+    return re.sub(_PATHS, lambda found: _last(found[0]), text) if "/" in text else text
 
 
 def word_without_folders(word: str) -> str:
     """Return a word of a command in the same way: all of it, or what follows ``=``, is a path."""
-    found = _WORD.fullmatch(word)
+    found = re.fullmatch(_WORD, word)
     return without_folders(word) if found is None else (found[1] or "") + _last(found[2])
 
 
 def _last(path: str) -> str:
-    return path if _OWN_PATHS.match(path) else f"…/{path.rstrip('/').rpartition('/')[2]}"
+    return path if re.match(_OWN_PATHS, path) else f"…/{path.rstrip('/').rpartition('/')[2]}"
 
 
 def nested_deeper(value: object, most: int) -> bool:

@@ -180,7 +180,7 @@ VALUES: Final = {
 FIRST: Final = {"kube": "pods", "run": "show", "op": "show", "bundle": "list", "trace": "show"}
 """Group of commands to the one that is meant by whoever leaves the command out."""
 
-_FILE: Final = re.compile(r"[^:]*:.+|.*[^/.]\.[A-Za-z]\w*")
+_FILE: Final = r"[^:]*:.+|.*[^/.]\.[A-Za-z]\w*"
 
 
 def about_value(command: str | None, name: str | None) -> str:
@@ -191,7 +191,7 @@ def about_value(command: str | None, name: str | None) -> str:
 
 def about_revision(text: str) -> str:
     """Return ``: what to do instead`` for a revision that names a file as in git, or ''."""
-    return f": {_ONE_FILE}" if _FILE.fullmatch(text) else ""
+    return f": {_ONE_FILE}" if re.fullmatch(_FILE, text) else ""
 
 
 def about_command(path: str) -> str:

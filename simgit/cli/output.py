@@ -57,7 +57,6 @@ class Output:
         self.is_unicode = str(getattr(stream, "encoding", None) or "utf").lower().startswith("utf")
         self.color = color
         self._mark = f"\x1b{os.urandom(8).hex()}"  # no stored text can guess it
-        self._painted = re.compile(rf"{self._mark}(\[[\d;]*m)")
 
     def line(self, text: str = "") -> None:
         """Print a line."""
@@ -83,7 +82,7 @@ class Output:
 
     def _colored(self, text: str) -> str:
         """Return a text ``visible``, in the styles of ``paint``."""
-        parts = self._painted.split(text)
+        parts = re.split(rf"{self._mark}(\[[\d;]*m)", text)
         return "".join([f"\x1b{p}" if i % 2 else visible(p) for i, p in enumerate(parts)])
 
     def paint(self, text: str, style: str) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import NotFound, plural, warn
 from simgit.history.paths import FieldPath
@@ -25,6 +24,9 @@ from simgit.odb.segments.lines import Line, read_line
 from simgit.odb.segments.times import time_spans
 from simgit.odb.segments.totals import episode_starts, total
 from simgit.storage.base import ReadTxn
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class LogLine(NamedTuple):

@@ -20,7 +20,7 @@ from simgit.objects.schema import ARRAY, FIXED, TUPLE, VALUE, FieldNode, FieldTy
 Part = str | int | bytes
 FieldPath = tuple[Part, ...]
 """The components of a path: strings, and integers or bytes for keys of dicts that are such."""
-_DECIMAL: Final = re.compile(r"-?[0-9]{1,20}")
+_DECIMAL: Final = r"-?[0-9]{1,20}"
 _LEADING: Final = (VALUE, FIXED, ARRAY)
 """The types whose values a path can go on inside of."""
 
@@ -91,7 +91,7 @@ def follow(value: Any, path: FieldPath) -> Any:
 
 
 def _entry(value: Any, part: Part) -> Any:
-    number = int(part) if isinstance(part, str) and _DECIMAL.fullmatch(part) else part
+    number = int(part) if isinstance(part, str) and re.fullmatch(_DECIMAL, part) else part
     if isinstance(value, dict):
         return value[part] if part in value else value.get(number, ABSENT)
     if isinstance(value, (list, tuple, np.ndarray)) and isinstance(number, int):

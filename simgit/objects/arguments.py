@@ -43,7 +43,7 @@ _NAMES: Final = {
 }
 _COUNTS: Final = frozenset({"limit", "rollouts", "seed"})
 """Integers that are never negative, wherever they are called so."""
-_LITERAL: Final = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_LITERAL: Final = r"'([^']*)'|\"([^\"]*)\""
 
 
 def checked(function: F) -> F:
@@ -129,7 +129,7 @@ def _parts(annotation: str) -> tuple[tuple[str, str], ...]:
         head, _, inner = part.partition("[")
         head, inner = head.strip().rpartition(".")[2], inner.rstrip("]")
         if head == "Literal":
-            found += [(f"={a or b}", "") for a, b in _LITERAL.findall(inner)]
+            found += [(f"={a or b}", "") for a, b in re.findall(_LITERAL, inner)]
         elif head in _NAMES:
             found.append((head, inner))
         else:

@@ -13,11 +13,17 @@ from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects.lazy_numpy import is_loaded, np
 
 MAX_NDIM: Final = 32
-_DTYPE: Final = re.compile(
-    r"\|b1|\|[iu]1|<[iu][248]|<f[248]|<c(?:8|16)|<[mM]8(?:\[[0-9]*[A-Za-zμ]+\])?|\|S[1-9][0-9]{0,8}|<U[1-9][0-9]{0,8}"
+_DTYPE: Final = (
+    r"\|b1|\|[iu]1|<[iu][248]|<f[248]|<c(?:8|16)|<[mM]8(?:\[[0-9]*[A-Za-zμ]+\])?"
+    r"|\|S[1-9][0-9]{0,8}|<U[1-9][0-9]{0,8}"
 )
 
 AnyArray: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+
+@lru_cache(maxsize=256)
+def _is_known(dtype: str) -> bool:
+    return re.fullmatch(_DTYPE, dtype) is not None
 
 
 def is_arraylike(value: object) -> bool:
@@ -89,7 +95,7 @@ def storable_dtype(dtype: np.dtype[Any], path: str = "value") -> np.dtype[Any]:
         InvalidInput: the dtype cannot be stored (object, structured, longdouble, empty strings).
     """
     little = dtype.newbyteorder("<")
-    if dtype.hasobject or dtype.names or not _DTYPE.fullmatch(little.str):
+    if dtype.hasobject or dtype.names or not _is_known(little.str):
         raise InvalidInput(f"{path}: dtype '{dtype}' cannot be stored", path=path)
     return little
 
@@ -109,7 +115,7 @@ def dtype_from_text(text: str) -> np.dtype[Any]:
     Raises:
         IntegrityError: it is not a dtype, or not in canonical form.
     """
-    if not _DTYPE.fullmatch(text):
+    if not _is_known(text):
         raise IntegrityError(f"unknown dtype '{text}'")
     try:
         dtype = np.dtype(text)

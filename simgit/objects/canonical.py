@@ -30,7 +30,7 @@ _REMEMBERED: Final = 64
 _SMALL: Final = 1 << 12
 _FIXSTR: Final = 31
 """The most bytes of a text whose encoding has one byte before it."""
-_ALONE: Final = re.compile(rb"[\x00-\xa0\xc0\xc2\xc3\xe0-\xff]+")
+_ALONE: Final = rb"[\x00-\xa0\xc0\xc2\xc3\xe0-\xff]+"
 """Bytes each of which is a part: small integers, None, booleans, the heads of short containers."""
 
 
@@ -310,9 +310,10 @@ def _parts(data: bytes) -> Iterator[tuple[int, bytes | None]]:
     """Yield the number of parts that follow in an encoded value, and for a tuple its payload."""
     unpacker = msgpack.Unpacker(ext_hook=msgpack.ExtType, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
+    match = re.compile(_ALONE).match
     while (at := unpacker.tell()) < len(data):
         first = data[at]
-        if alone := _ALONE.match(data, at):
+        if alone := match(data, at):
             yield len(unpacker.read_bytes(alone.end() - at)), None
         elif 0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8:
             extension = unpacker.unpack()  # or a timestamp, which is not one of ours

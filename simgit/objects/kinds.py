@@ -110,7 +110,7 @@ class ValueObject(Named):
 
 TREE_FORMS: Final = ("map", "intmap", "list", "tuple")
 _TREE_KINDS: Final = ("blob", "array", "tree", "value")
-_DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
+_DECIMAL: Final = r"0|-?[1-9][0-9]{0,19}"
 
 
 class Entry(NamedTuple):
@@ -168,7 +168,7 @@ class Tree(Named):
         if self.form == "map":
             good = all(name and "\0" not in name for name in names)
         elif self.form == "intmap":
-            good = all(_DECIMAL.fullmatch(name) for name in names)
+            good = all(re.fullmatch(_DECIMAL, name) for name in names)
         else:
             good = set(names) == {str(i) for i in range(len(names))}
         if not good:

@@ -29,7 +29,6 @@ from simgit.objects.kinds import (
     decode_object,
 )
 from simgit.objects.oid import OID_SIZE, Oid, hash_object, object_header
-from simgit.objects.row_encoder import hash_array
 from simgit.objects.schema import Schema, may_have
 from simgit.odb.known_episodes import KnownEpisodes
 from simgit.odb.location import Location
@@ -57,7 +56,6 @@ from simgit.odb.overflow import (
     put_body,
 )
 from simgit.odb.segments.state_store import StateStore
-from simgit.odb.unreachable import CHUNK, OBJECT, note_in_flight
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
 from simgit.storage.failpoints import fail_point
 
@@ -217,6 +215,8 @@ class ObjectDatabase:
 
     def put_array(self, txn: WriteTxn, array: AnyArray, base: Oid | None = None) -> Oid:
         """Store an array, as a delta to ``base`` if that is a loose array of equal form."""
+        from simgit.objects.row_encoder import hash_array
+
         oid = Oid(hash_array(array))
         if txn.get("objects", oid) is None and self.states.find_array(txn, oid) is None:
             self.put_loose(txn, oid, array, base)
@@ -300,6 +300,8 @@ class ObjectDatabase:
 
     def expect(self, txn: WriteTxn, *oids: bytes) -> None:
         """Note that a later transaction will refer to objects, so that gc keeps them until then."""
+        from simgit.odb.unreachable import OBJECT, note_in_flight
+
         for oid in oids:
             note_in_flight(txn, OBJECT + oid)
 
@@ -309,6 +311,8 @@ class ObjectDatabase:
                 self._put_chunks(pending, own)
             fail_point("blob.chunks")
             return
+        from simgit.odb.unreachable import CHUNK, note_in_flight
+
         for name, chunk in pending:
             if txn.get("chunks", name) is None:
                 packed = compress(chunk, LEVEL)

@@ -7,7 +7,6 @@ bytes of ``LARGE`` bytes or more; everything small lies in values.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound, text_of
@@ -47,16 +46,26 @@ def store_data(odb: ObjectDatabase, txn: WriteTxn, data: Any, base: Target | Non
     return store(odb, txn, plan(data), base)
 
 
-@dataclass(slots=True)
 class Data:
     """A part of the data: bytes, an array (converted), a container, or a plain value."""
 
-    path: str
-    data: Any
-    is_large: bool = False
-    is_tree: bool = False
-    form: str | None = None
-    children: list[tuple[str, Data]] | None = None
+    __slots__ = ("children", "data", "form", "is_large", "is_tree", "path")
+
+    def __init__(
+        self,
+        path: str,
+        data: Any,
+        is_large: bool = False,
+        is_tree: bool = False,
+        form: str | None = None,
+        children: list[tuple[str, Data]] | None = None,
+    ) -> None:
+        self.path = path
+        self.data = data
+        self.is_large = is_large
+        self.is_tree = is_tree
+        self.form = form
+        self.children = children
 
     @property
     def size(self) -> int:

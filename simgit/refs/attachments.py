@@ -29,7 +29,7 @@ from simgit.storage.failpoints import fail_point
 
 _LONGEST: Final = 4096
 """The most characters of a path."""
-_SUFFIX: Final = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,9}$")
+_SUFFIX: Final = r"[^.]\.[A-Za-z][A-Za-z0-9]{0,9}$"
 KINDS: Final = ("blob", "array", "tree", "value")
 _TABLE: Final = "attachments"
 _LATEST: Final = b"latest\0"
@@ -268,7 +268,7 @@ def _names_file(text: str) -> bool:
     above, name = os.path.split(text)
     if "://" in text or re.search(r"\s", text) or not name:
         return False
-    return bool(_SUFFIX.search(name)) or (bool(above) and Path(above).is_dir())
+    return bool(re.search(_SUFFIX, name)) or (bool(above) and Path(above).is_dir())
 
 
 def is_attachment_name(name: str) -> bool:

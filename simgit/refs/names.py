@@ -14,10 +14,10 @@ HEAD: Final = "HEAD"
 RUNS: Final = "runs/"
 TAGS: Final = "tags/"
 MAX_NAME: Final = 200
-_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
-_REVISION_LIKE: Final = re.compile(r"@(\d+|ep\d+(\.\d+)?|t=-?\d+(\.\d+)?(e[-+]?\d+)?)$")
-_OID: Final = re.compile(r"[0-9a-fA-F]{64}")
-COUNTER: Final = re.compile(r"\{auto\}|%0?(?P<width>[0-9]{0,2})d")
+_FORBIDDEN: Final = r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//"
+_REVISION_LIKE: Final = r"@(\d+|ep\d+(\.\d+)?|t=-?\d+(\.\d+)?(e[-+]?\d+)?)$"
+_OID: Final = r"[0-9a-fA-F]{64}"
+COUNTER: Final = r"\{auto\}|%0?(?P<width>[0-9]{0,2})d"
 """What a recorder replaces in the name of a new run by the next number."""
 
 
@@ -57,7 +57,7 @@ def _form_fault(name: str) -> str | None:
         return "it is empty"
     if name in ("@", HEAD):
         return "it is reserved"
-    if found := _FORBIDDEN.search(name):
+    if found := re.search(_FORBIDDEN, name):
         return f"it contains {found[0]!r}"
     if not all(components):
         return "a part between slashes is empty"
@@ -65,7 +65,7 @@ def _form_fault(name: str) -> str | None:
         return "a part between slashes begins with '.' or ends with '.lock'"
     if name.endswith(".") or name.startswith("-"):
         return "it ends with '.' or begins with '-'"
-    if found := _REVISION_LIKE.search(name):
+    if found := re.search(_REVISION_LIKE, name):
         return f"it ends with '{found[0]}', which means a step or an episode of a run"
     if len(name.encode(errors="replace")) > MAX_NAME:
         return f"it is longer than {MAX_NAME} bytes"
@@ -79,25 +79,25 @@ def _ref_fault(name: str) -> str | None:
     """Return the rule that the name of a run or tag breaks, None for a valid one."""
     if (reason := _form_fault(name)) is not None:
         return reason
-    if _OID.fullmatch(name):
+    if re.fullmatch(_OID, name):
         return "it is a full oid, which means a state"
     if name.startswith((RUNS, TAGS)):
         return f"it begins with '{name[:5]}', as full names of refs do"
-    if found := COUNTER.search(name):
+    if found := re.search(COUNTER, name):
         return f"it contains '{found[0]}', a counter that only recorders fill in"
     return None
 
 
 def _usable(name: str) -> str | None:
     """Return a name that is like one that is not allowed, None if nothing is left of it."""
-    text = "".join(each if each.isprintable() else "-" for each in COUNTER.sub("1", name))
-    text = _FORBIDDEN.sub("-", text.replace("//", "/"))
+    text = "".join(each if each.isprintable() else "-" for each in re.sub(COUNTER, "1", name))
+    text = re.sub(_FORBIDDEN, "-", text.replace("//", "/"))
     while text.startswith((RUNS, TAGS)):
         text = text[5:]
     parts = [re.sub(r"(\.lock)+$", "", part.lstrip(".-")).rstrip(".-") for part in text.split("/")]
     text = _cut("/".join(filter(None, parts)), MAX_NAME)
-    text = _REVISION_LIKE.sub(lambda found: "-" + found[0][1:], text)
-    if _OID.fullmatch(text):
+    text = re.sub(_REVISION_LIKE, lambda found: "-" + found[0][1:], text)
+    if re.fullmatch(_OID, text):
         text = f"run-{text[:12]}"
     return text.lower() if text in ("@", HEAD) else text or None
 

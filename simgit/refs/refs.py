@@ -29,7 +29,6 @@ from simgit.refs.records import (
     pack_ref,
     unpack_ref,
 )
-from simgit.refs.simulations import forget_simulation, move_simulation
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
 
@@ -185,6 +184,8 @@ class Refs:
         """Remove a run; its reflog is kept, if the run ever had states."""
         ref = self.run(txn, name)
         txn.delete("refs", (RUNS + name).encode())
+        from simgit.refs.simulations import forget_simulation
+
         forget_simulation(txn, name)
         self._release(txn, RUNS, name)
         self._rename_parent(txn, name, None)  # another run may get the name
@@ -210,6 +211,8 @@ class Refs:
         check_ref_name(new)
         ref = self.run(txn, old)
         txn.delete("refs", (RUNS + old).encode())
+        from simgit.refs.simulations import move_simulation
+
         move_simulation(txn, old, new)
         self._release(txn, RUNS, old)
         self._claim(txn, RUNS, new, "run")

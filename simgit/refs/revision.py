@@ -29,21 +29,21 @@ from simgit.storage.base import ReadTxn, WriteTxn
 MIN_PREFIX: Final = 4
 """The fewest digits of an abbreviated oid, as in git."""
 MAX_CANDIDATES: Final = 10
-_SUFFIX: Final = re.compile(
+_SUFFIX: Final = (
     r"(?:~(?P<tilde>[0-9]{0,18})|\^(?P<caret>[0-9]{0,18})|@\{(?P<log>[^{}]*)\}"
     r"|@ep(?P<episode>[0-9]{1,18})(?:\.(?P<within>[0-9]{1,18}))?|@(?P<step>[0-9]{1,18})"
     r"|@t=(?P<time>-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:e[-+]?[0-9]{1,3})?))$"
 )
-BACK: Final = re.compile(r"@\{-([1-9][0-9]{0,8})\}")
+BACK: Final = r"@\{-([1-9][0-9]{0,8})\}"
 """The revision that names where HEAD was before its last checkouts."""
-_CHECKOUT: Final = re.compile(r"checkout: moving (?:from (?P<start>\S+) )?to (?P<to>.+)")
-_FILE: Final = re.compile(r"(?P<revision>(?:[^:{}]|\{[^{}]*\})*):(?P<path>.*)", re.DOTALL)
-_MALFORMED: Final = re.compile(r"@(?:(?:ep)?-?[\d.]*|t=[^@]*)$", re.IGNORECASE)
+_CHECKOUT: Final = r"checkout: moving (?:from (?P<start>\S+) )?to (?P<to>.+)"
+_FILE: Final = r"(?s)(?P<revision>(?:[^:{}]|\{[^{}]*\})*):(?P<path>.*)"
+_MALFORMED: Final = r"(?i)@(?:(?:ep)?-?[\d.]*|t=[^@]*)$"
 _KNOWN: Final = 1000
 """The most names that are kept."""
-_HEX: Final = re.compile(r"[0-9a-fA-F]+")
-_TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep|t=-?)?\d+(?:\.\d+)?$")
-_SHORT_TAIL: Final = re.compile(r"(?:ep|t=-?)?\d+(?:\.\d+)?$")
+_HEX: Final = r"[0-9a-fA-F]+"
+_TAIL: Final = r"(?P<base>.*@)(?:ep|t=-?)?\d+(?:\.\d+)?$"
+_SHORT_TAIL: Final = r"(?:ep|t=-?)?\d+(?:\.\d+)?$"
 
 
 class Resolved(NamedTuple):
@@ -115,7 +115,7 @@ class Revisions:
         left, dots, right = text.partition("...") if "..." in text else text.partition("..")
         if not dots:
             return None
-        if _SHORT_TAIL.match(right) and (match := _TAIL.match(left)):
+        if re.match(_SHORT_TAIL, right) and (match := re.match(_TAIL, left)):
             right = match["base"] + right  # main@100..200
         start, end = self.resolve(txn, left or HEAD), self.resolve(txn, right or HEAD)
         return Range(start, end, dots == "...")
@@ -125,7 +125,7 @@ class Revisions:
     def _base(self, txn: ReadTxn, text: str, base: str, suffixes: list[re.Match[str]]) -> Resolved:
         if suffixes and suffixes[0]["log"] is not None:
             which = suffixes.pop(0)["log"]
-            if not base and (back := BACK.fullmatch(f"@{{{which}}}")):
+            if not base and (back := re.fullmatch(BACK, f"@{{{which}}}")):
                 name = self.earlier_head(txn, int(back[1]))
                 try:
                     return self._base(txn, text, name, suffixes)
@@ -200,7 +200,7 @@ class Revisions:
         """
         count = 0
         for entry in self.refs.log(txn, HEAD):
-            if (moved := _CHECKOUT.fullmatch(entry.message)) is None:
+            if (moved := re.fullmatch(_CHECKOUT, entry.message)) is None:
                 continue
             if count >= number:  # a message of old: the checkout before says where it came from
                 name = moved["to"].removeprefix(RUNS)
@@ -267,7 +267,7 @@ class Revisions:
         return [ref for ref in candidates if next(self.refs.log(txn, ref), None) is not None]
 
     def _oid(self, txn: ReadTxn, text: str, digits: str) -> Resolved:
-        if not _HEX.fullmatch(digits) or not MIN_PREFIX <= len(digits) <= 2 * OID_SIZE:
+        if not re.fullmatch(_HEX, digits) or not MIN_PREFIX <= len(digits) <= 2 * OID_SIZE:
             raise self._not_found(txn, text, digits)
         found = [oid for kind, oid in self.odb.with_prefix(txn, digits.lower()) if kind == "state"]
         if not found:
@@ -281,14 +281,14 @@ class Revisions:
         return Resolved(found[0], self.odb.locate(txn, found[0]))
 
     def _not_found(self, txn: ReadTxn, text: str, name: str) -> SimgitError:
-        if malformed := _MALFORMED.search(name):
+        if malformed := re.search(_MALFORMED, name):
             run = name[: malformed.start()] or HEAD
             return InvalidInput(
                 f"revision '{text}' is malformed; write '{run}@5' for a step, '{run}@ep5' for an "
                 f"episode, '{run}@ep5.10' for a state in it, '{run}@t=12.5' for a simulated time",
                 revision=text,
             )
-        if _SHORT_TAIL.fullmatch(name):
+        if re.fullmatch(_SHORT_TAIL, name):
             why = f"; did you mean '{HEAD}@{name}'?"
             return NotFound(f"revision '{text}' not found{why}", revision=text)
         kinds = [each for each in (RUNS, TAGS) if name.startswith(each)] or [RUNS, TAGS]
@@ -328,6 +328,11 @@ class Revisions:
         return ancestry.ancestor(txn, tip, start + within)
 
 
+def _suffix(text: str) -> re.Match[str] | None:
+    """Return the last suffix of a revision; most are names without any."""
+    return re.search(_SUFFIX, text) if "@" in text or "~" in text or "^" in text else None
+
+
 def split_revision(text: str) -> tuple[str, list[re.Match[str]]]:
     """Return the base of a revision and its suffixes, first to last.
 
@@ -336,10 +341,11 @@ def split_revision(text: str) -> tuple[str, list[re.Match[str]]]:
     """
     suffixes: list[re.Match[str]] = []
     base = text
-    while (match := _SUFFIX.search(base)) is not None:
+    while (match := _suffix(base)) is not None:
         suffixes.append(match)
         base = base[: match.start()]
-    if re.search(r"[~^:?*\[\\\s\x00-\x1f]|@\{", base) or (not base and not suffixes):
+    is_plain = base.isalnum() or not re.search(r"[~^:?*\[\\\s\x00-\x1f]|@\{", base)
+    if not is_plain or (not base and not suffixes):
         raise InvalidInput(
             f"'{text}' is not a revision; write 'main', 'main~3', 'main@200' or an oid",
             revision=text,
@@ -357,7 +363,7 @@ class EpisodeOf(NamedTuple):
 
 def whole_episode(text: str) -> EpisodeOf | None:
     """Return the episode that ``base@ep5`` names, None if ``text`` ends otherwise."""
-    match = _SUFFIX.search(text)
+    match = _suffix(text)
     if match is None or match["episode"] is None or match["within"] is not None:
         return None
     return EpisodeOf(text[: match.start()] or HEAD, int(match["episode"]))
@@ -375,5 +381,5 @@ def file_of(text: str) -> FileOf | None:
 
     No name and no suffix of a revision has a colon, but for a time in braces.
     """
-    match = _FILE.fullmatch(text)
+    match = re.fullmatch(_FILE, text) if ":" in text else None
     return FileOf(match["revision"] or HEAD, match["path"].strip("/")) if match else None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known, shown
 from simgit.objects.codec import encode_value
@@ -19,7 +18,6 @@ from simgit.objects.oid import Oid
 from simgit.odb import foreign
 from simgit.odb.ancestry import is_ancestor
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
 from simgit.process import collection_paused, now, this_writer
 from simgit.refs import run_config
@@ -28,6 +26,9 @@ from simgit.refs.records import STATUSES, RunRef, decode_one_of_many, moved
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
+
+if TYPE_CHECKING:
+    from simgit.odb.segments.batch import Tip
 
 _VERDICT: Final = "verdict"
 SIMULATION: Final = "simulation"
@@ -215,8 +216,7 @@ def _or_none(value: object) -> object:
     return "none" if value is None else value
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """A run that was opened to be recorded.
 
     Attributes:
@@ -476,7 +476,7 @@ class Runs:
         numbers: dict[str, int] = {}
         found = []
         for name in names:
-            if (counter := COUNTER.search(name)) is not None:
+            if (counter := re.search(COUNTER, name)) is not None:
                 stem = name[: counter.start()]
                 if stem not in numbers:
                     numbers[stem] = self._last_number(txn, stem) + 1

@@ -34,7 +34,7 @@ from simgit.storage.datafile import birth_time
 
 PHASES: Final = ("queued", "starting", "running", "paused", "asking", "stopping", "ended")
 MOST_PRIORITY: Final = 1_000_000
-_EXECUTION: Final = re.compile("[0-9a-f]{16}|")
+_EXECUTION: Final = "[0-9a-f]{16}|"
 _LIVE: Final = b"live\0"
 _LIVE_STOP: Final = b"live\1"
 _EVENT: Final = b"event\0"
@@ -321,7 +321,7 @@ def _decoded(value: bytes, run: str) -> SimulationRecord:
         if fields[name] is not None:
             check_fields(fields[name], WRITER_TYPES, what)
     found = SimulationRecord(**fields)
-    if not _EXECUTION.fullmatch(found.execution):  # it is a part of names of files
+    if not re.fullmatch(_EXECUTION, found.execution):  # it is a part of names of files
         raise IntegrityError(f"{what} is damaged: its execution is malformed")
     if found.phase not in PHASES:
         raise IntegrityError(f"{what} is damaged: unknown phase '{found.phase}'")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from simgit.errors import InvalidInput, SimgitError
 from simgit.process import now
 from simgit.refs.names import expanded
-from simgit.refs.simulations import home_of, simulation_records
 
 if TYPE_CHECKING:
     from simgit.maintenance.background import BackgroundMaintenance
@@ -108,6 +107,8 @@ class Maintenance:
         directory = self._store.directory
         if directory is None:
             return
+        from simgit.refs.simulations import home_of, simulation_records
+
         files = [  # before the records: that of an execution is older than its files
             each for each in (directory / "live").glob("*") if each.suffix in (".log", ".sock")
         ]

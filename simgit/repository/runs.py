@@ -21,7 +21,6 @@ from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS, expanded
 from simgit.refs.runs import RunInfo, being_recorded
-from simgit.refs.simulations import check_no_simulation, home_of
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
@@ -314,6 +313,8 @@ class RunEditor:
         return refs.has_run(txn, name) and refs.run(txn, name).oid is None
 
     def rename(self, old: str, new: str) -> None:
+        from simgit.refs.simulations import check_no_simulation, home_of
+
         with self._store.write("rename", old, new) as txn:
             ref = self._store.refs.run(txn, old)
             if ref.is_claimed:  # its recorder would not know the new name
@@ -324,6 +325,8 @@ class RunEditor:
                 txn.moves.append((RUNS + old, 0, RUNS + new, first))
 
     def delete(self, name: str, force: bool) -> Oid | None:
+        from simgit.refs.simulations import check_no_simulation, home_of
+
         def delete() -> Oid | None:
             with self._store.write("delete", name) as txn:
                 if not force:

@@ -338,6 +338,34 @@ def test_bookkeeping_does_without_numpy(directory, environment) -> None:
     assert "numpy" in found[-1][3], "a state is of arrays"
 
 
+COLLECTOR = """
+import atexit, gc, sys
+before = gc.get_threshold()
+atexit.register(lambda: print(gc.get_freeze_count() > 0, file=sys.stderr))  # the last
+from simgit.cli import main
+for _ in range(2):
+    try:
+        main(["branch"])
+    except SystemExit:
+        pass
+print(gc.get_threshold() == before, file=sys.stderr)
+kept = [[] for _ in range(100_000)]
+print(gc.get_threshold() == before and gc.isenabled(), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(("loaded", "frozen"), [("sys", "True"), ("simgit.gym", "False")])
+def test_the_collector_spares_modules_and_is_then_as_ever(
+    directory, environment, loaded: str, frozen: str
+) -> None:
+    Repository.init(directory).close()
+    found = subprocess.run(
+        [sys.executable, "-c", f"{COLLECTOR}\nsys.modules.setdefault({loaded!r}, sys)"],
+        capture_output=True, text=True, env=environment, timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    assert found.stderr.split() == ["False", "True", frozen]
+
+
 def test_a_state_with_files_is_read_for_its_status(directory, environment) -> None:
     (directory / "a.txt").write_text("1")
     with Repository.init(directory) as repo:

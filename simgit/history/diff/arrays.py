@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.objects.arrays import AnyArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _SHOWN = 5
 

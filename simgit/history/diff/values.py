@@ -15,7 +15,6 @@ import numpy as np
 
 from simgit.errors import IntegrityError
 from simgit.history.diff.arrays import ArrayChange, compare_arrays, same_bits
-from simgit.objects.json_form import value_to_json
 from simgit.objects.kinds import Tree
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference, split_row, unpack_row
@@ -57,6 +56,8 @@ class Change:
 
     def to_json(self) -> dict[str, Any]:
         """Return the change as JSON types."""
+        from simgit.objects.json_form import value_to_json
+
         out: dict[str, Any] = {"path": self.name, "kind": self.kind}
         if self.before is not MISSING:
             out["before"] = value_to_json(self.before, short=True)

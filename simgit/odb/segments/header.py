@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple, overload
 
@@ -73,7 +72,6 @@ class Blocks(Sequence[BlockInfo]):
         return Blocks(b"".join(_BLOCK.pack(*block) for block in blocks))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Header:
     """The header of a segment.
 
@@ -82,18 +80,33 @@ class Header:
     and the step at which it began, ``returned`` is the sum of all rewards before the first row.
     """
 
-    line: int
-    step: int
-    count: int
-    schema: bytes
-    parent: bytes
-    last: bytes
-    episode: int
-    episode_start: int
-    returned: float
-    layout: bytes
-    blocks: Blocks
-    inline: bytes
+    def __init__(
+        self,
+        line: int,
+        step: int,
+        count: int,
+        schema: bytes,
+        parent: bytes,
+        last: bytes,
+        episode: int,
+        episode_start: int,
+        returned: float,
+        layout: bytes,
+        blocks: Blocks,
+        inline: bytes,
+    ) -> None:
+        self.line: Final = line
+        self.step: Final = step
+        self.count: Final = count
+        self.schema: Final = schema
+        self.parent: Final = parent
+        self.last: Final = last
+        self.episode: Final = episode
+        self.episode_start: Final = episode_start
+        self.returned: Final = returned
+        self.layout: Final = layout
+        self.blocks: Final = blocks
+        self.inline: Final = inline
 
     @property
     def end(self) -> int:

@@ -17,12 +17,9 @@ from simgit.objects.chain import chain_oids, first_head, linear_head
 from simgit.objects.kinds import StateObject
 from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import Rows
 from simgit.objects.schema import Schema
 from simgit.odb.location import Location
-from simgit.odb.segments.array_groups import array_here, find_array, group_oids
-from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.block import (
     BLOCK_ROWS,
     CHECKPOINT_ROWS,
@@ -41,6 +38,8 @@ from simgit.storage.base import ReadTxn
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from simgit.odb.segments.batch import Tip
 
 SchemaReader = Callable[[ReadTxn, bytes], Schema]
 Key = tuple[bytes, int, int, int]
@@ -329,6 +328,8 @@ class StateReader:
         else:
             oid, _ = self.state(txn, place)
         episode, start, returned = self.standing(txn, header, place.step)
+        from simgit.odb.segments.batch import Tip
+
         return Tip(oid, place, schema, episode, start, returned)
 
     def standing(self, txn: ReadTxn, header: Header, step: int) -> tuple[int, int, float]:
@@ -366,6 +367,8 @@ class StateReader:
 
     def find_array(self, txn: ReadTxn, oid: bytes) -> tuple[int, int, int] | None:
         """Return (line, field, step) of the state with which an array is stored, or None."""
+        from simgit.odb.segments.array_groups import find_array
+
         return find_array(txn, self.index, oid, self.field_oids)
 
     def field_oids(
@@ -387,6 +390,9 @@ class StateReader:
         Args:
             hint: (line, field, step) of a state that has it, where it is probably stored.
         """
+        from simgit.objects.row_encoder import hash_array
+        from simgit.odb.segments.array_groups import array_here
+
         if hint is not None:
             array = array_here(txn, *hint)
             if array is not None and hash_array(array) == oid:
@@ -401,6 +407,8 @@ class StateReader:
 
     def arrays_with_prefix(self, txn: ReadTxn, low: bytes, high: bytes) -> Iterator[bytes]:
         """Yield the oids between two, both included, of the arrays stored with states."""
+        from simgit.odb.segments.array_groups import group_oids
+
         loose = [oid for oid, _ in txn.scan("oids", low, high + b"\0")]
         yield from (oid for oid in loose if find_loose(txn, ARRAYS, oid) is not None)
         found = self.index.candidates(txn, ARRAYS, prefix_of(low), prefix_of(high))

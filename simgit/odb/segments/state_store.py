@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from simgit.objects import rows as rowlib
 from simgit.objects.lazy_numpy import np
 from simgit.objects.rows import Rows
 from simgit.odb.location import Location
-from simgit.odb.segments import summaries
-from simgit.odb.segments.array_groups import Member, index_groups, write_groups
-from simgit.odb.segments.batch import SEGMENT_ROWS, StateBatch, Tip, write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.header import NO_PARENT, last_header
 from simgit.odb.segments.index import LOOSE, add_loose
@@ -21,6 +19,10 @@ from simgit.odb.segments.reader import SchemaReader, StateReader
 from simgit.odb.segments.times import note_time
 from simgit.storage.base import WriteTxn
 from simgit.storage.failpoints import fail_point
+
+if TYPE_CHECKING:
+    from simgit.odb.segments.array_groups import Member
+    from simgit.odb.segments.batch import StateBatch, Tip
 
 NewStates = tuple[int, int, list[bytes]]
 """New states of a line: its number, the first step, the oids."""
@@ -70,6 +72,9 @@ class StateStore(StateReader):
         return low + 1
 
     def _write(self, txn: WriteTxn, batch: StateBatch, level: int, time: int | None) -> Tip:
+        from simgit.odb.segments import summaries
+        from simgit.odb.segments.batch import SEGMENT_ROWS, write_rows
+
         line = self._line_for(txn, batch)
         start = batch.parents[0].place.step + 1 if batch.parents else 0
         tip = batch.parents[0] if batch.parents else None
@@ -140,6 +145,10 @@ class StateStore(StateReader):
             self._enter_all(txn, waiting)
 
     def _write_arrays(self, txn: WriteTxn, line: int, start: int, rows: Rows) -> None:
+        if not rows.arrays:
+            return
+        from simgit.odb.segments.array_groups import index_groups, write_groups
+
         groups = []
         for field, found in rows.arrays.items():
             oids = rowlib.column(rows, field)

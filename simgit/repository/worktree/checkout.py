@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, warn
 from simgit.objects.oid import Oid
-from simgit.odb.trees import load_tree
 from simgit.refs.names import HEAD, RUNS
 from simgit.refs.revision import BACK
 
@@ -78,7 +78,7 @@ class Checkout:
             if target == HEAD:
                 head = self._store.refs.head(txn)
                 return head if isinstance(head, str) else None
-            if (back := BACK.fullmatch(target)) is not None:
+            if (back := re.fullmatch(BACK, target)) is not None:
                 target = self._store.revisions.earlier_head(txn, int(back[1]))
             name = target.removeprefix(RUNS)
             return name if self._store.refs.has_run(txn, name) else None
@@ -148,6 +148,8 @@ class Checkout:
         return tuple(wanted)
 
     def file(self, revision: str | Oid, path: str) -> tuple[str, Oid]:
+        from simgit.odb.trees import load_tree
+
         with self._store.read() as txn:
             state = self._store.resolve(txn, revision).oid
         tree = self._tree(state)
