@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(printed(f"simgit {__version__}"))
     elif words in (["--help"], ["-h"], ["help"]):
         sys.exit(printed(overview()))
-    _spare_the_modules()
+    if argv is None:  # the process is for the command alone
+        _spare_the_modules()
     from simgit.cli.root import cli
 
     cli.main(words, prog_name="simgit")

@@ -343,9 +343,10 @@ import atexit, gc, sys
 before = gc.get_threshold()
 atexit.register(lambda: print(gc.get_freeze_count() > 0, file=sys.stderr))  # the last
 from simgit.cli import main
-for _ in range(2):
+sys.argv[1:] = ["branch"]
+for given in [(), (), (["branch"],)]:
     try:
-        main(["branch"])
+        main(*given)
     except SystemExit:
         pass
 print(gc.get_threshold() == before, file=sys.stderr)
@@ -364,6 +365,18 @@ def test_the_collector_spares_modules_and_is_then_as_ever(
         capture_output=True, text=True, env=environment, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert found.stderr.split() == ["False", "True", frozen]
+
+
+def test_the_collector_of_a_program_that_calls_commands_is_left_alone(
+    directory, environment
+) -> None:
+    Repository.init(directory).close()
+    script = COLLECTOR.replace("[(), (), (", "[(").replace("range(100_000)", "range(9)")
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment,
+        timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    assert found.stderr.split() == ["True", "True", "False"]
 
 
 def test_a_state_with_files_is_read_for_its_status(directory, environment) -> None:
