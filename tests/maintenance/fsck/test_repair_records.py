@@ -63,7 +63,7 @@ def held(repo: Repository) -> dict[str, Any]:
     """Return everything that can be seen of runs, tags and HEAD, but who writes them."""
     found: dict[str, Any] = {"head": repo.head, "tags": repo.tags()}
     for run in repo.runs.values():
-        found[run.name] = run.replaced(writer=None), [line.oid for line in repo.log(run.name)]
+        found[run.name] = run._told() | {"writer": None}, [line.oid for line in repo.log(run.name)]
     return found
 
 
