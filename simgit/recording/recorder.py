@@ -18,6 +18,7 @@ from simgit.objects.simplify import Simplifier
 from simgit.odb.clock import with_time
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, coerce_data
+from simgit.recording.lane_rows import EMPTY
 from simgit.recording.states import (
     coerce_files,
     coerce_flag,
@@ -30,9 +31,6 @@ from simgit.recording.states import (
 from simgit.refs.attachments import attachable
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
-
-EMPTY: Final[dict[str, Any]] = {}
-"""The info of states that have an empty one."""
 
 
 class RunRecorder(RecorderBase):
@@ -214,7 +212,7 @@ class RunRecorder(RecorderBase):
                 is no state yet.
         """
         self._check_open()
-        if not self._has_states and not self._observations:
+        if not self._has_states and not self.pending:
             raise InvalidInput(
                 f"cannot attach '{name}': the run has no state yet; append one first", name=name
             )
@@ -257,7 +255,7 @@ class RunRecorder(RecorderBase):
         """Keep data of the state that is appended next, or with -1 of the newest one."""
         planned = [(name, coerce_data(name, each)) for name, each in data.items()]
         with self._lock:
-            row = self._taken + len(self._observations) + offset
+            row = self._taken + self.pending + offset
             self._attached += [(row, name, each) for name, each in planned]
             self._bytes += sum(each.size for _, each in planned)
 
@@ -292,8 +290,9 @@ class RunRecorder(RecorderBase):
         with self._lock:
             lists = self._lists()
             count = len(lists[-1])  # those of a state that is being appended are longer
-            first, self._taken = self._taken, self._taken + count
+            first = self._taken
             values = [each[:count] for each in lists]
+            attached = self._take_attached(count)
             self._has_states = self._has_states or count > 0
             for each in lists:
                 del each[:count]
@@ -301,15 +300,18 @@ class RunRecorder(RecorderBase):
                 name: {row - first: rows.pop(row) for row in list(rows) if row < self._taken}
                 for name, rows in self._rare.items()
             }
-            attached = [
-                (row - first, name, data) for row, name, data in self._attached if row < self._taken
-            ]
-            self._attached = [each for each in self._attached if each[0] >= self._taken]
             self._bytes = 0
             dtype, shape = self._dtype, self._shape
         if not count and not attached:
             return []
         return [Work(self._lanes[0], _columns(values, rare, dtype, shape), attached)]
+
+    def _take_attached(self, count: int) -> list[Attached]:
+        """Count so many states as taken, and return what is attached to them; the lock is held."""
+        first, self._taken = self._taken, self._taken + count
+        kept = self._attached
+        self._attached = [each for each in kept if each[0] >= self._taken]
+        return [(row - first, name, data) for row, name, data in kept if row < self._taken]
 
 
 def _columns(

@@ -48,6 +48,11 @@ class SnapshotSchedule:
         """True while each step is timed."""
         return len(self._steps) < SAMPLES
 
+    @property
+    def next_start(self) -> int:
+        """The step from which on a snapshot is due at an episode's start."""
+        return self.last + self.early
+
     def stepped(self, seconds: float) -> None:
         """Note the seconds of a step."""
         self._steps.append(seconds)

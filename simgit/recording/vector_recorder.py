@@ -6,6 +6,7 @@ import operator
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from os import PathLike
 from typing import Any
 
@@ -18,19 +19,34 @@ from simgit.objects.schema import exact_cast
 from simgit.objects.simplify import Simplifier
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import FlushPolicy, RecorderBase, RunWriter, Work
-from simgit.recording.recorder import EMPTY, RunRecorder
+from simgit.recording.lane_rows import EMPTY, NONE, RESETS, WITHOUT, Outcomes, Row, RowColumns
+from simgit.recording.recorder import RunRecorder
 
 
 class _Member(RunRecorder):
     """The buffer of one lane, filled state by state and flushed together with all others."""
 
-    def __init__(self, group: LaneRecorder, lane: RunWriter, policy: FlushPolicy) -> None:
+    def __init__(
+        self, group: LaneRecorder, number: int, lane: RunWriter, policy: FlushPolicy
+    ) -> None:
         super().__init__(group._odb, lane, policy, False)
+        self.number = number
         self._group: LaneRecorder = weakref.proxy(group)  # no cycle: it is stored when dropped
         self._lock = group._lock  # the group takes the buffers of all members
 
     def _start_flush(self) -> None:
         self._group._start_flush()
+
+    @property
+    def pending(self) -> int:
+        """The number of buffered states, here and in the rows of the group."""
+        return len(self._observations) + self._group._waiting_of(self.number)
+
+    def take_rows(self, columns: Columns, count: int) -> Work:
+        """Return states of the group's rows as if they had been here, where no others are."""
+        self._has_states = True
+        self._bytes = 0
+        return Work(self._lanes[0], columns, self._take_attached(count))
 
     def note_states(self, has_states: bool) -> None:
         """Note whether states of this lane were flushed in batches."""
@@ -52,9 +68,9 @@ class LaneRecorder(RecorderBase):
             every=max(policy.every // len(lanes), 1),
             bytes=policy.bytes // len(lanes),
         )
-        self._members = [_Member(self, lane, share) for lane in lanes]
-        self._rows: list[tuple[Any, ...]] = []
-        """States of all lanes that are not in the lanes' own buffers yet; see ``_append_rows``."""
+        self._members = [_Member(self, i, lane, share) for i, lane in enumerate(lanes)]
+        self._rows: list[Row] = []
+        """States of all lanes, some of them in a lane's own buffer too; see ``_append_rows``."""
         self._spread_to = [0] * len(lanes)
         """Where in the rows those of each lane begin that are not in its own buffer."""
         self._form: tuple[Any, ...] | None = None
@@ -85,6 +101,9 @@ class LaneRecorder(RecorderBase):
         if self._batches:
             self._start_flush()  # the states of a lane stay in order
         member = self._member(lane)
+        if self._rows:
+            with self._lock:
+                self._spread(member.number, len(self._rows))
         self._form, self._left = None, 0  # they may change
         member.simplifier = self.simplifier
         member.append(*fields, **more)
@@ -93,10 +112,11 @@ class LaneRecorder(RecorderBase):
         self,
         observations: np.ndarray[Any, Any],
         actions: Sequence[Any],
-        outcomes: Sequence[np.ndarray[Any, Any]],
-        infos: Mapping[int, dict[Any, Any]] | None,
-        resets: Sequence[int] = (),
+        outcomes: Outcomes,
+        infos: Mapping[int, dict[Any, Any]] | None = None,
+        resets: Mapping[int, Any] = NONE,
         without: Sequence[int] = (),
+        then: tuple[np.ndarray[Any, Any], Mapping[int, dict[Any, Any]]] | None = None,
     ) -> bool:
         """Buffer one state of each lane but some, whose values are in the form that is kept.
 
@@ -106,35 +126,43 @@ class LaneRecorder(RecorderBase):
 
         Args:
             observations: shape (lanes, …), at least two dimensions.
-            actions: coerced values of the caller's own, one for each lane.
-            outcomes: arrays of shape (lanes,): rewards of float64, and of bool terminated and
-                truncated.
+            actions: coerced values of the caller's own, one for each lane; an array has the same
+                dtype and shape each time.
+            outcomes: of the lanes.
             infos: coerced values of the caller's own by lane, None if all are empty.
-            resets: the lanes whose state is a reset's: what the arguments have as their actions
-                and outcomes does not matter.
+            resets: the marks of the lanes whose state is a reset's: what the arguments have as
+                their actions and outcomes does not matter.
             without: the lanes that have no state.
+            then: observations and infos of the states of resets that follow in the lanes of the
+                infos; without seeds and options.
 
         Returns:
             False, and nothing is buffered, where a lane's newest observations have another form.
         """
-        self._check_open()
-        form = observations.dtype, observations.shape[1:]
+        if self._closed or self._parent is not None:
+            self._check_open()
+        form = observations.dtype, observations.shape
         if form != self._form:
-            if any((each._dtype, each._shape) != form for each in self._members):
+            each_form = form[0], form[1][1:]
+            if any((each._dtype, each._shape) != each_form for each in self._members):
                 return False
             self._form = form
-        # of what the garbage collector does not look at: rows are many
-        outcome = [each.tobytes() for each in outcomes]
-        row = (observations.tobytes(), actions, *outcome, infos, (*resets,), (*without,))
-        with self._lock:  # one that comes while the rows are taken would be lost
-            self._rows.append(row)
+        row = (observations.tobytes(), actions, *outcomes, infos, resets, without)
         self._left -= 1
+        if then is None:
+            self._rows.append(row)
+            return True
+        begun, begun_infos = then
+        others = tuple(i for i in range(len(self._members)) if i not in begun_infos)
+        marks = dict.fromkeys(begun_infos, EMPTY)
+        second = (begun.tobytes(), actions, *outcomes, begun_infos, marks, others)
+        self._left -= 1
+        self._rows.extend((row, second))  # at once: Ctrl-C comes between any two
         return True
 
-    def _spread(self, lane: int) -> None:
-        """Move the states of a lane from the rows of all to its own buffer; the lock is held."""
-        start, end = self._spread_to[lane], len(self._rows)
-        rows = [each for each in self._rows[start:] if lane not in each[-1]]
+    def _spread(self, lane: int, end: int) -> None:
+        """Move the states of a lane from the rows up to one to its own buffer; the lock is held."""
+        rows = [e for e in self._rows[self._spread_to[lane] : end] if lane not in e[WITHOUT]]
         if not rows:
             self._spread_to[lane] = end
             return
@@ -152,10 +180,10 @@ class LaneRecorder(RecorderBase):
         member, done = self._members[lane], 0
         lists, row = member._lists(), member.appended
         for i, found in enumerate(rows):
-            if lane in found[-2]:
+            if lane in found[RESETS]:
                 for part in parts[1:5]:
                     part[i] = None
-                member._rare.setdefault("reset", {})[row + i] = {}
+                member._rare.setdefault("reset", {})[row + i] = found[RESETS][lane]
         try:
             self._spread_to[lane] = end
             for each, part in zip(lists, parts, strict=True):
@@ -176,12 +204,24 @@ class LaneRecorder(RecorderBase):
         rows = np.frombuffer(b"".join(raws), dtype).reshape(len(raws), len(self._members))
         return rows[:, lane].tolist()  # type: ignore[no-any-return]
 
-    def _flush_if_full(self) -> None:
-        """Flush if a lane has its share of states or bytes.
+    def _waiting_of(self, lane: int) -> int:
+        """Return the number of a lane's states that are in the rows, and not in its own buffer."""
+        with self._lock:
+            start = self._spread_to[lane]
+            return sum(lane not in each[WITHOUT] for each in islice(self._rows, start, None))
+
+    def _has_own(self, member: _Member) -> bool:
+        """Return True if a lane has states in its own buffer."""
+        return bool(member._observations or self._spread_to[member.number])
+
+    def _flush_if_full(self, at_once: bool = False) -> None:
+        """Flush if a lane has its share of states or bytes, or in any case.
 
         Raises:
             Conflict, StorageError: see ``Recorder.flush``; the states are kept.
         """
+        if at_once:
+            self._start_flush()
         if self._left > 0:
             return
         with self._lock:
@@ -211,17 +251,13 @@ class LaneRecorder(RecorderBase):
         self._member(lane).attach(name, data, path=path)
 
     def _member(self, lane: int) -> _Member:
-        """Return the buffer of a lane, with all of its states.
+        """Return the buffer of a lane, without its states in the rows.
 
         Raises:
             InvalidInput: there is no such lane.
         """
         try:
-            lane = range(len(self._members))[operator.index(lane)]
-            if self._rows:
-                with self._lock:
-                    self._spread(lane)
-            return self._members[lane]
+            return self._members[range(len(self._members))[operator.index(lane)]]
         except (TypeError, IndexError):
             most = len(self._members) - 1
             raise InvalidInput(
@@ -301,15 +337,33 @@ class LaneRecorder(RecorderBase):
             joined = {name: _join([b[name] for b in alike]) for name in alike[0]}
             for number, lane in enumerate(self._lanes):
                 work.append(Work(lane, _lane_columns(joined, number)))
+        end = len(self._rows)  # more may come meanwhile: this can be the thread of the clock
+        whole = self._whole(end)
         for number in range(len(self._members)):
-            self._spread(number)
-        self._rows.clear()
+            if number not in whole:
+                self._spread(number, end)
+        del self._rows[:end]
         self._spread_to = [0] * len(self._members)
         self._left = 0
-        work += [each for member in self._members for each in member._take()]
-        for member in self._members:
+        for number, member in enumerate(self._members):
+            columns, count = whole.get(number, ({}, 0))
+            work += [member.take_rows(columns, count)] if count else member._take()
             member.note_states(bool(batches))
         return work
+
+    def _whole(self, end: int) -> dict[int, tuple[Columns, int]]:
+        """Return the columns, and their length, of the lanes that have states in the rows only.
+
+        Args:
+            end: the number of the rows.
+        """
+        lanes = [each.number for each in self._members if not self._has_own(each)]
+        if not end or not lanes:
+            return {}
+        first = self._members[lanes[0]]
+        assert first._dtype is not None, "rows are of the form of all lanes"
+        rows = RowColumns(self._rows[:end], first._dtype, first._shape, len(self._members))
+        return {lane: rows.of(lane) for lane in lanes}
 
 
 def _lane_arrays(value: Any, name: str) -> Any:

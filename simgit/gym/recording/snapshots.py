@@ -66,6 +66,7 @@ class Snapshots:
         self._at_ends = at_ends
         self._form = pack if self._driver is None and driver is None else _as_it_is
         self._is_on = choice is not None or triggered
+        self._is_triggered = triggered
         self._episode_trigger = episode_trigger
         self._step_trigger = step_trigger
         self._note: Note = _ignore
@@ -82,6 +83,21 @@ class Snapshots:
         if not self._is_on:
             return self._schedule.next if self._schedule.is_timing else NEVER
         return -1 if self._step_trigger is not None else min(self._schedule.next, self._second)
+
+    @property
+    def next_start(self) -> int:
+        """The first step at which something is due if an episode begins there."""
+        if not self._is_on:
+            return NEVER
+        is_asked = self._first or self._is_triggered or self._second != NEVER
+        if is_asked or self._driver is None or self._where() != "any":
+            return -1
+        return min(self._schedule.next, self._schedule.next_start)
+
+    @property
+    def is_of_ends(self) -> bool:
+        """True if snapshots are taken of what a reset starts from; see ``before_reset``."""
+        return self._is_on and self._where() == "end"
 
     @property
     def driver(self) -> SnapshotTaker | None:

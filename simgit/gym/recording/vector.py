@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
@@ -51,16 +52,18 @@ from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplified
 from simgit.recording.catch_up import CatchUp
 from simgit.recording.finalize import settle
+from simgit.recording.lane_rows import EMPTY, NONE, Outcomes
 from simgit.recording.snapshot_schedule import NEVER
-from simgit.recording.states import coerce_info, simplified_fields
+from simgit.recording.states import coerce_info, coerce_reset, simplified_fields
 from simgit.repository import Repository
 
 _Step = tuple[int, tuple[Any, ...] | None, tuple[Any, Any] | None]
 """A lane, and the fields of its state, and of a reset's state instead of it or after it."""
 _FINAL: Final = ("final_obs", "final_info")
+_ARRAY: Final = np.ndarray
+_FLOAT: Final = np.dtype(np.float64)
 _FLOATS: Final = frozenset(map(np.dtype, (np.float32, np.float64)))
 _BOOL: Final = np.dtype(np.bool_)
-_ARRAYS: Final = [np.ndarray] * 3
 
 
 class VectorRecorder(CopiesEnvironment, VectorWrapper):
@@ -123,9 +126,12 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             unencodable=unencodable, ignore=ignore, volatile=volatile, options=flush,
         )  # fmt: skip
         self._dtype = _plain_dtype(env.single_observation_space)
-        is_number = plain_type(env.single_action_space) is not None
-        self._action_dtype = env.single_action_space.dtype if is_number else None
-        self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
+        self._action_dtype = _action_dtype(env.single_action_space)
+        self._action_shape = env.num_envs, *(env.single_action_space.shape or ())
+        self._lanes = env.num_envs
+        self._shape = (env.num_envs,)
+        self._no_flags = bytes(env.num_envs)
+        self._resets: set[int] = set()  # the lanes that the next step resets
         self._quiet = 0  # the steps in which nothing is due in any lane
         # lanes that are not recorded until their next reset, and why
         self._gaps: dict[int, str] = {}
@@ -134,7 +140,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         self._starts: dict[int, Any] = {}
         self._catch_ups: dict[int, CatchUp] = {}  # of lanes that are compared, not recorded
         infos = [self._repo.runs[name] for name in self.runs]
-        self._counts = [-1 if info.step is None else info.step for info in infos]
+        self._counted = [-1 if info.step is None else info.step for info in infos]
+        self._uncounted = 0  # steps of all lanes that are to be added to these
         self._episodes = [info.episodes for info in infos]
         self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
         for i, each in enumerate(self._snapshots):
@@ -156,7 +163,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             for part in self._parts or [None] * self.num_envs
         ]
         self._snapshots = [Snapshots(choice, None, None, driver) for driver in drivers]
-        self._next = [-1] * self.num_envs
+        self._next = [-1] * self.num_envs  # when something is due, at the earliest
+        self._next_start = [-1] * self.num_envs  # the same, if an episode begins there
 
     @classmethod
     @checked
@@ -206,7 +214,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             made.close()
             raise
         recorder._session.is_new = False
-        recorder._resets[:] = resets
+        recorder._resets = {i for i, each in enumerate(resets) if each}
         if at is not None:
             recorder._continue(at)
         return recorder
@@ -234,20 +242,21 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         from its next reset on.
         """
         settle()
-        simplifier = self._session.simplifier
-        is_flat = type(actions) is np.ndarray and actions.ndim == 1
-        if is_flat and actions.dtype is self._action_dtype:
-            kept = actions.copy()
+        if (
+            type(actions) is np.ndarray
+            and actions.dtype is self._action_dtype
+            and actions.shape == self._action_shape
+        ):
+            kept: Any = actions.copy()
         else:
-            kept = [
-                kept_or_simplified(self._keep_action, each, "action", simplifier)
+            kept = tuple(
+                kept_or_simplified(self._keep_action, each, "action", self._session.simplifier)
                 for each in self._rows(self.action_space, actions)
-            ]
+            )
         start = _clock()
         try:
             result = self.env.step(actions)
-            seconds = (_clock() - start) / self.num_envs
-            self._record(kept, result, seconds)
+            self._record(kept, result, (_clock() - start) / self._lanes)
         except BaseException as error:
             self._fail(error)
             raise
@@ -273,15 +282,16 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         try:
             result = self.env.reset(seed=seed, options=options)
             observations, infos = observation_and_info(result)
-            rows = list(self._rows(self.observation_space, observations))
-            kept = [(self._keep(rows[i]), self._info(infos, i)) for i in lanes]
-            for i, state in zip(lanes, kept, strict=True):
-                self._record_reset(i, *state, marks[i])
+            if not self._record_reset_rows(observations, infos, marks):
+                rows = list(self._rows(self.observation_space, observations))
+                kept = [(self._keep(rows[i]), self._info(infos, i)) for i in lanes]
+                for i, state in zip(lanes, kept, strict=True):
+                    self._record_reset(i, *state, marks[i])
             self._tell()
         except BaseException as error:
             self._fail(error)
             raise
-        self._resets[list(lanes)] = False
+        self._resets.difference_update(lanes)
         return result
 
     def attach(
@@ -359,6 +369,14 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
 
     # --- recording ---
 
+    @property
+    def _counts(self) -> list[int]:
+        """The newest states' steps."""
+        if self._uncounted:
+            self._counted = [count + self._uncounted for count in self._counted]
+            self._uncounted = 0
+        return self._counted
+
     def _record(self, kept: Sequence[Any], result: Any, seconds: float) -> None:
         if not self._record_rows(kept, result, seconds):
             observations, *outcomes, infos = result
@@ -375,88 +393,201 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
                 for i, (row, *outcome) in enumerate(zip(rows, *lists, strict=True))
             ]
             self._append_states(lanes, ended, seconds)
-            self._resets = ended & (self._mode == NEXT_STEP)
-        self._tell()
+            self._await_resets(ended)
+        if self._errors:
+            self._tell()
         if self._check.is_waiting and (
             min(self._episodes) > 1 or self._check.is_due(sum(self._counts))
         ):
             self._session.check()
 
-    def _record_rows(self, kept: Sequence[Any], result: Any, seconds: float) -> bool:
-        """Record a step of which most lanes need no closer look; return False if it may need one.
+    def _await_resets(self, ended: Any) -> None:
+        """Note the lanes that the next step resets."""
+        self._resets = {*np.flatnonzero(ended).tolist()} if self._mode == NEXT_STEP else set()
 
-        The values of such a lane are stored as they are, and no snapshot is due in it, unless an
-        episode ends or begins.
+    def _record_rows(self, kept: Sequence[Any], result: Any, seconds: float) -> bool:
+        """Record a step of which most lanes need no closer look; return False if all may need one.
+
+        The values of such a lane are stored as they are.
         """
         if type(result) is not tuple or len(result) != 5 or not self._session.is_open:
             return False
         observations, rewards, terminated, truncated, infos = result
         if (
+            not type(observations) is type(rewards) is type(terminated) is type(truncated) is _ARRAY
+            or observations.dtype is not self._dtype
+            or not (rewards.dtype is _FLOAT or rewards.dtype in _FLOATS)
+            or not terminated.dtype is truncated.dtype is _BOOL
+            or not rewards.shape == terminated.shape == truncated.shape == self._shape
+            or observations.shape[:1] != self._shape
+            or observations.ndim < 2
+            or len(kept) != self._lanes
+            or (type(kept) is tuple and Simplified in map(type, kept))
+        ):
+            return False
+        self._quiet -= 1
+        if self._quiet < 0 and self._needs_care():
+            return False
+        if rewards.dtype is not _FLOAT:
+            rewards = rewards.astype(np.float64)
+        outcomes = rewards.tobytes(), terminated.tobytes(), truncated.tobytes()
+        if infos or self._resets or not outcomes[1] == outcomes[2] == self._no_flags:
+            return self._record_events(kept, result, outcomes, seconds)
+        recorder = self._session.recorder
+        if not recorder._append_rows(observations, kept, outcomes):
+            return False
+        self._uncounted += 1
+        if self._quiet < 0:
+            self._look_at_due(seconds, (), ())
+        if recorder._left <= 0:
+            self._flush_if_full()
+        return True
+
+    def _record_events(
+        self, kept: Sequence[Any], result: Any, outcomes: Outcomes, seconds: float
+    ) -> bool:
+        """Do the same where there are infos, or episodes end or begin."""
+        observations, rewards, terminated, truncated, infos = result
+        recorder, ends = self._session.recorder, list[int]()
+        if not outcomes[1] == outcomes[2] == self._no_flags:
+            ends = (terminated | truncated).nonzero()[0].tolist()
+        awaited = {*ends} if self._mode == NEXT_STEP else set()
+        if self._resets:
+            ends = [i for i in ends if i not in self._resets]
+        last, then, plain_infos, others = observations, None, None, list[int]()
+        if infos or self._mode == SAME_STEP:
+            followed = ends if self._mode == SAME_STEP else []
+            last, then, plain_infos, others = self._looked_at(observations, infos, followed)
+        lanes: list[_Step] = []
+        if others:
+            lists = [each.tolist() for each in (rewards, terminated, truncated)]
+            lanes = [
+                (i, *self._states(i, observations[i], (kept[i], *(each[i] for each in lists)),
+                                  infos, terminated[i] | truncated[i]))
+                for i in others
+            ]  # fmt: skip
+        resets = {i: EMPTY for i in self._resets if i not in others} if self._resets else NONE
+        if not recorder._append_rows(
+            last, kept, outcomes, plain_infos, resets, tuple(others), then
+        ):
+            return False
+        self._resets = awaited
+        self._uncounted += 1
+        begun = () if then is None else then[1]
+        for i in others:
+            self._counts[i] -= 1
+        for i in begun:
+            self._counts[i] += 1
+        if lanes:
+            self._append_states(lanes, terminated | truncated, seconds)
+        for i in resets:
+            self._begin_episode(i)
+        for i in begun:
+            self._begin_episode(i)
+        if ends and (others or begun):
+            ends = [i for i in ends if not (i in others or i in begun)]
+        if ends or self._quiet < 0:
+            self._look_at_due(seconds, ends, {*others, *resets, *begun})
+        at_once = recorder._flushes_episodes and bool(ends or begun)
+        if at_once or recorder._left <= 0:
+            self._flush_if_full(at_once)
+        return True
+
+    def _looked_at(
+        self, observations: Any, infos: Any, followed: Sequence[int]
+    ) -> tuple[Any, tuple[Any, dict[int, Any]] | None, dict[int, Any], list[int]]:
+        """Return what is recorded of infos, and of lanes that ended and were reset in one step.
+
+        Args:
+            observations: of all lanes.
+            infos: likewise.
+            followed: the lanes that ended.
+
+        Returns:
+            The last observations; those, and the infos, of the resets, if there are any; the infos
+            by lane; the lanes that need a closer look.
+        """
+        last = observations.copy() if followed else observations
+        plain: dict[int, Any] = {}
+        begun: dict[int, Any] = {}
+        others: list[int] = []
+        for i in range(self._lanes) if infos else followed:
+            try:
+                if i in followed:
+                    last[i] = self._final(infos["final_obs"][i])
+                    reset = coerce_info(plain_info(split_info(infos, i, _FINAL)))
+                    final_info = split_info(infos.get("final_info", {}), i)
+                    plain[i], begun[i] = coerce_info(plain_info(final_info)), reset
+                else:
+                    plain[i] = coerce_info(plain_info(split_info(infos, i)))
+            except Exception:  # also of what a user's class does: it is looked at closely
+                others.append(i)
+        return last, (observations, begun) if begun else None, plain, others
+
+    def _final(self, observation: Any) -> Any:
+        """Return an episode's last observation, if it is of the form of most.
+
+        Raises:
+            TypeError: it is of another one.
+        """
+        if type(observation) is not np.ndarray or observation.dtype is not self._dtype:
+            raise TypeError
+        if observation.shape != self.single_observation_space.shape:
+            raise TypeError
+        return observation
+
+    def _record_reset_rows(self, observations: Any, infos: Any, marks: Mapping[int, Any]) -> bool:
+        """Record a reset whose values are stored as they are; return False if one may not be."""
+        if (
             type(observations) is not np.ndarray
             or observations.dtype is not self._dtype
             or observations.ndim < 2
-            or [type(rewards), type(terminated), type(truncated)] != _ARRAYS
-            or rewards.dtype not in _FLOATS
-            or terminated.dtype is not _BOOL
-            or truncated.dtype is not _BOOL
-            or not rewards.shape == terminated.shape == truncated.shape == observations.shape[:1]
-            or not len(kept) == len(observations) == self.num_envs
-            or (type(kept) is list and Simplified in map(type, kept))
+            or len(observations) != self._lanes
+            or self._needs_care()
         ):
             return False
-        self._quiet = self._quiet - 1 if self._quiet > 0 else self._steps_until_due()
-        if self._quiet <= 0:
-            return False
-        resets: list[int] = []
-        ends: list[int] = []
-        recorder, ended, others = self._session.recorder, terminated | truncated, []
-        if True in ended.tolist() or True in self._resets.tolist():
-            resets = np.flatnonzero(self._resets).tolist()
-            ends = np.flatnonzero(ended & ~self._resets).tolist()
-            if self._mode == SAME_STEP or recorder._flushes_episodes:
-                others, ends = ends, []  # there are two states of each, or it is to be stored
-        plain_infos: dict[int, Any] | None = None
-        if infos:
-            plain_infos = {}
-            for i in set(range(self.num_envs)).difference(others):
-                try:
-                    plain_infos[i] = coerce_info(plain_info(split_info(infos, i)))
-                except Exception:  # also of what a user's class does: it is looked at closely
-                    others.append(i)
-        lists = [each.tolist() for each in (rewards, terminated, truncated)] if others else []
-        lanes = [
-            (i, *self._states(i, observations[i], (kept[i], *(each[i] for each in lists)), infos,
-                              ended[i]))
-            for i in others
-        ]  # fmt: skip
-        outcomes = rewards.astype(np.float64, copy=False), terminated, truncated
-        acted = kept if isinstance(kept, np.ndarray) else tuple(kept)
-        if not recorder._append_rows(observations, acted, outcomes, plain_infos, resets, others):
-            return False
-        for i in range(self.num_envs):
-            if i not in others:
-                self._counts[i] += 1
         try:
-            recorder._flush_if_full()
-        except (Conflict, StorageError) as error:
-            self._errors.append(error)  # the states are kept
-        self._append_states(lanes, ended, seconds)
-        for i in resets:
-            if i not in others:
-                self._begin_episode(i)
-        for i in ends:
-            if i not in others:
-                self._look(i, seconds, True, False)
-        if resets or ends or others:
-            self._quiet = 0  # what is due next may be due at another step
-            self._resets = ended & (self._mode == NEXT_STEP)
+            plain = {i: coerce_info(plain_info(split_info(infos, i))) for i in marks}
+            given = {i: coerce_reset(mark) for i, mark in marks.items()}
+        except Exception:  # also of what a user's class does: it is looked at closely
+            return False
+        others = tuple(i for i in range(self._lanes) if i not in marks)
+        outcomes = bytes(8 * self._lanes), self._no_flags, self._no_flags
+        actions: Any = (None,) * self._lanes
+        if self._action_dtype is not None:
+            actions = np.zeros(self._action_shape, self._action_dtype)
+        recorder = self._session.recorder
+        if not recorder._append_rows(observations, actions, outcomes, plain, given, others):
+            return False
+        for i in marks:
+            self._counts[i] += 1
+            self._begin_episode(i)
+        self._flush_if_full()
         return True
 
-    def _steps_until_due(self) -> int:
-        """Return in how many steps a lane needs a closer look, if none ends before."""
-        if self._gaps or self._catch_ups or self._session.volatile or any(self._first):
-            return 0
-        return min(until - at for until, at in zip(self._next, self._counts, strict=True)) - 1
+    def _flush_if_full(self, at_once: bool = False) -> None:
+        try:
+            self._session.recorder._flush_if_full(at_once)
+        except (Conflict, StorageError) as error:
+            self._errors.append(error)  # the states are kept
+
+    def _needs_care(self) -> bool:
+        """Return True if a lane is not recorded as most states are."""
+        return bool(self._gaps or self._catch_ups or self._session.volatile or any(self._first))
+
+    def _look_at_due(self, seconds: float, ends: Sequence[int], without: Container[int]) -> None:
+        """Take the snapshots that are due after a step, but not in some lanes."""
+        counts = self._counts
+        for i in ends:
+            if counts[i] >= self._next[i] or self._snapshots[i].is_of_ends:
+                self._look(i, seconds, True, False)
+        if self._quiet < 0:
+            pairs = zip(counts, self._next, strict=True)
+            due = [i for i, (count, until) in enumerate(pairs) if count >= until]
+            for i in due:
+                if i not in ends and i not in without:
+                    self._look(i, seconds, False, False)
+            self._quiet = min(map(operator.sub, self._next, self._counts)) - 1
 
     def _append_states(self, lanes: Iterable[_Step], ended: Any, seconds: float) -> None:
         """Append what ``_states`` made of a step, and take the snapshots that are due."""
@@ -477,7 +608,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         Raises:
             InvalidInput: a value has no encoding.
         """
-        if self._resets[i]:
+        if i in self._resets:
             return None, (self._keep(row), self._info(infos, i))
         is_followed = ended and self._mode == SAME_STEP
         reset = (self._keep(row), self._info(infos, i, _FINAL)) if is_followed else None
@@ -519,6 +650,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         gap = self._gaps.pop(i, None)
         if gap is not None:
             self._snapshots[i].start_over()
+            self._next_start[i] = -1
         was_compared = i in self._catch_ups
         self._append(i, row, info=info, reset=mark, message=gap)
         self._begin_episode(i, was_compared)
@@ -526,11 +658,19 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
     def _begin_episode(self, i: int, was_compared: bool = False) -> None:
         """Count an episode, and take the snapshot that is due."""
         self._episodes[i] += 1
+        if self._counts[i] < self._next_start[i]:
+            return
         if self._parts and not was_compared:
             self._snapshots[i].after_reset(
                 self._parts[i], self._counts[i], self._episodes[i], self._targets[i]
             )
-            self._next[i] = self._snapshots[i].next
+            self._plan(i)
+
+    def _plan(self, i: int) -> None:
+        """Note when the next snapshot of a lane is due."""
+        snapshots = self._snapshots[i]
+        self._next[i], self._next_start[i] = snapshots.next, snapshots.next_start
+        self._quiet = min(self._quiet, self._next[i] - self._counts[i] - 1)
 
     def _look(self, i: int, seconds: float, ended: bool, is_reset: bool) -> None:
         """Take a snapshot of a lane if one is due and the lane is still where the step ended."""
@@ -541,7 +681,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         snapshots.after_step(part, self._counts[i], seconds, ended, target)
         if ended and not is_reset:
             snapshots.before_reset(part, self._counts[i], self._episodes[i] + 1, target)
-        self._next[i] = snapshots.next
+        self._plan(i)
 
     def _append(self, i: int, *fields: Any, **more: Any) -> None:
         self._quiet = 0  # what is due next may be due at another step
@@ -603,7 +743,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
     def _reopen(self) -> None:
         if not self._session.is_open:
             self._session.reopen()
-            self._counts = [self._session.newest(i) for i in range(self.num_envs)]
+            self._counted = [self._session.newest(i) for i in range(self.num_envs)]
+            self._uncounted = 0
 
 
 class _LaneTarget:
@@ -629,6 +770,16 @@ def _plain_dtype(space: Any) -> Any:
         return None
     dtype = space.dtype
     return dtype if dtype is not None and dtype.isnative and dtype.itemsize <= 8 else None
+
+
+def _action_dtype(space: Any) -> Any:
+    """Return the dtype of the arrays, or numbers, of actions, if they are stored unchanged."""
+    if plain_type(space) is not None:
+        return space.dtype
+    is_array = type(space) in (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)
+    dtype = space.dtype if is_array and space.shape else None
+    is_plain = dtype is not None and dtype.isnative and dtype.kind in "iuf" and dtype.itemsize <= 8
+    return dtype if is_plain else None
 
 
 def lane_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:
