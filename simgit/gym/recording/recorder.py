@@ -435,8 +435,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
 
     def hurry(self) -> None:
         """Let ``close`` not wait for the check of what is recorded: somebody waits for the end."""
-        self._check.is_waiting = self._check._is_fine = False
-        self._check.cancel()
+        self._check.give_up()
 
     def flush(self) -> None:
         """Store the buffered states durably.

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Final
 
 from simgit.errors import StorageError
-from simgit.gym.restoring.check_process import CheckProcess
+from simgit.gym.restoring.check_process import CheckHost, CheckProcess
 from simgit.gym.restoring.run_notes import BY_REPLAY, EXACT, NOT_CHECKED, Verdict
 from simgit.repository import Repository
 
@@ -47,7 +47,9 @@ class SelfCheck:
         self.is_due_at = monotonic() + SECONDS
         self._process: CheckProcess | None = None
         self._stops: dict[str, int] = {}
-        self._is_fine = False
+        self._fine: set[str] = set()
+        if is_wanted:
+            CheckHost.hold(self)
 
     def is_due(self, count: int) -> bool:
         """Return True if an episode that has not ended is long enough to be checked."""
@@ -56,13 +58,14 @@ class SelfCheck:
     def start(self, repo: Repository, runs: Sequence[str]) -> dict[str, Verdict]:
         """Start the check of what is stored of runs; return verdicts if it cannot be started."""
         self.is_waiting = False
-        self._stops = {run: _states(repo, run) for run in runs}
-        if min(self._stops.values()) < 2:
+        states = {run: _states(repo, run) for run in runs}
+        self._stops = {run: count for run, count in states.items() if count >= 2}
+        if not self._stops:
             return {}
         try:
             self._process = CheckProcess(repo, self._stops)
         except StorageError as error:
-            return dict.fromkeys(runs, Verdict(NOT_CHECKED, None, {"reason": str(error)}))
+            return dict.fromkeys(self._stops, Verdict(NOT_CHECKED, None, {"reason": str(error)}))
         return {}
 
     def verdicts(self, seconds: float | None = 0.0) -> dict[str, Verdict]:
@@ -80,7 +83,7 @@ class SelfCheck:
                 "its re-execution was not finished when the recorder was closed; "
                 "check it with 'simgit verify'"
             )
-            self._is_fine = all(each.result in (EXACT, BY_REPLAY) for each in found.values())
+            self._fine = {run for run, each in found.items() if each.result in (EXACT, BY_REPLAY)}
             return found
         finally:
             self.cancel()
@@ -93,8 +96,9 @@ class SelfCheck:
             runs: the runs.
             seconds: the greatest time to wait; what is not checked by then has no verdict.
         """
-        stops = {run: _states(repo, run) for run in runs}
-        if not self._is_fine or stops == self._stops or seconds < 1:
+        stops = {run: _states(repo, run) for run in runs if run in self._fine}
+        stops = {run: count for run, count in stops.items() if count != self._stops[run]}
+        if not stops or seconds < 1:
             return {}
         try:
             self._process = CheckProcess(repo, stops, seconds=REST)
@@ -108,6 +112,17 @@ class SelfCheck:
         process, self._process = self._process, None
         if process is not None:
             process.stop()
+
+    def give_up(self) -> None:
+        """End the check, and make no other one."""
+        self.is_waiting = False
+        self._fine.clear()
+        self.cancel()
+
+    def end(self) -> None:
+        """End the check, and let go of the process for checks."""
+        self.cancel()
+        CheckHost.release(self)
 
 
 def _states(repo: Repository, run: str) -> int:

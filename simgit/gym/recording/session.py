@@ -263,7 +263,7 @@ class Session:
             self._let_go()
 
     def _let_go(self) -> None:
-        self.self_check.cancel()
+        self.self_check.end()
         self.is_open = False
         self._finalizer.detach()
         self._let_go_of_repository()
@@ -356,8 +356,10 @@ def _finish(
     except StorageError:
         raise  # with the repository open
     except BaseException:
+        check.end()
         _close(repo, is_own)
         raise
+    check.end()
     _close(repo, is_own)
 
 

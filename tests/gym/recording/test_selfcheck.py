@@ -222,6 +222,73 @@ def test_each_lane_has_its_verdict(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["dies", "hangs"])
+def test_a_lane_whose_check_fails_costs_no_other_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("CHECKED_HOME", str(os.getpid()))
+    monkeypatch.setenv("CHECKED_HOW", how)
+    repo = Repository.init(tmp_path)
+    env: Any = gym.vector.SyncVectorEnv([checked_envs.Elsewhere, *[checked_envs.Counting] * 2])
+    env = VectorRecorder(env, repo, snapshots=2, provenance=False)
+    env.reset(seed=1)
+    for _ in range(9):
+        env.step(np.zeros(3, int))
+    process = env._check._process
+    assert process is not None
+    wait_until(lambda: process.wait() or {"main/1", "main/2"} <= process._found.keys())
+    assert process.wait(PATIENCE if how == "dies" else 0.0) is (how == "dies")
+    monkeypatch.setattr("simgit.gym.recording.session.PATIENCE", 0.0)
+    with pytest.warns(Unverified, match="run 'main/0'"):
+        env.close()
+    found = [repo.runs[name].metadata["verdict"] for name in env.runs]
+    assert [each["result"] for each in found] == ["not checked", "exact", "exact"]
+    assert ("exit code 9" if how == "dies" else "not finished") in found[0]["reason"]
+
+
+@pytest.mark.slow
+def test_recorders_of_a_script_are_checked_by_one_process(tmp_path: Path) -> None:
+    repo = Repository.init(tmp_path)
+    envs = [
+        Recorder(checked_envs.Counting(), repo, f"run/{i}", snapshots=2, provenance=False)
+        for i in range(3)
+    ]
+    seen = set()
+    for env in envs:
+        env.reset(seed=1)
+        for _ in range(9):
+            env.step(0)
+        env.reset()
+        assert env._check._process is not None
+        seen.add(env._check._process._process.pid)
+    (pid,) = seen
+    for env in envs:
+        assert is_there(pid), "the next recorder is checked by it again"
+        env.step(0)
+        env.close()
+        found = repo.runs[env.run].metadata["verdict"]
+        assert (found["result"], found["upto"]) == ("exact", 11)
+    assert not is_there(pid), "nobody needs it any more"
+
+
+@pytest.mark.slow
+def test_a_process_that_was_ended_is_no_end_of_checks(tmp_path: Path) -> None:
+    repo = Repository.init(tmp_path)
+    env = Recorder(checked_envs.Counting(), repo, snapshots=2, provenance=False)
+    env.reset(seed=1)
+    for _ in range(9):
+        env.step(0)
+    env.reset()
+    assert env._check._process is not None
+    os.kill(env._check._process._process.pid, signal.SIGKILL)
+    with pytest.warns(Unverified, match="not checked: run 'main'"):
+        env.close()
+    assert repo.runs["main"].metadata["verdict"]["result"] == "not checked"
+    play(Recorder(checked_envs.Counting(), repo, "other", snapshots=2, provenance=False))
+    assert repo.runs["other"].metadata["verdict"]["result"] == "exact"
+
+
+@pytest.mark.slow
 def test_what_is_resumed_or_branched_is_not_checked_again(tmp_path: Path) -> None:
     repo = Repository.init(tmp_path)
     before = verdict(repo, checked_envs.Counting())
