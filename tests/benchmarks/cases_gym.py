@@ -6,14 +6,14 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 
 from . import subject
 from .case import Bench, Case, NotBuilt, at_most
-from .measure import disk, scratch, seconds
+from .measure import all_cores, disk, scratch, seconds
 
 cartpole = Case(
     "gym-cartpole",
@@ -54,7 +54,15 @@ vector = Case(
     "of processor time, as above; 'one by itself' is that row's figure, in the same run; 'bare' is "
     "the vector environment without a recorder",
 )
-CASES = [cartpole, overhead, vector, size, pong, pong_size]
+vector_async = Case(
+    "gym-vector-async",
+    "what recording adds to a step of one of 4 CartPoles in an AsyncVectorEnv",
+    "µs",
+    at_most(lambda peers: 0.2 * peers["bare"]),
+    "by the clock, on all cores, in turns with the vector environment without a recorder, 'bare': "
+    "medians of five turns; 'processor time' is what it adds to that of the script's own process",
+)
+CASES = [cartpole, overhead, vector, vector_async, size, pong, pong_size]
 
 
 def make(id: str) -> Any:
@@ -255,6 +263,46 @@ def _(bench: Bench) -> float:
 def _(bench: Bench) -> float:
     count = cartpole_steps(bench) // LANES
     return _bare_lanes(count) / (count * LANES) * 1e6
+
+
+def _in_turns(bench: Bench) -> dict[str, float]:
+    """Return the figures of an AsyncVectorEnv, with and without a recorder, a step of a lane."""
+    make("CartPole-v1")  # NotBuilt, if Gymnasium is missing
+    import gymnasium
+
+    from simgit.gym import VectorRecorder
+
+    count = bench.size(4_000, 1_000)
+    makers = [lambda: make("CartPole-v1")] * LANES
+    taken: dict[str, list[tuple[float, float]]] = {"bare": [], "recorded": []}
+    with all_cores(), scratch(bench.path) as path, subject.store().init(path) as repo:
+        bare = gymnasium.vector.AsyncVectorEnv(makers)
+        recorder = VectorRecorder(gymnasium.vector.AsyncVectorEnv(makers), repo)
+        for env in (bare, recorder):
+            _drive_lanes(env, 500)
+        recorder.flush()
+        for _ in range(5):
+            for name, env in (("bare", bare), ("recorded", recorder)):
+                begun, used = perf_counter(), process_time()
+                _drive_lanes(env, count)
+                if env is recorder:
+                    recorder.flush()
+                taken[name].append((perf_counter() - begun, process_time() - used))
+        for env in (bare, recorder):
+            env.close()
+    before, after = (np.median(taken[name], axis=0) for name in ("bare", "recorded"))
+    added, used = (after - before) / (count * LANES) * 1e6
+    return {"simgit": added, "bare": before[0] / (count * LANES) * 1e6, "processor time": used}
+
+
+def _side_by_side(name: str) -> None:
+    @vector_async.side(name, repeat=1)
+    def _(bench: Bench) -> float:
+        return float(bench.keep("vector-async", lambda: _in_turns(bench))[name])
+
+
+for _name in ("simgit", "bare", "processor time"):
+    _side_by_side(_name)
 
 
 @size.side("simgit", repeat=1)

@@ -21,11 +21,12 @@ class Drawn(gymnasium.Env[Any, Any]):
     def __init__(self, form: int, info: int) -> None:
         self.form, self.info = form, info
         dtype = np.float64 if form == 2 else np.float32
-        self.observation_space = gymnasium.spaces.Box(-1e9, 1e9, (3,), dtype)  # type: ignore[arg-type]
-        self.action_space = (
-            gymnasium.spaces.Box(-1, 1, (2,), np.float32)
-            if form == 1 else gymnasium.spaces.Discrete(5)
-        )  # fmt: skip
+        self.size = 70 if form == 3 else 3  # an array that is an object of its own
+        self.observation_space = gymnasium.spaces.Box(-1e9, 1e9, (self.size,), dtype)  # type: ignore[arg-type]
+        self.action_space = [
+            gymnasium.spaces.Discrete(5), gymnasium.spaces.Box(-1, 1, (2,), np.float32),
+            gymnasium.spaces.Box(-1, 1, (), np.float32), gymnasium.spaces.MultiDiscrete([3, 4]),
+        ][form]  # fmt: skip
         self.time = self.end = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
@@ -41,7 +42,7 @@ class Drawn(gymnasium.Env[Any, Any]):
         return observation, reward, ends and self.end % 2 == 1, ends and self.end % 2 == 0, info
 
     def seen(self) -> tuple[Any, dict[str, Any]]:
-        drawn = self.np_random.standard_normal(3).astype(self.observation_space.dtype)
+        drawn = self.np_random.standard_normal(self.size).astype(self.observation_space.dtype)
         if self.info == 0 or (self.info == 2 and self.time % 3 == 0):
             return drawn, {}
         return drawn, {"t": float(self.time), **({"a": np.arange(2)} if self.info == 2 else {})}
@@ -59,7 +60,7 @@ def options_of(draw: random.Random) -> dict[str, Any]:
 
 
 def case(draw: random.Random) -> None:
-    form, info, lanes = draw.randrange(3), draw.randrange(3), draw.randrange(1, 5)
+    form, info, lanes = draw.randrange(4), draw.randrange(3), draw.randrange(1, 5)
     mode, options = draw.choice(list(AutoresetMode)), options_of(draw)
     with Repository.init(":memory:") as repo:
         vector = SyncVectorEnv([lambda: Drawn(form, info)] * lanes, autoreset_mode=mode)
@@ -88,6 +89,13 @@ def case(draw: random.Random) -> None:
                     each.reset()
             if draw.random() < 0.05:
                 env.flush()
+            elif mode is AutoresetMode.DISABLED and draw.random() < 0.05:
+                chosen = np.array([draw.random() < 0.5 for _ in range(lanes)])
+                chosen[draw.randrange(lanes)] = True
+                env.reset(seed=7, options={"reset_mask": chosen, "a": 1})
+                for i in np.flatnonzero(chosen):
+                    alone[i].reset(seed=7 + int(i), options={"a": 1})
+                ended &= ~chosen
             elif draw.random() < 0.05:
                 lane = draw.randrange(lanes)
                 env.attach(lane, "mark", "x")
@@ -126,6 +134,25 @@ def test_the_end_of_an_episode_in_any_lane_is_stored_at_once() -> None:
                 assert repo.runs[f"lanes/{i}"].step == env.step_counts[i]
         assert ends > 10
         env.close()
+
+
+def test_flags_and_rewards_of_any_bytes_are_those_of_a_recorder_of_its_own() -> None:
+    class Odd(SyncVectorEnv):
+        def step(self, actions: Any) -> Any:
+            observations, rewards, *flags, infos = super().step(actions)
+            flags = [(each.view(np.uint8) * 255).view(bool) for each in flags]
+            return observations, rewards.astype(np.float32), *flags, infos
+
+    with Repository.init(":memory:") as repo:
+        for name, kind in (("odd", Odd), ("plain", SyncVectorEnv)):
+            vector = kind([lambda: Drawn(0, 0)] * 3)
+            env = VectorRecorder(vector, repo, name, snapshots=None, self_check=False)
+            env.reset(seed=5)
+            for i in range(60):
+                env.step(np.full(3, i % 5))
+            env.close()
+        for i in range(3):
+            assert repo.runs[f"odd/{i}"].oid == repo.runs[f"plain/{i}"].oid
 
 
 def test_a_step_with_too_few_values_is_refused_as_it_was() -> None:
