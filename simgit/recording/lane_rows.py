@@ -30,7 +30,7 @@ RESETS: Final = 6
 WITHOUT: Final = 7
 
 
-class RowColumns:
+class LaneColumns:
     """The columns of lanes in rows of one form: made for all lanes at once where they can."""
 
     def __init__(

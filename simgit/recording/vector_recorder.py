@@ -19,7 +19,7 @@ from simgit.objects.schema import exact_cast
 from simgit.objects.simplify import Simplifier
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import FlushPolicy, RecorderBase, RunWriter, Work
-from simgit.recording.lane_rows import EMPTY, NONE, RESETS, WITHOUT, Outcomes, Row, RowColumns
+from simgit.recording.lane_rows import EMPTY, NONE, RESETS, WITHOUT, LaneColumns, Outcomes, Row
 from simgit.recording.recorder import RunRecorder
 
 
@@ -362,7 +362,7 @@ class LaneRecorder(RecorderBase):
             return {}
         first = self._members[lanes[0]]
         assert first._dtype is not None, "rows are of the form of all lanes"
-        rows = RowColumns(self._rows[:end], first._dtype, first._shape, len(self._members))
+        rows = LaneColumns(self._rows[:end], first._dtype, first._shape, len(self._members))
         return {lane: rows.of(lane) for lane in lanes}
 
 
