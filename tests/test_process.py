@@ -1,13 +1,15 @@
-"""Workers end with the process that started them."""
+"""Workers end with the process that started them; a fork collects garbage."""
 
 from __future__ import annotations
 
+import gc
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from simgit.process import is_alive, writer_of
+from simgit.process import collection_paused, is_alive, writer_of
 
 SCRIPT = """
 import multiprocessing, os, time
@@ -34,3 +36,24 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         parent.kill()
     while is_alive(worker):
         time.sleep(0.01)
+
+
+def test_a_child_that_is_forked_in_a_pause_collects_garbage() -> None:
+    assert gc.isenabled()
+    with collection_paused():
+        assert not gc.isenabled()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if gc.isenabled() else 1)
+        with collection_paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collection_paused():
+            pass
+        assert not gc.isenabled()  # as the program had it
+    finally:
+        gc.enable()

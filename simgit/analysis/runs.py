@@ -158,7 +158,7 @@ def field_curves(
         field: the field.
         x: "steps" or "time".
         points: the most points of a history over its steps: if it has many thousand times as many
-            states, each point is the mean of 2^k of them, which needs no state to be read; see
+            states, each point is the mean of 2^k of them, for which few states are read; see
             ``Curve.averaged``. None for a point for each state.
 
     Raises:
@@ -195,9 +195,12 @@ def _means(
     width = width_for(0, len(states), points)
     if states.start or width < BLOCK_ROWS or not _is_number(states[-1:], field):
         return None
-    found = repo.buckets(states[-1].oid, [field], width=width)
+    try:
+        found = repo.buckets(states[-1].oid, [field], width=width)
+    except (InvalidInput, NotFound):  # integers that no float tells apart, say
+        return None
     of, has = found.fields[field], found.fields[field].n > 0
-    if not has.any() or not np.isfinite([of.min[has], of.max[has]]).all():
+    if not has.any() or not np.isfinite([of.min[has], of.max[has], of.mean[has]]).all():
         return None
     starts = found.step[has]
     start, tail = int(starts[0]), _LAST

@@ -565,6 +565,8 @@ def decode_lasting(oid: bytes, value: bytes) -> Decodable:
     """
     kind, encoding, size = _head(oid, value)
     payload = _decode_body(encoding, value[HEAD.size :], size)
+    if len(payload) != size:
+        raise IntegrityError(f"malformed object '{oid.hex()}': its length is wrong")
     return decode_object(*_checked(oid, kind, payload))
 
 

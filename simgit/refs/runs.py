@@ -44,14 +44,9 @@ _EXACT: Final = ("exact", "exact by replay")
 
 
 class RunInfo:
-    """The facts about a run; they are of one moment, and must not be changed.
+    """The facts about a run; they are of one moment, and cannot be changed."""
 
-    Attributes:
-        name: its name.
-        status: its status then; ``crashed`` if its writer died without ending it.
-    """
-
-    __slots__ = ("_config", "_is_marked", "_record", "_ref", "_resolve", "name", "status")
+    __slots__ = ("_config", "_is_marked", "_name", "_record", "_ref", "_resolve", "_status")
 
     def __init__(
         self,
@@ -72,13 +67,23 @@ class RunInfo:
             is_marked: True if the record came from elsewhere.
             resolve: returns the resolved configuration of a record.
         """
-        self.name: Final = name
-        self.status: Final = status
+        self._name = name
+        self._status = status
         self._ref = ref
         self._record = record
         self._is_marked = is_marked
         self._resolve = resolve
         self._config: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._name
+
+    @property
+    def status(self) -> str:
+        """The run's status; ``crashed`` if its writer died without ending it."""
+        return self._status
 
     @property
     def oid(self) -> Oid | None:

@@ -184,5 +184,7 @@ class Maintenance:
 
         odb = self._store.journaled("fsck --repair")
         copies = source.odb if source else None
+        if copies is not None:
+            copies.states.forget()
         with self._busy:
             return repair(odb, self._store.refs, self._store.directory, copies)

@@ -111,7 +111,7 @@ def test_steps_and_times_are_at_equal_distances(odd) -> None:
 
 @pytest.fixture
 def long(run, directory: Path, monkeypatch: pytest.MonkeyPatch):
-    """Runs of 20 000 states, of which plots have four points at most, and one with infinities."""
+    """Runs of 20 000 states, of which plots have four points at most, and odd ones."""
     monkeypatch.setattr("simgit.cli.plot.POINTS", 4)
     rng = np.random.default_rng(3)
     with Repository.init(directory) as repo:
@@ -121,6 +121,10 @@ def long(run, directory: Path, monkeypatch: pytest.MonkeyPatch):
                 for i, reward in enumerate(rng.normal(size=19_999).tolist()):
                     last = name == "inf" and i == 7000
                     recorder.append({"x": i / 3}, 1, np.inf if last else reward, False, False)
+        with repo.recorder("great") as recorder:
+            recorder.append({"n": 2**63 + 1, "x": 1e307}, reset={"seed": 1})
+            for _ in range(19_999):
+                recorder.append({"n": 2**63 + 1, "x": 1e307}, 1, 0.0, False, False)
     return run
 
 
@@ -153,7 +157,8 @@ def test_a_point_of_a_long_run_is_the_mean_of_many_states_and_that_is_said(
     "args",
     [
         ["--field", "reward", "--smooth", "2"], ["inf", "--field", "reward"],
-        ["main@5..19999", "--field", "reward"],
+        ["main@5..19999", "--field", "reward"], ["great", "--field", "observation.n"],
+        ["great", "--field", "observation.x"],
     ],
 )  # fmt: skip
 def test_what_means_would_not_show_is_read_state_by_state(long, args: list[str]) -> None:

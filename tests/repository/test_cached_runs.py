@@ -161,18 +161,29 @@ def test_settings_are_known_after_the_repository_is_closed(tmp_path: Path) -> No
     side = infos["side"]
     assert (side.overrides, side.seed, side.metadata) == ({"lr": 0.5}, 7, {"note": "x"})
     assert side.branch_point == infos["main"].oid and side != infos["main"]
-    with pytest.raises(AttributeError):
-        side.oid = None  # type: ignore[misc]
+    for name in ("name", "status", "oid", "overrides", "config", "anything"):
+        with pytest.raises(AttributeError):
+            setattr(side, name, None)
 
 
-def test_a_damaged_record_is_said_when_it_is_looked_at(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda value: value[:-1] + bytes([value[-1] ^ 1]),
+        lambda value: value[:2] + (int.from_bytes(value[2:10], "little") + 1).to_bytes(8, "little")
+        + value[10:],
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_said_when_it_is_looked_at(
+    tmp_path: Path, damaged: Callable[[bytes], bytes]
+) -> None:
     with Repository.init(tmp_path) as repo:
         repo.commit(0, run="main")
         with repo.odb.write() as txn:
             oid = repo.refs.run(txn, "main").record
             value = txn.get("objects", oid)
             assert value is not None
-            txn.put("objects", oid, value[:-1] + bytes([value[-1] ^ 1]))
+            txn.put("objects", oid, damaged(value))
         info = dict(repo.runs.items())["main"]
         assert (info.step, info.status) == (0, "active")
         with pytest.raises(IntegrityError):

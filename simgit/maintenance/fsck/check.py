@@ -26,6 +26,7 @@ class Fsck(StateChecks, TableChecks):
 
         The file's structure comes first: if that is damaged, nothing is read through it.
         """
+        self.odb.states.forget()  # what was read before says nothing of the bytes
         self._check_pages()
         if not self.report.is_clean:
             self.report.is_complete = False

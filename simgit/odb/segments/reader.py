@@ -83,6 +83,12 @@ class StateReader:
         self._block: tuple[Key, Block] | None = None
         self._blocks: dict[Key, Block] = {}
 
+    def forget(self) -> None:
+        """Forget what was read, so that the next reads are of the bytes themselves."""
+        self.index.forget()
+        self._tip = self._last_named = self._block = None
+        self._blocks = {}
+
     def locate(self, txn: ReadTxn, oid: bytes) -> Location | None:
         """Return the location of a state, its hash recomputed; None if there is no such state."""
         loose = find_loose(txn, STATES, oid)
@@ -143,13 +149,14 @@ class StateReader:
             rest = read_part(txn, header, offset, info.variable_size, info.variable_check)
         block = decode_block(schema, layout, header.block_rows(number), fixed, rest)
         self._block = (key, block)
+        kept = self._blocks  # another thread may replace it
         inflated = int.from_bytes(rest[:8], "little") if rest else 0
         row = schema.fixed_size + len(schema.variable) * _OBJECT
         if inflated + header.block_rows(number) * row <= _SMALL:
-            self._blocks[key] = block
-            if len(self._blocks) > _MOST_BLOCKS:
+            kept[key] = block
+            if len(kept) > _MOST_BLOCKS:
                 with suppress(RuntimeError, KeyError):  # another thread does so too
-                    del self._blocks[next(iter(self._blocks))]
+                    del kept[next(iter(kept))]
         return block
 
     def _layout(self, header: Header, schema: Schema) -> Layout:

@@ -236,3 +236,23 @@ def test_few_places_are_kept_however_short_segments_are(monkeypatch: pytest.Monk
                 rec.append({"x": np.full(300, i)}, i)
         assert repo.fsck().is_clean
         assert 1 < max(kept) <= 300 // 32
+
+
+@pytest.mark.parametrize("before", ["read", "fsck"])
+def test_damage_is_found_where_what_is_damaged_was_read_before(tmp_path: Path, before: str) -> None:
+    """The bytes are read again, and not what is kept of them."""
+    with Repository.init(tmp_path) as repo:
+        with repo.recorder("main") as recorder:
+            for i in range(5000):
+                recorder.append({"x": i / 7, "n": i // 9}, 1, i / 3, False, False)
+        assert repo.fsck().is_clean
+        if before == "read":
+            for step in range(0, 5000, 100):
+                repo.state(f"main@{step}")
+        with repo.odb.write() as txn:
+            key, value = max(txn.scan("blocks"), key=lambda each: len(each[1]))
+            middle = len(value) // 2
+            changed = bytes([value[middle] ^ 255])
+            txn.put("blocks", key, value[:middle] + changed + value[middle + 1 :])
+        assert any("block" in problem.what for problem in repo.fsck().problems)
+        assert repo.repair().actions
