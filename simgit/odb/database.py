@@ -60,7 +60,7 @@ from simgit.storage.base import ReadTxn, Storage, WriteTxn
 from simgit.storage.failpoints import fail_point
 
 _ELSEWHERE: Final = 0x80
-_LASTING: Final = frozenset(bytes([each]) for each in (Encoding.RAW, Encoding.ZSTD))
+_LASTING: Final = frozenset((int(Encoding.RAW), int(Encoding.ZSTD)))
 MAX_DELTA_DEPTH: Final = 32
 CHUNKED_SIZE: Final = 64 << 10
 """The size in bytes from which on a blob is cut into chunks."""
@@ -484,10 +484,10 @@ class ObjectDatabase:
     def lasting(self, txn: ReadTxn, oid: bytes) -> bytes | None:
         """Return the stored form of a loose object, which ``decode_lasting`` decodes at any time.
 
-        None if there is no such object, or if parts of it lie elsewhere.
+        None if there is no such object, or if others are needed to decode it.
         """
-        value = txn.get("objects", oid)
-        return value if value and value[1:2] in _LASTING else None
+        value = self.loose(txn, oid)
+        return value if value is not None and value[1] in _LASTING else None
 
     def array(self, txn: ReadTxn, oid: bytes, hint: tuple[int, int, int] | None = None) -> AnyArray:
         """Return an array; ``hint`` is the (line, field, step) of a state that has it."""

@@ -157,8 +157,11 @@ def test_settings_are_known_after_the_repository_is_closed(tmp_path: Path) -> No
     with Repository.init(tmp_path) as repo:
         repo.commit(0, run="main")
         repo.branch("side", "main", overrides={"lr": 0.5}, seed=7, metadata={"note": "x"})
+        large = {"table": [[i, str(i * i)] for i in range(2000)], "noise": os.urandom(300_000)}
+        repo.branch("large", "main", metadata=large)
         infos = dict(repo.runs.items())
     side = infos["side"]
+    assert infos["large"].metadata == large
     assert (side.overrides, side.seed, side.metadata) == ({"lr": 0.5}, 7, {"note": "x"})
     assert side.branch_point == infos["main"].oid and side != infos["main"]
     for name in ("name", "status", "oid", "overrides", "config", "anything"):
