@@ -1,6 +1,6 @@
 """``python -m simgit``."""
 
-from simgit.cli import main
+from simgit.cli import command
 
 if __name__ == "__main__":
-    main()
+    command()

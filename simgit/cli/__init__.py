@@ -5,6 +5,6 @@ imported when the command is called, and which imports the library when it runs:
 ``simgit --help`` nor the completion of a shell waits for NumPy or the store.
 """
 
-from simgit.cli.entry import main
+from simgit.cli.entry import command, main
 
-__all__ = ["main"]
+__all__ = ["command", "main"]

@@ -25,8 +25,13 @@ _thresholds: list[tuple[int, int, int]] = []
 """Those of the collector from its first collection on."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit."""
+def main(argv: Sequence[str] | None = None, *, is_alone: bool = False) -> None:
+    """Run a command line and exit.
+
+    Args:
+        argv: its words without the program's name; None for those of this process.
+        is_alone: True if the process is for this command alone; see ``command``.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")  # not every encoding has all that is printed
@@ -43,11 +48,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(printed(f"simgit {__version__}"))
     elif words in (["--help"], ["-h"], ["help"]):
         sys.exit(printed(overview()))
-    if argv is None:  # the process is for the command alone
+    if is_alone:
         _spare_the_modules()
     from simgit.cli.root import cli
 
     cli.main(words, prog_name="simgit")
+
+
+def command() -> None:
+    """Run the command line of this process, which is for it alone, and exit."""
+    main(is_alone=True)
 
 
 def _spare_the_modules() -> None:

@@ -177,7 +177,8 @@ class _Dense:
         kind = rows.schema.fields[index][1]
         here = self.out[at : at + rows.count]
         self.absent[at : at + rows.count] = ~presence(rows, index)
-        if kind.storage_dtype == here.dtype and kind.width and not inside:
+        stored = kind.storage_dtype  # float64 equals None
+        if stored is not None and stored == here.dtype and kind.width and not inside:
             matrix = here.reshape(rows.count, -1).view(np.uint8)
             matrix[:] = rows.field(index)
             return

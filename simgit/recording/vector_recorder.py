@@ -144,7 +144,10 @@ class LaneRecorder(RecorderBase):
         form = observations.dtype, observations.shape
         if form != self._form:
             each_form = form[0], form[1][1:]
-            if any((each._dtype, each._shape) != each_form for each in self._members):
+            if any(  # a dtype of float64 equals None
+                each._dtype is None or (each._dtype, each._shape) != each_form
+                for each in self._members
+            ):
                 return False
             self._form = form
         row = (observations.tobytes(), actions, *outcomes, infos, resets, without)
@@ -179,18 +182,23 @@ class LaneRecorder(RecorderBase):
         ]
         member, done = self._members[lane], 0
         lists, row = member._lists(), member.appended
+        marks = {}
         for i, found in enumerate(rows):
             if lane in found[RESETS]:
                 for part in parts[1:5]:
                     part[i] = None
-                member._rare.setdefault("reset", {})[row + i] = found[RESETS][lane]
+                marks[row + i] = found[RESETS][lane]
         try:
             self._spread_to[lane] = end
+            if marks:
+                member._rare.setdefault("reset", {}).update(marks)
             for each, part in zip(lists, parts, strict=True):
                 each.extend(part)
                 done += 1
         except BaseException:  # Ctrl-C comes between any two of them: the others follow
             if self._spread_to[lane] == end:
+                if marks:
+                    member._rare.setdefault("reset", {}).update(marks)
                 lengths = [*map(len, lists)]
                 none = done == 0 and len({*lengths}) == 1
                 for each, part, length in zip(lists, parts, lengths, strict=True):

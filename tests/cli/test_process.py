@@ -342,11 +342,11 @@ COLLECTOR = """
 import atexit, gc, sys
 before = gc.get_threshold()
 atexit.register(lambda: print(gc.get_freeze_count() > 0, file=sys.stderr))  # the last
-from simgit.cli import main
+from simgit.cli import command, main
 sys.argv[1:] = ["branch"]
-for given in [(), (), (["branch"],)]:
+for call in CALLS:
     try:
-        main(*given)
+        call()
     except SystemExit:
         pass
 print(gc.get_threshold() == before, file=sys.stderr)
@@ -360,8 +360,9 @@ def test_the_collector_spares_modules_and_is_then_as_ever(
     directory, environment, loaded: str, frozen: str
 ) -> None:
     Repository.init(directory).close()
+    script = COLLECTOR.replace("CALLS", "[command, command, lambda: main(['branch'])]")
     found = subprocess.run(
-        [sys.executable, "-c", f"{COLLECTOR}\nsys.modules.setdefault({loaded!r}, sys)"],
+        [sys.executable, "-c", f"{script}\nsys.modules.setdefault({loaded!r}, sys)"],
         capture_output=True, text=True, env=environment, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert found.stderr.split() == ["False", "True", frozen]
@@ -371,7 +372,8 @@ def test_the_collector_of_a_program_that_calls_commands_is_left_alone(
     directory, environment
 ) -> None:
     Repository.init(directory).close()
-    script = COLLECTOR.replace("[(), (), (", "[(").replace("range(100_000)", "range(9)")
+    script = COLLECTOR.replace("CALLS", "[main, lambda: main(['branch'])]")
+    script = script.replace("range(100_000)", "range(9)")
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment,
         timeout=PATIENCE, check=True,

@@ -76,6 +76,7 @@ class SelfCheck:
                 to ask only.
         """
         process = self._process
+        CheckHost.tidy()
         if process is None or (not process.wait(seconds or 0.0) and seconds is None):
             return {}
         try:

@@ -140,8 +140,9 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         self._starts: dict[int, Any] = {}
         self._catch_ups: dict[int, CatchUp] = {}  # of lanes that are compared, not recorded
         infos = [self._repo.runs[name] for name in self.runs]
-        self._counted = [-1 if info.step is None else info.step for info in infos]
-        self._uncounted = 0  # steps of all lanes that are to be added to these
+        self._steps = 0  # steps of all lanes together
+        counts = [-1 if info.step is None else info.step for info in infos]
+        self._counted = counts, 0  # and how many of the steps are in these
         self._episodes = [info.episodes for info in infos]
         self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
         for i, each in enumerate(self._snapshots):
@@ -349,7 +350,9 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
     @property
     def step_counts(self) -> list[int]:
         """The newest states' steps in their runs."""
-        return list(self._counts)
+        counts, since = self._counted  # another thread may ask: nothing is changed
+        steps = self._steps
+        return [count + steps - since for count in counts]
 
     @property
     def tips(self) -> list[Oid | None]:
@@ -357,25 +360,26 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         self.flush()
         return [
             self._repo.resolve(f"{name}@{step}") if step >= 0 else None
-            for name, step in zip(self.runs, self._counts, strict=True)
+            for name, step in zip(self.runs, self.step_counts, strict=True)
         ]
 
     @property
     def observations(self) -> Any:
         """The newest observations of all lanes, as one batch, read from the repository."""
         self.flush()
-        reached = zip(self.runs, self._counts, strict=True)
+        reached = zip(self.runs, self.step_counts, strict=True)
         return batched(self, [self._repo.state(f"{name}@{step}") for name, step in reached])
 
     # --- recording ---
 
     @property
     def _counts(self) -> list[int]:
-        """The newest states' steps."""
-        if self._uncounted:
-            self._counted = [count + self._uncounted for count in self._counted]
-            self._uncounted = 0
-        return self._counted
+        """The newest states' steps, to be changed by the thread that records."""
+        counts, since = self._counted
+        if since != self._steps:
+            counts = [count + self._steps - since for count in counts]
+            self._counted = counts, self._steps
+        return counts
 
     def _record(self, kept: Sequence[Any], result: Any, seconds: float) -> None:
         if not self._record_rows(kept, result, seconds):
@@ -436,7 +440,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         recorder = self._session.recorder
         if not recorder._append_rows(observations, kept, outcomes):
             return False
-        self._uncounted += 1
+        self._steps += 1
         if self._quiet < 0:
             self._look_at_due(seconds, (), ())
         if recorder._left <= 0:
@@ -472,7 +476,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         ):
             return False
         self._resets = awaited
-        self._uncounted += 1
+        self._steps += 1
         begun = () if then is None else then[1]
         for i in others:
             self._counts[i] -= 1
@@ -743,8 +747,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
     def _reopen(self) -> None:
         if not self._session.is_open:
             self._session.reopen()
-            self._counted = [self._session.newest(i) for i in range(self.num_envs)]
-            self._uncounted = 0
+            newest = [self._session.newest(i) for i in range(self.num_envs)]
+            self._counted = newest, self._steps
 
 
 class _LaneTarget:

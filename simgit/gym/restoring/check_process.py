@@ -27,8 +27,8 @@ import tempfile
 import threading
 import warnings
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -94,6 +94,7 @@ class CheckProcess:
         """
         self._runs = list(runs)
         self._found: dict[str, Verdict] = {}
+        self._is_lost = False
         self._bundle: Path | None = None
         job = {
             "runs": dict(runs), "seconds": seconds, "how": how,
@@ -125,6 +126,10 @@ class CheckProcess:
         self._found[reply["run"]] = Verdict.from_json(reply["verdict"])
         _needs_torch = _needs_torch or reply["torch"]
 
+    def lose(self) -> None:
+        """Note that the process has ended before the check."""
+        self._is_lost = True
+
     def wait(self, seconds: float = 0.0) -> bool:
         """Wait for the end of the check, at most so long; return True if it has ended."""
         return self._process.wait(self._number, seconds)
@@ -140,7 +145,8 @@ class CheckProcess:
 
     def verdicts(self, missing: str) -> dict[str, Verdict]:
         """Return the verdicts that came; ``missing`` is the reason for the others."""
-        without = Verdict(NOT_CHECKED, None, {"reason": missing})
+        reason = "the process that checks ended before" if self._is_lost else missing
+        without = Verdict(NOT_CHECKED, None, {"reason": reason})
         return {run: self._found.get(run, without) for run in self._runs}
 
 
@@ -151,8 +157,9 @@ class CheckHost:
     """
 
     _now: CheckHost | None = None
+    _parents: CheckHost | None = None
     _holders: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
-    _one: Final = threading.RLock()
+    _one = threading.RLock()
 
     def __init__(self, given: tuple[Any, ...]) -> None:
         """Start it; ``given`` is what it has from this process."""
@@ -217,6 +224,23 @@ class CheckHost:
                 cls._now = None
                 now.stop()
 
+    @classmethod
+    def tidy(cls) -> None:
+        """Let go of the process if it has ended by itself."""
+        now = cls._now
+        if now is not None and not now._checks and now._process.poll() is not None:
+            with cls._one:
+                if cls._now is now:
+                    cls._now = None
+                    now.stop()
+
+    @classmethod
+    def leave_to_parent(cls) -> None:
+        """Know of no process in a child that was forked, nor of who holds one."""
+        cls._parents = cls._now  # it is not to be finalized here
+        cls._now, cls._one = None, threading.RLock()
+        cls._holders.clear()
+
     def _is_ready(self) -> bool:
         """Return True if it takes more: it ends by itself when it had nothing to do for long."""
         is_used = bool(self._checks) or monotonic() - self._used < IDLE - _MARGIN
@@ -264,6 +288,8 @@ class CheckHost:
                 del self._checks[reply["job"]]
         if not data:
             self._is_over = True
+            for check in self._checks.values():
+                check.lose()
             self._checks.clear()
         return True
 
@@ -292,6 +318,10 @@ class CheckHost:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+if _CAN_FORK:
+    os.register_at_fork(after_in_child=CheckHost.leave_to_parent)
 
 
 def _directory() -> str | None:
@@ -364,6 +394,8 @@ class CheckDesk:
 
     def __init__(self, out: int) -> None:
         self._out = out
+        os.set_blocking(out, False)  # nobody may read for long, and checks go on meanwhile
+        self._replies = b""
         self._text = b""
         self._waiting: deque[_RunPart] = deque()
         self._running: dict[int, _RunPart] = {}
@@ -371,14 +403,19 @@ class CheckDesk:
 
     def serve(self) -> None:
         """Work until the process that asks is gone, or has asked for nothing for long."""
-        while self._running or self._waiting or monotonic() - self._idle_from < IDLE:
-            while self._waiting and len(self._running) < _AT_ONCE:
-                self._begin(self._waiting.popleft())
+        while self._is_busy() or monotonic() - self._idle_from < IDLE:
+            while (part := self._next()) is not None:
+                self._waiting.remove(part)
+                self._begin(part)
             ends = [part.until for part in self._running.values()]
             until = min(ends, default=self._idle_from + IDLE)
-            ready = select.select([0, *self._running], [], [], max(0.0, until - monotonic()))[0]
+            left = None if self._replies and not ends else max(0.0, until - monotonic())
+            told = [self._out] if self._replies else []
+            ready, may_tell, _ = select.select([0, *self._running], told, [], left)
             if 0 in ready and not self._listen():
                 break
+            if may_tell:
+                self._tell()
             for source in ready:
                 if source in self._running:
                     self._collect(self._running[source])
@@ -386,6 +423,22 @@ class CheckDesk:
                 self._end(part, "its re-execution took too long")
         for part in list(self._running.values()):
             self._leave(part)
+
+    def _is_busy(self) -> bool:
+        return bool(self._running or self._waiting or self._replies)
+
+    def _next(self) -> _RunPart | None:
+        """Return the run whose check begins now, None if there is none.
+
+        Checks take turns: one whose runs hang holds up no other one, which may begin beyond the
+        usual number.
+        """
+        under_way = Counter(part.job.number for part in self._running.values())
+        part = min(self._waiting, key=lambda part: under_way[part.job.number], default=None)
+        if part is None:
+            return None
+        most = _AT_ONCE if under_way[part.job.number] else 2 * _AT_ONCE
+        return part if len(self._running) < most else None
 
     def _listen(self) -> bool:
         """Take what is asked for; return False at the end of it."""
@@ -424,7 +477,13 @@ class CheckDesk:
             self._finish(part, None)
             return
         (source, target), (other, life) = os.pipe(), os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # there are too many processes
+            for fd in (source, target, other, life):
+                os.close(fd)
+            self._finish(part, f"cannot start a process: {error}")
+            return
         if pid == 0:
             for fd in (source, life, self._out, *(p.life for p in self._running.values())):
                 os.close(fd)  # so that each ends with this process
@@ -468,9 +527,14 @@ class CheckDesk:
 
     def _finish(self, part: _RunPart, why: str | None) -> None:
         """Say what came out."""
-        verdict: Any = Verdict(NOT_CHECKED, None, {"reason": why}).to_json()
+        verdict: Any = None
         if why is None:
-            verdict = json.loads(part.data)
+            try:
+                verdict = json.loads(part.data)
+            except ValueError:
+                why = "its process ended in the middle of its result"
+        if why is not None:
+            verdict = Verdict(NOT_CHECKED, None, {"reason": why}).to_json()
         if verdict == _TORCH:
             part.job.has_torch = True
             with contextlib.suppress(Exception), _alarm(_LOADING):
@@ -485,8 +549,17 @@ class CheckDesk:
         self._idle_from = monotonic()
 
     def _say(self, reply: Mapping[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._out, json.dumps(reply).encode() + b"\n")
+        self._replies += json.dumps(reply).encode() + b"\n"
+        self._tell()
+
+    def _tell(self) -> None:
+        """Write what is to be said, as far as there is room for it."""
+        try:
+            self._replies = self._replies[os.write(self._out, self._replies) :]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._replies = b""
 
 
 @contextlib.contextmanager
@@ -494,9 +567,11 @@ def _alarm(seconds: int) -> Iterator[None]:
     """End this process if the block takes longer, whatever a module does that is imported."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
-    yield
-    if hasattr(signal, "alarm"):
-        signal.alarm(0)
+    try:
+        yield
+    finally:
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
 
 
 def _raise(error: Exception) -> Any:
@@ -510,11 +585,30 @@ def _prepare(asked: Mapping[str, Any]) -> None:
             with contextlib.suppress(Exception):
                 import_module(name)
     known = choose.importable()
-    for name in asked["engines"]:
-        if name not in known:
-            with contextlib.suppress(Exception):
-                module, _, kind = name.partition(":")
-                choose.register(getattr(import_module(module), kind)())
+    engines = [name for name in asked["engines"] if name not in known]
+    if engines and _survives(partial(_register, engines)):
+        _register(engines)
+
+
+def _register(engines: Sequence[str]) -> None:
+    for name in engines:
+        with contextlib.suppress(Exception):
+            module, _, kind = name.partition(":")
+            choose.register(getattr(import_module(module), kind)())
+
+
+def _survives(act: Callable[[], None]) -> bool:
+    """Return False if code of a user's, which all checks would wait for, ends its process."""
+    if not _CAN_FORK:
+        return True
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            with _alarm(_LOADING // 2):
+                act()
+            os._exit(0)
+        os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _make(part: _RunPart, target: int, seconds: float) -> None:

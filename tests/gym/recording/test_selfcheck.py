@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -246,6 +247,73 @@ def test_a_lane_whose_check_fails_costs_no_other_verdict(
     found = [repo.runs[name].metadata["verdict"] for name in env.runs]
     assert [each["result"] for each in found] == ["not checked", "exact", "exact"]
     assert ("exit code 9" if how == "dies" else "not finished") in found[0]["reason"]
+
+
+@pytest.mark.slow
+def test_lanes_that_hang_hold_up_no_other_recorder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as are checked at a time, or more."""
+    monkeypatch.setenv("CHECKED_HOME", str(os.getpid()))
+    monkeypatch.setenv("CHECKED_HOW", "hangs")
+    long = {"seconds": 100 * PATIENCE}
+    monkeypatch.setattr(check_process.CheckProcess.__init__, "__kwdefaults__", long)
+    repo = Repository.init(tmp_path)
+    lanes = [checked_envs.Elsewhere] * (check_process._AT_ONCE + 1)
+    hanging: Any = VectorRecorder(
+        gym.vector.SyncVectorEnv(lanes), repo, snapshots=2, provenance=False
+    )
+    hanging.reset(seed=1)
+    for _ in range(9):
+        hanging.step(np.zeros(len(lanes), int))
+    other = Recorder(checked_envs.Counting(), repo, "other", snapshots=2, provenance=False)
+    other.reset(seed=1)
+    for _ in range(9):
+        other.step(0)
+    other.reset()
+    process, first = other._check._process, hanging._check._process
+    assert process is not None and first is not None and process._process is first._process
+    wait_until(process.wait)
+    assert process._found["other"].result == "exact" and not first._found
+    other.close()
+    monkeypatch.setattr("simgit.gym.recording.session.PATIENCE", 0.0)
+    with pytest.warns(Unverified):
+        hanging.close()
+
+
+def test_verdicts_that_nobody_reads_keep_no_check_from_going_on() -> None:
+    """They are more bytes than a pipe holds; who makes the checks does not wait for room."""
+    source, target = os.pipe()
+    desk = check_process.CheckDesk(target)
+    replies = [{"job": 1, "run": f"{'x' * 200}/{i}"} for i in range(1000)]
+    for each in replies:
+        desk._say(each)
+    found = b""
+    while desk._replies or found.count(b"\n") < len(replies):
+        found += os.read(source, 1 << 16)
+        desk._tell()
+    assert [json.loads(line) for line in found.splitlines()] == replies
+    os.close(source)
+    os.close(target)
+
+
+@pytest.mark.slow
+def test_code_of_one_recorder_that_crashes_costs_no_other_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver is imported once for all forks: not where its module ends the process."""
+    (tmp_path / "crashing_driver.py").write_text("import os\nos.abort()\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    repo = Repository.init(tmp_path / "r")
+    play(Recorder(checked_envs.Counting(), repo, "mine", snapshots=2, provenance=False))
+    first = check_process.CheckProcess(repo, {"mine": None})
+    monkeypatch.setattr(check_process.choose, "importable", lambda: ["crashing_driver:Driver"])
+    second = check_process.CheckProcess(repo, {"mine": None})
+    assert first._process is second._process
+    for each in (first, second):
+        wait_until(lambda each=each: each.wait(1.0))
+        assert each.verdicts("missing")["mine"].result == "exact"
+        each.stop()
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
 from typing import Any
 
 import gymnasium
@@ -153,6 +155,81 @@ def test_flags_and_rewards_of_any_bytes_are_those_of_a_recorder_of_its_own() -> 
             env.close()
         for i in range(3):
             assert repo.runs[f"odd/{i}"].oid == repo.runs[f"plain/{i}"].oid
+
+
+class OfTwoDtypes(gymnasium.Env[Any, Any]):
+    """Its space is of float64; now and then it gives what cannot be stored, or another dtype."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, dtype: Any, odd: int | None) -> None:
+        self.dtype, self.odd, self.time = dtype, odd, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
+        super().reset(seed=seed)
+        self.time = 0
+        return np.full(3, 0.5, self.dtype), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, Any]:
+        self.time += 1
+        info = {"thing": object()} if self.time == self.odd else {}
+        return np.full(3, self.time + 0.5, self.dtype), 1.0, self.time == 6, False, info
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize(("dtype", "odd"), [(np.float64, 3), (np.float32, None), (np.float32, 4)])
+def test_observations_of_float64_stay_arrays(
+    mode: AutoresetMode, dtype: Any, odd: int | None
+) -> None:
+    """A lane that left the quick way once has no form, and nothing equals none."""
+    with Repository.init(":memory:") as repo:
+        makers = [lambda: OfTwoDtypes(dtype, odd), lambda: OfTwoDtypes(dtype, None)]
+        vector = SyncVectorEnv(makers, autoreset_mode=mode)
+        env = VectorRecorder(vector, repo, "lanes", snapshots=None, self_check=False)
+        env.reset(seed=5)
+        for _ in range(25):
+            _, _, terminated, truncated, _ = env.step(np.zeros(2, int))
+            ended = terminated | truncated
+            if mode is AutoresetMode.DISABLED and ended.any():
+                env.reset(options={"reset_mask": ended})
+        env.close()
+        for lane in range(2):
+            for state in repo[f"lanes/{lane}"]:
+                assert isinstance(state.observation, np.ndarray)
+                assert state.observation.tolist() == [state.episode_step + 0.5] * 3
+
+
+def test_another_thread_that_reads_counts_changes_none() -> None:
+    with Repository.init(":memory:") as repo:
+        env = VectorRecorder(
+            SyncVectorEnv([lambda: Drawn(0, 0)] * 2), repo, "lanes", snapshots=None,
+            self_check=False, provenance=False,
+        )  # fmt: skip
+        env.reset(seed=5)
+        seen, over, interval = [0], threading.Event(), sys.getswitchinterval()
+
+        def read() -> None:
+            while not over.is_set():
+                seen.append(min(env.step_counts))
+
+        sys.setswitchinterval(1e-5)
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for each in threads:
+            each.start()
+        try:
+            for count in range(1, 2001):
+                env.step(np.zeros(2, int))
+                assert env.step_counts == [count] * 2
+        finally:
+            over.set()
+            for each in threads:
+                each.join()
+            sys.setswitchinterval(interval)
+        env.close()
+        assert {len(repo[f"lanes/{i}"]) for i in range(2)} == {2001}
+        assert max(seen) <= 2000
 
 
 def test_a_step_with_too_few_values_is_refused_as_it_was() -> None:
