@@ -41,6 +41,7 @@ from simgit.gym.recording.volatile import ignored_paths, volatile_paths
 from simgit.gym.restoring.full_reset import declaration
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
+from simgit.gym.restoring.reseeding import reseeds_before_next
 from simgit.gym.restoring.restore import STEP_SECONDS, restore
 from simgit.gym.restoring.run_notes import LEFT_OUT, LIVE, REEXECUTE, VERDICT, Verdict, ignored
 from simgit.gym.spec import spec as specs
@@ -182,7 +183,8 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._first = True
         self._start: Any = None
         self._append = self._session.recorder.append
-        self._snapshots.start(self._count, self._session.noter())
+        seeds = reseeds_before_next(self._repo, self._session.recorder.run)
+        self._snapshots.start(self._count, self._session.noter(), seeds)
         self._catch_up: CatchUp | None = None
         self._volatile = self._session.volatile[0] if self._session.volatile else None
         self._next = -1  # the first step takes the slow path
@@ -286,7 +288,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._episodes = (
             int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
         )
-        self._snapshots.start(step, self._session.noter())
+        self._snapshots.start(step, self._session.noter(), reseeds_before_next(repo, run))
         catch_up = CatchUp(repo.trajectory(run), step, ignored(repo.lineage(run)), repo.attach)
         if not catch_up.is_done:
             self._catch_up = catch_up
@@ -361,7 +363,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         drawn = None
         if self._catch_up is None and not self._first:
             asks = self._snapshots.asks_for_generators(self._count + 1, seed is not None)
-            drawn = generators_of(self.env) if asks else None
+            drawn = generators_of(self.env, self._snapshots.packed) if asks else None
         self._count += 1
         if self._first and self._session.is_new:
             self._start = start_of(self.env)

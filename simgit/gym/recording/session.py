@@ -402,16 +402,17 @@ def start_of(env: Any, before: Any = None) -> dict[str, Any] | None:
         return None
 
 
-def generators_of(env: Any) -> dict[str, Any] | None:
+def generators_of(env: Any, packed: Callable[[Any], Any]) -> dict[str, Any] | None:
     """Return the attachment of the state of an unseeded reset, None if nothing can be noted.
 
     It has the generators of the environment and its wrappers as they are before the reset.
+    ``packed`` returns the stored form.
     """
     try:
         found = randomness.capture_layers(layers(env))
     except NotPlain:
         return None
-    return {GENERATORS: pack(found)} if found else None
+    return {GENERATORS: packed(found)} if found else None
 
 
 def seed_in_use(env: Any) -> int | None:

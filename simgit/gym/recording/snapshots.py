@@ -13,6 +13,7 @@ import numpy as np
 
 from simgit.errors import Conflict, InvalidInput, StorageError, shown
 from simgit.gym.drivers import pack, select
+from simgit.gym.restoring.reseeding import Seeds, mark
 from simgit.recording.snapshot_schedule import NEVER, SnapshotSchedule
 
 SNAPSHOT: Final = "snapshot"
@@ -64,7 +65,8 @@ class Snapshots:
         self._driver = None if isinstance(choice, (str, int)) else choice
         self._known = driver
         self._at_ends = at_ends
-        self._form = pack if self._driver is None and driver is None else _as_it_is
+        self._form = self.packed if self._driver is None and driver is None else _as_it_is
+        self._reseeds: Seeds = {}
         self._is_on = choice is not None or triggered
         self._is_triggered = triggered
         self._episode_trigger = episode_trigger
@@ -109,11 +111,21 @@ class Snapshots:
         """The median seconds of the timed steps, 0 if no step was timed."""
         return self._schedule.step_seconds
 
-    def start(self, count: int, note: Note) -> None:
-        """Begin to count from a step on; ``note`` adds to the run's metadata."""
-        self._note = note
+    def start(self, count: int, note: Note, seeds: Seeds | None = None) -> None:
+        """Begin to count from a step on.
+
+        Args:
+            count: the step.
+            note: adds to the run's metadata.
+            seeds: the reseedings on the way there, with which what is attached is marked.
+        """
+        self._note, self._reseeds = note, seeds or {}
         self._schedule.last = count
         self._begun = max(0, count)
+
+    def packed(self, data: Any) -> Any:
+        """Return data in their stored form, marked with the reseedings on the way."""
+        return mark(pack(data), self._reseeds)
 
     def start_over(self) -> None:
         """Take a snapshot at the next episode's start: earlier ones do not lead over a gap."""

@@ -32,6 +32,7 @@ from simgit.gym.recording.session import Session, gap_after, open_repository
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes, lanes_left_out
+from simgit.gym.restoring.reseeding import reseeds_before_next
 from simgit.gym.restoring.restore import STEP_SECONDS
 from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE, ignored
 from simgit.gym.spec.permit import Trust
@@ -146,7 +147,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         self._episodes = [info.episodes for info in infos]
         self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
         for i, each in enumerate(self._snapshots):
-            each.start(self._counts[i], self._session.noter(i))
+            seeds = reseeds_before_next(self._repo, self.runs[i])
+            each.start(self._counts[i], self._session.noter(i), seeds)
         is_new, may = set(self._counts) == {-1}, may_reexecute(env)
         if is_new:
             marks = {VECTOR: {"autoreset_mode": self._mode}, **({} if may else {REEXECUTE: False})}
@@ -226,7 +228,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             self._counts[i] = step
             part = self._repo.trajectory(name)[: step + 1]
             self._episodes[i] = int(part.episode_starts.sum()) if step >= 0 else 0
-            self._snapshots[i].start(step, self._session.noter(i))
+            seeds = reseeds_before_next(self._repo, name)
+            self._snapshots[i].start(step, self._session.noter(i), seeds)
             catch_up = CatchUp(
                 self._repo.trajectory(name), step, ignored(self._repo.lineage(name)),
                 self._repo.attach,

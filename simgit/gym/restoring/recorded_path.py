@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import layers, needs_trust, randomness, unpack
-from simgit.gym.restoring.reseeding import Seeds, reseeds
+from simgit.gym.restoring.reseeding import Seeds, marked, reseeds
 from simgit.gym.restoring.run_notes import ignored, noted, runs_of
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Permit, Trust, are_plain, check, refusal
@@ -133,14 +133,18 @@ class RecordedPath:
         """The paths of fields that are not compared, as the runs' recorders were told."""
         return ignored(self.recorded_in)
 
-    def is_own(self, step: int) -> bool:
-        """Return True if the attachments of a state on the path belong to this path.
+    def is_own(self, step: int, name: str = SNAPSHOT) -> bool:
+        """Return True if an attachment of a state on the path belongs to this path.
 
-        Another run, reseeded otherwise, may have reached the same state: a snapshot of its recorder
-        holds the other generators.
+        Another run, reseeded otherwise, may have reached the same state: what its recorder
+        attached holds the other generators, and says so. (What is not marked does not, or is older:
+        then it is taken for that of the run with the fewest reseedings.)
         """
         before = {at: seed for at, seed in self.reseeds.items() if at < step}
-        return not before or before == reseeds(self.repo, self.trajectory[step].oid)
+        noted = marked(self.attachment(step, name))
+        if noted is not None or not before:
+            return before == (noted or {})
+        return before == reseeds(self.repo, self.trajectory[step].oid)
 
     def revision(self, step: int) -> str | Oid:
         """Return a revision of a state on the path, with the run's name if it is known."""
@@ -183,11 +187,12 @@ class RecordedPath:
 
     def drawn_resets(self, after: int) -> Iterator[int]:
         """Yield the steps of the unseeded resets with noted generators, the newest first."""
-        return filter(self.is_reset, self.attached(GENERATORS, self.step, after + 1))
+        noted = filter(self.is_reset, self.attached(GENERATORS, self.step, after + 1))
+        return (step for step in noted if self.is_own(step, GENERATORS))
 
     def put_back_generators(self, env: Any, step: int) -> None:
         """Give an environment the generators that were noted before a reset, if they were."""
-        if list(self.attached(GENERATORS, step, step)):
+        if list(self.attached(GENERATORS, step, step)) and self.is_own(step, GENERATORS):
             randomness.apply_layers(layers(env), unpack(self.attachment(step, GENERATORS)))
 
     def creation(self) -> tuple[int, int | None]:

@@ -6,17 +6,40 @@ metadata of the recorded run does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from simgit.errors import NotFound
 from simgit.objects.oid import Oid
+from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
 WHAT_IF: Final = "what-if"
 """The key of a rollout's metadata: ``from`` (a state), ``seed`` (None for the recorded numbers)."""
 Seeds = dict[int, int]
 """The seeds of generators that were reseeded, by the steps where that happened."""
+
+RESEEDED: Final = "reseeded"
+"""The key in a stored snapshot, or in noted generators, of the steps and seeds on its path.
+
+It is left out where there are none.
+"""
+
+
+def mark(stored: Any, seeds: Seeds) -> Any:
+    """Return attached data with the reseedings on the way to their state, where there are some."""
+    if not seeds:
+        return stored
+    return {**stored, RESEEDED: [[step, seed] for step, seed in sorted(seeds.items())]}
+
+
+def marked(stored: Any) -> Seeds | None:
+    """Return the reseedings that attached data are marked with, None without a mark."""
+    found = stored.get(RESEEDED) if isinstance(stored, Mapping) else None
+    try:
+        return None if found is None else {int(step): int(seed) for step, seed in found}
+    except (TypeError, ValueError):
+        return {}  # someone else made it
 
 
 def reseeds(
@@ -44,6 +67,18 @@ def reseeds(
     return found or {}
 
 
+def reseeds_before_next(repo: Repository, run: str) -> Seeds:
+    """Return the reseedings on the way to the state that a run records next."""
+    info = repo.runs[run]
+    if info.oid is None:
+        return {}
+    found = reseeds(repo, info.oid, run)
+    seed = _seed(info)
+    if info.oid != info.branch_point or seed is None:
+        return found
+    return {**found, repo.state(info.oid).step: seed}
+
+
 def _of_run(repo: Repository, name: str, state: Oid) -> Seeds | None:
     """Return the reseedings of a run up to a state; None if another run recorded the state."""
     found: Seeds = {}
@@ -59,14 +94,20 @@ def _of_run(repo: Repository, name: str, state: Oid) -> Seeds | None:
             passed.add(parent)
             above = parent
             continue
-        rollout = run.metadata.get(WHAT_IF)
-        seed = rollout.get("seed") if isinstance(rollout, dict) else None
-        if type(seed) is int:
+        seed = _seed(run)
+        if seed is not None:
             found[start] = seed
         if parent is None or parent not in repo.contains(point):
             return {**reseeds(repo, point), **found}
         state, passed, above = point, {parent}, parent
     return found
+
+
+def _seed(run: RunInfo) -> int | None:
+    """Return the seed with which a run begins, if it is a rollout with one."""
+    rollout = run.metadata.get(WHAT_IF)
+    seed = rollout.get("seed") if isinstance(rollout, dict) else None
+    return seed if type(seed) is int else None
 
 
 def _step(repo: Repository, state: Oid) -> int | None:

@@ -143,6 +143,33 @@ class IgnoresSeed(Model):
         return float(self.generator.normal())
 
 
+class Quiet(Model):
+    """Shows nothing of what it draws before the eighth step."""
+
+    metadata: ClassVar[dict[str, Any]] = {"simgit": {"reset_forgets": "np_random"}}
+
+    def step(self, action: Any) -> Any:
+        observation, _, *rest = super().step(action)
+        return observation, 0.0, *rest
+
+    def seen(self) -> Any:
+        return np.array([self.time, self.level if self.time >= 8 else 0.0])
+
+
+class QuietAndStored(Quiet):
+    """Has no process, and no count in its class: so it has snapshots."""
+
+    def __init__(self) -> None:
+        self.level, self.time, self.episode = 0.0, 0, 0
+
+    def run(self) -> Any:
+        return None
+
+    def step(self, action: Any) -> Any:
+        self.time, self.level = self.time + 1, self.level + self.draw()
+        return self.seen(), 0.0, self.time == LENGTH, False, {}
+
+
 class Cache(Model):
     """Keeps what it computed, which never shows."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from simgit import Repository, Unverified
-from simgit.gym import Recorder, judge, plan, restore
+from simgit.gym import Recorder, drivers, judge, plan, restore
 from simgit.gym.restoring import restore as restoring
 from simgit.gym.restoring.checks import RunCheck
 from simgit.gym.restoring.run_notes import note, resets_fail
@@ -243,6 +243,36 @@ def test_generators_of_another_form_lead_to_a_replay(repo: Repository, odd: Any)
     step = 20 * PART + 3
     assert plan(repo, f"main@{step}").start == 20 * PART
     assert goes_on(restore(repo, f"main@{step}"), repo, step)
+
+
+@pytest.mark.filterwarnings("ignore::simgit.Unverified")
+@pytest.mark.parametrize("kind", [reset_envs.Quiet, reset_envs.QuietAndStored])
+def test_what_a_run_reseeded_otherwise_attached_to_a_shared_state_is_not_taken(
+    repo: Repository, kind: Any
+) -> None:
+    how: Any = {"snapshots": 1, "provenance": False, "self_check": False}
+    recorder = Recorder(kind(), repo, **how)
+    recorder.reset(seed=5)
+    for _ in range(3):
+        recorder.step(1)
+    recorder.close()
+    live, start = {}, repo.resolve("main@3")
+    for run, seed in (("main", None), ("one", 11), ("two", 22)):
+        if seed is not None:
+            rollout = {"what-if": {"from": start, "seed": seed}}
+            repo.branch(run, start, metadata=rollout)
+        recorder = Recorder.resume(repo, run, **how)
+        if seed is not None:
+            drivers.select(recorder.env).reseed(recorder.env, seed)
+        for action in (1, 1, None, 1, 1, 1, 1):
+            recorder.reset() if action is None else recorder.step(action)
+        live[run] = recorder.unwrapped.level
+        recorder.close()
+        repo.configure(run, metadata={"step_seconds": 1.0})  # nothing is re-executed to compare
+    assert len({repo.resolve(run) for run in live}) == 1 and len(set(live.values())) == 3
+    for run, level in live.items():
+        assert restore(repo, run).unwrapped.level == level
+    assert plan(repo, "two").start >= 6, "the last one's are its own"
 
 
 def test_one_kind_of_resets_may_forget_and_the_other_not(repo: Repository) -> None:
