@@ -122,10 +122,9 @@ def _write_verdict(out: Output, verdict: Verdict) -> None:
     """Write what became of the snapshots, or of resets where there are none."""
     known, counted = verdict.details, verdict.details.get("snapshots")
     if "from" in known:
-        where = f"step {known['step']}, {known['field']}" if "step" in known else known["reason"]
         out.line(
             f"{out.paint('snapshots differ', 'bad')}: continued from step {known['from']}, "
-            f"{where}; snapshots of driver '{verdict.driver}' are not used for this run"
+            f"{_where(known)}; snapshots of driver '{verdict.driver}' are not used for this run"
         )
     elif counted and counted["checked"]:
         text = f"{counted['checked']} of {plural(counted['of'], 'snapshot')}"
@@ -143,7 +142,17 @@ def _write_resets(out: Output, found: Mapping[str, Any], name: str) -> None:
         text = f"{found['episodes']} of {plural(found['of'], f'later {name} reset')}"
         states = plural(found["steps"], "state")
         out.line(f"{out.paint('exact', 'good')}: {text} re-executed alone, {states}")
-    else:
-        where = f"step {found['step']}, {found['field']}" if "step" in found else found["reason"]
-        told = out.paint(f"{name} resets do not forget", "warn")
-        out.line(f"{told}: re-executed alone from step {found['from']}, {where} differs")
+        return
+    is_known = found["forget"] is False
+    told = f"{name} resets do not forget" if is_known else f"not known if {name} resets forget"
+    more = " differs" if "reason" not in found else ""
+    out.line(
+        f"{out.paint(told, 'warn')}: re-executed alone from step {found['from']}, "
+        f"{_where(found)}{more}"
+    )
+
+
+def _where(found: Mapping[str, Any]) -> str:
+    """Return the step and the field that differ, or the reason why it could not continue."""
+    why = found.get("reason")
+    return f"step {found['step']}, {found['field']}" if why is None else str(why)

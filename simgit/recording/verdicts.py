@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeVar
 
 from simgit.errors import Divergence, SimgitError, plural
-from simgit.refs.runs import FORGETS, RunInfo
+from simgit.refs.runs import FORGETS, RunInfo, is_declaration
 
 T = TypeVar("T")
 EXACT: Final = "exact"
@@ -217,7 +217,7 @@ def said_of(declaration: object, kind: str) -> bool | None:
     """
     if declaration is False:
         return False
-    is_said = declaration == "np_random" or (declaration is True and kind == RESETS)
+    is_said = is_declaration(declaration) and (kind == RESETS or declaration is not True)
     return True if is_said else None
 
 
@@ -315,7 +315,7 @@ def judged(
             return Verdict(UNKNOWN, driver, {**wrong, **seen, "replay": {"reason": why}})
         result = UNKNOWN if replay.unmade else NOT_CHECKED
         return Verdict(result, driver, {"reason": why or "it has too few states"})
-    if replay.differs.get("field") in (None, "exception"):
+    if not is_difference(replay.differs):
         return Verdict(UNKNOWN, driver, {"reason": replay.differs["reason"], **seen})
     same = again is not None and again.digest == replay.digest
     return Verdict(BY_PROCESS if same else DIVERGES, driver, {**replay.differs, **seen})
@@ -326,15 +326,21 @@ def of_resets(
 ) -> dict[str, Any]:
     """Return what re-execution from resets says, as details of a verdict.
 
+    An exception says nothing of what a reset forgets: then ``forget`` is None, with the reason.
+
     Args:
         kind: which resets, see ``declares``.
         outcomes: those from resets, each in a new environment.
         lengths: the number of states from each reset to the next such one.
         total: the number of such resets in all, but the first.
     """
-    bad = next((each for each in outcomes if each.differs), None)
+    bad = next((each for each in outcomes if is_difference(each.differs)), None)
     if bad is not None:
         return {kind: {"forget": False, "from": bad.start, **bad.differs}}
+    odd = next((each for each in outcomes if each.differs or each.unmade), None)
+    if odd is not None:
+        why = odd.unmade or odd.differs["reason"]
+        return {kind: {"forget": None, "from": odd.start, "reason": why}}
     whole = [each for each, n in zip(outcomes, lengths, strict=True) if each.compared == n]
     if not whole:
         return {}
@@ -361,8 +367,13 @@ def details(error: BaseException) -> dict[str, Any]:
     """Return what is noted of an error: the step and the field that differ, or the reason."""
     if isinstance(error, Divergence):
         found: dict[str, Any] = {"step": error.step, "field": error.field}  # type: ignore[attr-defined]
-        return found | ({"reason": str(error)[:_REASON]} if found["field"] == "exception" else {})
+        return found if is_difference(found) else found | {"reason": str(error)[:_REASON]}
     return {"reason": named(error)}
+
+
+def is_difference(found: Mapping[str, Any]) -> bool:
+    """Return True if details of an error name a field that differs; an exception is none."""
+    return found.get("field") not in (None, "exception")
 
 
 def named(error: BaseException) -> str:

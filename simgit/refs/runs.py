@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known, shown
+from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known, shown, warn
 from simgit.objects.codec import encode_value
 from simgit.objects.coerce import check_seed
 from simgit.objects.compression import CHECKSUM_SIZE
@@ -37,10 +37,17 @@ HOOKS: Final = "simulator"
 """The key of a run's metadata for the names of a simulator's hooks, which are code."""
 FORGETS: Final = "reset_forgets"
 """The key of a run's metadata that says whether a seeded reset of its environment forgets."""
+DECLARATIONS: Final = "True, False or 'np_random'"
+"""What it may be, in words."""
 _DOUBTED: Final = frozenset({_VERDICT, HOOKS, FORGETS})
 """Keys of a run's metadata that count for nothing when they came from elsewhere."""
 _EXACT: Final = ("exact", "exact by replay")
 """The verdicts with which an environment can be resumed."""
+
+
+def is_declaration(value: object) -> bool:
+    """Return True if a value says whether resets forget."""
+    return isinstance(value, bool) or (isinstance(value, str) and value == "np_random")
 
 
 class RunInfo:
@@ -370,6 +377,7 @@ class Runs:
         inherited = self.refs.run(txn, parent).record if parent else None
         point = start.oid if start else None
         check_seed(seed)
+        _check_declaration(metadata.get(FORGETS))
         record = Run(run_config.nested(overrides), inherited, point, seed, dict(metadata))
         oid = self.odb.put(txn, record)
         ref = RunRef(None, 0, 0, oid, created=now(), parent=parent)
@@ -504,7 +512,15 @@ class Runs:
         unset: tuple[str, ...] = (),
         metadata: Mapping[str, Any] = {},
     ) -> None:
-        """Change a run's own overrides and metadata; its children keep what they inherited."""
+        """Change a run's own overrides and metadata; its children keep what they inherited.
+
+        A verdict and ``reset_forgets`` are the user's own word from then on, in a record that came
+        from elsewhere too; there the other's word on the other of these is removed.
+
+        Raises:
+            InvalidInput: ``reset_forgets`` would not count, since the record came from elsewhere
+                and names code.
+        """
         ref = self.refs.run(txn, name)
         record = run_config.run_record(self.odb, txn, ref.record)
         merged: dict[str, Any] = {}
@@ -513,12 +529,23 @@ class Runs:
         for path in unset:
             _remove(merged, path)
         known = dict(record.metadata)
-        if _VERDICT in metadata and foreign.is_foreign(txn, ref.record):
-            known.pop(FORGETS, None)  # another's word, which this user's verdict says nothing of
+        names_code = record.metadata.get(SIMULATION) or record.metadata.get(HOOKS)
+        is_own = HOOKS in metadata or not names_code
+        words = metadata.keys() & {_VERDICT, FORGETS}
+        if FORGETS in words:
+            _check_declaration(metadata[FORGETS])
+        if words and foreign.is_foreign(txn, ref.record):
+            if not is_own and FORGETS in words:
+                raise InvalidInput(
+                    f"'{FORGETS}' would not count for run '{name}', which came from elsewhere and "
+                    "names code: trust the repository with 'simgit trust' first",
+                    name=name,
+                )
+            for each in (_VERDICT, FORGETS):  # of another's word this user's says nothing
+                known.pop(each, None)
         new = Run(merged, record.parent, record.branch_point, record.seed, {**known, **metadata})
         oid = self._successor(txn, ref.record, new)
-        names_code = record.metadata.get(SIMULATION) or record.metadata.get(HOOKS)
-        if _VERDICT in metadata and (HOOKS in metadata or not names_code):
+        if words and is_own:
             foreign.unmark(txn, oid)  # this user has noted it, and names no code of another's
         self.refs.update_run(txn, name, ref, ref._replace(record=oid), "config: changed")
 
@@ -715,3 +742,9 @@ def check_unwritten(name: str, ref: RunRef, advice: str = "") -> None:
         raise Conflict(
             f"run '{name}' is being written by process {pid}{advice}", name=name, pid=pid
         )
+
+
+def _check_declaration(value: object) -> None:
+    """Warn if what a user notes of resets is nothing that counts."""
+    if value is not None and not is_declaration(value):
+        warn(f"'{FORGETS}' must be {DECLARATIONS}, got {shown(value)}: it counts for nothing")

@@ -362,8 +362,10 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             )
         drawn = None
         if self._catch_up is None and not self._first:
-            asks = self._snapshots.asks_for_generators(self._count + 1, seed is not None)
-            drawn = generators_of(self.env, self._snapshots.packed) if asks else None
+            if seed is None and self._snapshots.asks_for_generators(self._count + 1):
+                drawn = generators_of(self.env, self._snapshots.packed)
+            if seed is not None or drawn is not None:
+                self._snapshots.begun(self._count + 1)
         self._count += 1
         if self._first and self._session.is_new:
             self._start = start_of(self.env)

@@ -131,17 +131,18 @@ class Snapshots:
         """Take a snapshot at the next episode's start: earlier ones do not lead over a gap."""
         self._first = True
 
-    def asks_for_generators(self, count: int, is_seeded: bool) -> bool:
-        """Return True if a reset's generators should be noted, after ``count`` steps.
+    def asks_for_generators(self, count: int) -> bool:
+        """Return True if the generators of an unseeded reset should be noted, at a step.
 
         That is where only the root has a snapshot, and the newest reset from which later states can
         be re-executed is far.
         """
         has_none = self._driver is not None and self._where() == "root"
-        asks = has_none and not is_seeded and self._schedule.is_far(count - self._begun)
-        if asks or is_seeded:
-            self._begun = count
-        return asks
+        return has_none and self._schedule.is_far(count - self._begun)
+
+    def begun(self, count: int) -> None:
+        """Take note of a reset from which later states can be re-executed."""
+        self._begun = count
 
     def before_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
         """Take a snapshot of what the next reset starts from, for drivers that need that."""

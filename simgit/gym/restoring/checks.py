@@ -10,6 +10,7 @@ keeps in its class, its module or its library is as in any new process. See ``ch
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
@@ -95,7 +96,6 @@ class RunCheck:
         with self._opened() as repo:
             path = self._path(repo)
             (steps, total), upto = self._chosen(path), path.step
-            resets = {kind: _resets(path, kind) for kind in (RESETS, UNSEEDED)}
         last = [None] * len(steps)
         ends = [*steps[1:], *last[:1]] if self._stretches else last
 
@@ -119,11 +119,13 @@ class RunCheck:
         found = judged(outcomes, replay, again, total, upto)
         if found.result != BY_REPLAY:
             return found
+        with self._opened() as repo:
+            resets = _resets(self._path(repo))
         more = dict(found.details)
         for kind, every in resets.items():
             tried: list[Outcome] = []
             lengths: list[int] = []
-            for at, end in spread(every, self._sample)[::-1]:  # before the newest there is most
+            for at, end in spread(every, self._sample):
                 time = max(left() * _PART, 0.0 if tried else _LEAST)
                 if time:
                     tried.append(apart(partial(self.from_reset, at, time, end), at, patience()))
@@ -211,12 +213,22 @@ class RunCheck:
         return Outcome(**{**facts, "compared": done, "digest": digest.hexdigest()})
 
 
-def _resets(path: RecordedPath, kind: str) -> list[tuple[int, int]]:
-    """Return the later resets of a kind, each with the step where its part ends."""
-    new = set(path.attached(SESSION, path.step))
-    found = path.seeded_resets(0) if kind == RESETS else sorted(path.drawn_resets(0))
-    seeded = [*found, path.step + 1]
-    return [(at, min(end, _border(path, at))) for at, end in pairwise(seeded) if at not in new]
+def _resets(path: RecordedPath) -> dict[str, list[tuple[int, int]]]:
+    """Return the later resets of each kind, each with the step where its part ends.
+
+    The newest come first: before them there is most that they could have kept.
+    """
+    stop = path.step + 1
+    borders = [stop, *filter(path.is_reset, path.attached(SESSION, path.step))][::-1]
+    found = {RESETS: path.seeded_resets(0)[::-1], UNSEEDED: list(path.drawn_resets(0))}
+    return {
+        kind: [
+            (at, min(end, borders[bisect_right(borders, at)]))
+            for end, at in pairwise([stop, *steps])
+            if borders[bisect_left(borders, at)] != at
+        ]
+        for kind, steps in found.items()
+    }
 
 
 def _border(path: RecordedPath, step: int) -> int:

@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from inspect import getattr_static
 from typing import Any, Final
 
+from simgit.errors import shown, warn
 from simgit.gym import drivers
 from simgit.gym.drivers.wrappers import class_name, is_core, layers
 from simgit.gym.restoring.run_notes import FORGETS, RESETS, UNSEEDED, said_of
+from simgit.refs.runs import DECLARATIONS, is_declaration
 
 KEEPS_ALL: Final = "replay-creation"
 """The driver of environments that keep state over every reset."""
@@ -65,12 +67,12 @@ call functions of the user.
 def forgets(env: Any, kind: str = RESETS) -> bool | None:
     """Return whether an environment with all its wrappers forgets at resets of a kind.
 
-    True if all are known or declared to, False if one is known or declared not to, else None.
+    True if all are known or declared to, False if one is declared not to, else None.
     """
     found = [_forgets(layer, kind) for layer in layers(env)]
     if all(found):
         is_declared = all(said_of(said(layer), kind) for layer in layers(env) if is_core(layer))
-        return is_declared or not keeps_all(env)
+        return True if is_declared or not keeps_all(env) else None
     return False if False in found else None
 
 
@@ -87,7 +89,16 @@ def said(layer: Any) -> Any:
 
 
 def declaration(env: Any) -> dict[str, Any]:
-    """Return what is noted with a run of what its environment and wrappers declare."""
+    """Return what is noted with a run of what its environment and wrappers declare.
+
+    What may not stand there is warned of.
+    """
+    for each in (layer for layer in layers(env) if said(layer) is not None):
+        if not is_declaration(said(each)):
+            warn(
+                f"'{FORGETS}' in the metadata of '{class_name(each)}' must be {DECLARATIONS}, "
+                f"got {shown(said(each))}: it counts for nothing"
+            )
     if all(said(layer) is None for layer in layers(env)):
         return {}
     if forgets(env, UNSEEDED):

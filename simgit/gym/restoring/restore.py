@@ -53,7 +53,7 @@ from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
-from simgit.recording.verdicts import details
+from simgit.recording.verdicts import details, is_difference
 from simgit.repository import Repository
 
 How = Literal["snapshot", "episode", "creation"]
@@ -121,8 +121,10 @@ def restore(
     Args:
         repo: the repository.
         revision: the state.
-        rng: True continues with the recorded random numbers, those of Python's, NumPy's and
-            torch's global generators too; False reseeds the environment, for planning.
+        rng: True continues with the recorded random numbers; those of the spaces, and of Python's,
+            NumPy's and torch's global generators, are put back as they were at the nearest
+            snapshot, or at the creation where the state is re-executed, as far as they were noted.
+            False reseeds the environment, for planning.
         env: an environment made in the same way, to be put into the state; made from the run's
             spec if None.
         trust: True to import the module of an environment that is not registered, and to load
@@ -160,6 +162,7 @@ def restored(
         _warn_of_wrappers(path)
     made = env if env is not None else path.make(trust)
     failed: Divergence | drivers.CannotRestore | None = None
+    spent: list[tuple[RestorePlan, SimgitError]] = []
     try:
         for plan in plans(path, made, trust):
             if plan.tried and env is not None:
@@ -174,8 +177,10 @@ def restored(
             except (Divergence, drivers.CannotRestore) as error:
                 failed = failed or error
                 if plan.tried:
-                    _note_kept(path, plan, error)
+                    spent.append((plan, error))
                 continue
+            for each, why in spent if plan.how != "snapshot" else ():
+                _note_kept(path, each, why)  # not before: it might be that nothing repeats
             _settle_doubt(path, plan, made)
             if before is None and (plan.how != "snapshot" or plan.start < path.step):
                 _draw_on(path, made, trust)
@@ -382,10 +387,18 @@ def _note_kept(path: RecordedPath, plan: RestorePlan, error: SimgitError) -> Non
     """Note that resets of a run do not forget, although that was tried; say so once.
 
     With the run too: in the next process another attempt could spoil what is kept in a class.
+    (Not what the environment raised: the next process may have what it lacked.)
     """
-    kind = _kind(path, plan.start)
+    kind, found = _kind(path, plan.start), details(error)
     _kept.add((*_key(path, plan), kind))
-    found = {kind: {"forget": False, "from": plan.start, **details(error)}}
+    if not is_difference(found):
+        warn(
+            f"re-executed from the creation of the environment, since it could not be from the "
+            f"reset of step {plan.start}: {error}",
+            Unverified,
+        )
+        return
+    found = {kind: {"forget": False, "from": plan.start, **found}}
     for run in [] if path.repo.read_only else path.recorded_in:
         verdict = verdict_of([run])
         if verdict is not None and resets_tried([run], kind):
@@ -604,6 +617,7 @@ def begin(
         path.put_back_start(env)
     elif plan.how == "episode":
         try:
+            path.put_back_start(env)  # what a script draws from is where creation would leave it
             path.put_back_generators(env, plan.start)
         except Exception as error:  # an attachment is whatever someone made it
             raise raised(plan.start, error) from error

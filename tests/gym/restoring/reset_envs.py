@@ -63,7 +63,11 @@ class DeclaredForAll(Model):
 
 
 class OfItsOwn(Model):
-    """Draws from a generator that only a seeded reset makes."""
+    """Draws from a generator that only a seeded reset makes anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = random.Random(0)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         if seed is not None:
@@ -72,6 +76,45 @@ class OfItsOwn(Model):
 
     def draw(self) -> float:
         return self.generator.random()
+
+
+class WithoutOne(OfItsOwn):
+    """Has none before, and so raises if it begins with another reset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.generator
+
+
+class OfOldTimes(Model):
+    """Has what the first of its episodes made, and raises without it."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if seed == 0:
+            self.found = {seed: 1.0}
+        return super().reset(seed=seed)
+
+    def draw(self) -> float:
+        return super().draw() + self.found[0]
+
+
+class ThirdFails(Model):
+    """Has seats for two: the third one that is made in a process raises in the fifth step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seat = type(self).made
+
+    def draw(self) -> float:
+        if self.seat == 3 and self.time == 5:
+            raise OSError("no seat left")
+        return super().draw()
+
+
+class ThirdFailsDeclared(ThirdFails):
+    """Says that it forgets."""
+
+    metadata: ClassVar[dict[str, Any]] = {"simgit": {"reset_forgets": True}}
 
 
 class OfNumbersOfASeed(Model):
@@ -181,6 +224,12 @@ class Cache(Model):
         observation, reward, *rest = super().step(action)
         given = int(action)
         return observation, reward + self.known.setdefault(given, given**0.5), *rest
+
+
+class Misspelt(Model):
+    """Says it in a way that is none."""
+
+    metadata: ClassVar[dict[str, Any]] = {"simgit": {"reset_forgets": "True"}}
 
 
 class Plain(gym.Wrapper[Any, Any, Any, Any]):

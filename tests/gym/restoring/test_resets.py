@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,11 +14,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from simgit import Repository, Unverified
+from simgit import Divergence, InvalidInput, Repository, SimgitWarning, Unverified
 from simgit.gym import Recorder, drivers, judge, plan, restore
+from simgit.gym.restoring import checks, full_reset
 from simgit.gym.restoring import restore as restoring
 from simgit.gym.restoring.checks import RunCheck
-from simgit.gym.restoring.run_notes import note, resets_fail
+from simgit.gym.restoring.recorded_path import RecordedPath
+from simgit.gym.restoring.run_notes import note, resets_fail, said_of
 from tests.gym.restoring import reset_envs
 
 pytestmark = pytest.mark.usefixtures("without_torch")
@@ -179,6 +182,96 @@ def test_what_shows_only_in_later_episodes_is_warned_of(repo: Repository) -> Non
     assert goes_on(env, repo, step, 6) and not goes_on(env, repo, step + 6)
 
 
+@pytest.mark.parametrize("kind", [reset_envs.ThirdFails, reset_envs.ThirdFailsDeclared])
+def test_an_exception_in_a_trial_says_nothing_of_resets(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    record(repo, kind())
+    before = plan(repo, "main@480").how
+    assert before == ("creation" if kind is reset_envs.ThirdFails else "episode")
+    monkeypatch.setattr(kind, "made", 1)  # the second one is re-executed from the creation
+    found = tried(repo)
+    assert found == {"forget": None, "from": found["from"], "reason": found["reason"]}
+    assert "no seat left" in found["reason"]
+    assert plan(repo, "main@480").how == before
+
+
+def test_an_exception_in_a_restore_says_nothing_of_resets(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(repo, reset_envs.ThirdFails())
+    monkeypatch.setattr(reset_envs.ThirdFails, "made", 3)
+    tried(repo)
+    step = 40 * PART + 7
+    monkeypatch.setattr(reset_envs.ThirdFails, "made", 1)
+    # another one is made to try it in
+    with pytest.warns(Unverified, match=r"could not be from the reset of step 440: .*no seat"):
+        env = restore(repo, f"main@{step}")
+    assert goes_on(env, repo, step)
+    assert not resets_fail([repo.runs["main"]])
+    monkeypatch.setattr(restoring, "_kept", set())
+    assert plan(repo, f"main@{step}").how == "episode", "the next process may have what it lacked"
+
+
+def test_where_nothing_repeats_nothing_is_noted_of_resets(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(repo, reset_envs.Model())
+    tried(repo)
+    step = 29 * PART + 4
+    with monkeypatch.context() as changed:
+        changed.setattr(reset_envs.Model, "seen", lambda self: np.array([self.time, 7.0]))
+        with pytest.raises(Divergence):
+            restore(repo, f"main@{step}")
+    assert not resets_fail([repo.runs["main"]])
+    assert plan(repo, f"main@{step}").how == "episode"
+
+
+def test_the_newest_reset_is_tried_first(repo: Repository) -> None:
+    record(repo, reset_envs.Model())
+    assert tried(repo, sample=1)["step"] == (EPISODES - 1) * PART
+
+
+def test_resets_are_looked_for_only_where_no_snapshots_serve(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(gym.make("CartPole-v1"), repo, snapshots=2, self_check=False)
+    for seed in range(3):
+        recorder.reset(seed=seed)
+        recorder.step(0)
+        recorder.step(0)
+    recorder.close()
+    monkeypatch.setattr(checks, "_resets", lambda path: pytest.fail("they were"))
+    check = RunCheck(lambda: nullcontext(repo), "main", seconds=600)
+    assert check.verdict(lambda check, start, seconds: check()).result == "exact"
+
+
+@pytest.mark.parametrize("seeded", [1, 3])
+def test_parts_of_resets_end_where_another_environment_begins(
+    repo: Repository, seeded: int
+) -> None:
+    for _ in range(3):  # each with an environment of its own, in the same run
+        recorder = Recorder(
+            reset_envs.DeclaredForAll(), repo, snapshots=1, provenance=False, self_check=False
+        )
+        for episode in range(4):
+            recorder.reset(seed=None if episode % seeded else 100 + episode)
+            for step in range(reset_envs.LENGTH):
+                recorder.step(step % 3)
+        recorder.close()
+    found = checks._resets(RecordedPath(repo, "main"))
+    ends = [(at * PART, (at + 1) * PART) for at in range(12)]
+    if seeded == 1:
+        assert found["resets"] == [ends[i] for i in (11, 10, 9, 7, 6, 5, 3, 2, 1)]
+        assert found["unseeded_resets"] == []
+    else:
+        assert found["resets"] == [ends[i] for i in (11, 7, 3)]
+        unseeded = [ends[i] for i in (10, 9, 6, 5, 2, 1)]
+        # that of every second one ends at the next noted one, though a seeded one is between
+        assert [at for at, _ in found["unseeded_resets"]] == [at for at, _ in unseeded]
+        assert max(end for _, end in found["unseeded_resets"]) <= 12 * PART
+
+
 def test_a_trial_refutes_a_declaration(repo: Repository) -> None:
     record(repo, reset_envs.DeclaredWrongly())
     assert plan(repo, "main@300").how == "episode"
@@ -209,10 +302,12 @@ def test_a_reset_without_a_seed_begins_with_the_generator_that_it_had(
     [
         (reset_envs.Model, True), (reset_envs.Cache, True), (reset_envs.OfItsOwn, False),
         (reset_envs.OfNumbersOfASeed, False), (reset_envs.Mean, False),
-        (reset_envs.OfPython, False),
+        (reset_envs.OfPython, False), (reset_envs.WithoutOne, None),
     ],
 )  # fmt: skip
-def test_resets_without_a_seed_are_tried_too(repo: Repository, kind: Any, forget: bool) -> None:
+def test_resets_without_a_seed_are_tried_too(
+    repo: Repository, kind: Any, forget: bool | None
+) -> None:
     record(repo, kind(), seeded=EPISODES)
     found = tried(repo, kind="unseeded_resets")
     assert found["forget"] is forget
@@ -300,6 +395,80 @@ def test_generators_are_noted_only_where_there_are_no_snapshots_and_the_way_is_l
     assert noted == [("model", 9), ("model", 21)], "seven steps after a reset that leads on"
 
 
+def test_generators_that_cannot_be_noted_are_noted_at_the_next_reset(repo: Repository) -> None:
+    env = reset_envs.Model()
+    recorder = Recorder(env, repo, snapshots=7, provenance=False, self_check=False)
+    for episode in range(6):
+        if episode == 3:
+            env._np_random = None  # it is made when it is first used
+        recorder.reset(seed=None if episode else 1)
+        recorder.step(0)
+        recorder.step(0)
+    recorder.close()
+    assert [
+        step for step in range(18) if "generators" in repo.attachments(f"main@{step}")
+    ] == [12]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [reset_envs.Declared, reset_envs.DeclaredForAll])
+@pytest.mark.parametrize("seeded", [1, EPISODES])
+def test_what_a_script_draws_from_is_put_back_too(repo: Repository, kind: Any, seeded: int) -> None:
+    env = kind()
+    env.action_space.seed(3)
+    random.seed(4)
+    np.random.seed(5)
+
+    def drawn(env: Any) -> list[Any]:
+        numbers = [int(env.action_space.sample()) for _ in range(9)]
+        return [*numbers, random.random(), float(np.random.random())]
+
+    record(repo, env, seeded=seeded)  # whose actions are not drawn
+    live = drawn(env)
+    for _ in range(2):
+        restored = restore(repo, f"main@{EPISODES * PART - 1}")
+        assert drawn(restored) == live
+
+
+def test_of_a_known_environment_that_keeps_all_a_note_and_a_trial_count(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CarRacing: it is Gymnasium's, and has no snapshots."""
+    known = (*full_reset._ENVIRONMENTS, "tests.gym.restoring.reset_envs.")
+    monkeypatch.setattr(full_reset, "_ENVIRONMENTS", known)
+    monkeypatch.setattr(full_reset, "keeps_all", lambda env: True)
+    record(repo, reset_envs.PlainDeclared(reset_envs.Model()))
+    assert "reset_forgets" not in repo.runs["main"].metadata, "nobody has said no"
+    assert plan(repo, "main@480").how == "creation"
+    assert tried(repo)["forget"] is True
+    assert plan(repo, "main@480").how == "episode"
+    repo.configure("main", metadata={"verdict": {}, "reset_forgets": True})
+    assert plan(repo, "main@480").how == "episode"
+
+
+@pytest.mark.filterwarnings("ignore::simgit.Unverified")  # a branch of what was not checked
+@pytest.mark.parametrize("odd", ["True", "numpy_random", 1, np.True_, np.array([True, False])])
+def test_what_is_no_declaration_is_said_and_counts_for_nothing(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    monkeypatch.setitem(reset_envs.Misspelt.metadata["simgit"], "reset_forgets", odd)
+    with pytest.warns(SimgitWarning, match="must be True, False or 'np_random'") as said:
+        record(repo, reset_envs.Misspelt())
+    assert len([each for each in said if "reset_forgets" in str(each.message)]) == 1
+    assert "reset_forgets" not in repo.runs["main"].metadata
+    assert plan(repo, "main@300").how == "creation"
+    with pytest.warns(SimgitWarning, match="must be True, False or 'np_random'"):
+        repo.configure("main", metadata={"reset_forgets": odd})
+    with pytest.warns(SimgitWarning, match="must be True, False or 'np_random'"):
+        repo.branch("b", "main@3", metadata={"reset_forgets": odd})
+    assert plan(repo, "main@300").how == "creation"
+
+
+@pytest.mark.parametrize("odd", [[True, False], {"a": 1}, 7, "numpy_random", None])
+def test_what_was_noted_in_another_form_counts_for_nothing(odd: Any) -> None:
+    assert said_of(np.array(odd) if isinstance(odd, list) else odd, "resets") is None
+    assert said_of(odd, "unseeded_resets") is None
+
+
 def said_of_itself() -> Any:
     """Return an environment of which the script says that it forgets, and its class does not."""
     env = reset_envs.Model()
@@ -323,6 +492,9 @@ def test_what_a_script_declared_counts_where_it_was_recorded_only(tmp_path: Path
         repo.configure("main", metadata={"verdict": {"result": "exact by replay"}})
         assert not repo.runs["main"].is_foreign
         assert plan(repo, "main@300", trust=True).how == "creation"
+        # one's own word does
+        repo.configure("main", metadata={"reset_forgets": True})
+        assert plan(repo, "main@300", trust=True).how == "episode"
     with Repository.init(tmp_path / "more") as repo:
         packed.seek(0)
         repo.import_bundle(packed)
@@ -337,6 +509,27 @@ def test_what_a_user_notes_with_a_run_counts(repo: Repository) -> None:
     repo.configure("main", metadata={"reset_forgets": False})
     assert tried(repo)["forget"] is True
     assert plan(repo, "main@300").how == "creation"
+
+
+def test_a_note_of_ones_own_counts_with_what_came_from_elsewhere(tmp_path: Path) -> None:
+    packed = BytesIO()
+    with Repository.init(tmp_path / "theirs") as theirs, Repository.init(tmp_path) as repo:
+        record(theirs, reset_envs.Model())
+        tried(theirs)
+        theirs.branch("hooked", "main@300", metadata={"simulator": {"step": "os:system"}})
+        theirs.create_bundle(packed, ["main", "hooked"])
+        packed.seek(0)
+        repo.import_bundle(packed)
+        assert repo.runs["main"].is_foreign
+        repo.configure("main", metadata={"reset_forgets": True})
+        assert plan(repo, "main@300", trust=True).how == "episode"
+        assert "verdict" not in repo.runs["main"].metadata, "another's, which does not count"
+        repo.configure("main", metadata={"verdict": {"result": "exact by replay"}})
+        assert repo.runs["main"].metadata["reset_forgets"] is True
+        assert plan(repo, "main@300", trust=True).how == "episode"
+        with pytest.raises(InvalidInput, match="simgit trust"):
+            repo.configure("hooked", metadata={"reset_forgets": True})
+        assert repo.runs["hooked"].is_foreign
 
 
 def test_a_trial_from_elsewhere_counts_for_nothing(tmp_path: Path) -> None:
