@@ -153,7 +153,7 @@ class RunCheck:
         with self._opened() as repo:
             path = self._path(repo)
             made_at, seed = RecordedPath(repo, path.trajectory[0].oid).creation()
-            if seed is None and not path.attached(SESSION, 0):
+            if seed is None and 0 not in path.attached(SESSION, 0):
                 return Outcome(0, unmade="the first reset had no seed")
             plan = RestorePlan(path.step, "creation", made_at, seed=seed)
             states = path.trajectory[made_at : _border(path, made_at)]

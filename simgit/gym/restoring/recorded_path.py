@@ -133,15 +133,15 @@ class RecordedPath:
         """The paths of fields that are not compared, as the runs' recorders were told."""
         return ignored(self.recorded_in)
 
-    def is_own(self, step: int, name: str = SNAPSHOT) -> bool:
-        """Return True if an attachment of a state on the path belongs to this path.
+    def is_own(self, step: int, stored: Any) -> bool:
+        """Return True if a snapshot, or noted generators, of a state belong to this path.
 
         Another run, reseeded otherwise, may have reached the same state: what its recorder
         attached holds the other generators, and says so. (What is not marked does not, or is older:
         then it is taken for that of the run with the fewest reseedings.)
         """
         before = {at: seed for at, seed in self.reseeds.items() if at < step}
-        noted = marked(self.attachment(step, name))
+        noted = marked(stored)
         if noted is not None or not before:
             return before == (noted or {})
         return before == reseeds(self.repo, self.trajectory[step].oid)
@@ -188,12 +188,15 @@ class RecordedPath:
     def drawn_resets(self, after: int) -> Iterator[int]:
         """Yield the steps of the unseeded resets with noted generators, the newest first."""
         noted = filter(self.is_reset, self.attached(GENERATORS, self.step, after + 1))
-        return (step for step in noted if self.is_own(step, GENERATORS))
+        return (step for step in noted if self.is_own(step, self.attachment(step, GENERATORS)))
 
     def put_back_generators(self, env: Any, step: int) -> None:
         """Give an environment the generators that were noted before a reset, if they were."""
-        if list(self.attached(GENERATORS, step, step)) and self.is_own(step, GENERATORS):
-            randomness.apply_layers(layers(env), unpack(self.attachment(step, GENERATORS)))
+        if not list(self.attached(GENERATORS, step, step)):
+            return
+        stored = self.attachment(step, GENERATORS)
+        if self.is_own(step, stored):
+            randomness.apply_layers(layers(env), unpack(stored))
 
     def creation(self) -> tuple[int, int | None]:
         """Return the step of the reset of the new environment, and its seed.

@@ -38,7 +38,7 @@ def marked(stored: Any) -> Seeds | None:
     found = stored.get(RESEEDED) if isinstance(stored, Mapping) else None
     try:
         return None if found is None else {int(step): int(seed) for step, seed in found}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return {}  # someone else made it
 
 

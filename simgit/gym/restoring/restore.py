@@ -202,11 +202,12 @@ def _draw_on(path: RecordedPath, env: Any, trust: Trust) -> None:
     global ones, would be where they were at the beginning.
     """
     step = path.step
-    if next(iter(path.attached(SNAPSHOT, step)), None) != step or not path.is_own(step):
+    if next(iter(path.attached(SNAPSHOT, step, step)), None) is None:
         return
-    if not path.may_load(step, trust):
+    stored = path.attachment(step, SNAPSHOT)
+    if not path.is_own(step, stored) or not path.may_load(step, trust):
         return
-    data = drivers.unpack(path.snapshot(step))
+    data = drivers.unpack(stored)
     if "random" in data and "globals" in data:
         randomness.apply_spaces(drivers.layers(env), data["random"]["spaces"])
         randomness.apply_globals(data["globals"])
@@ -517,11 +518,12 @@ def from_snapshot(path: RecordedPath, trust: Trust, newest: int) -> RestorePlan 
     (Also None if it is an untrusted pickle.)
     """
     for step in path.attached(SNAPSHOT, newest):
-        data = path.snapshot(step)
+        stored = path.attachment(step, SNAPSHOT)
+        data = drivers.unpack(stored)
         name = data.get("driver")
         if name == KEEPS_ALL or (name == _BETWEEN and not path.is_reset(step + 1)):
             continue
-        if not path.is_own(step):
+        if not path.is_own(step, stored):
             continue
         if not path.may_load(step, trust):
             return None

@@ -196,6 +196,20 @@ def test_an_exception_in_a_trial_says_nothing_of_resets(
     assert plan(repo, "main@480").how == before
 
 
+def test_what_began_without_a_seed_and_has_no_note_of_it_is_not_called_otherwise(
+    repo: Repository,
+) -> None:
+    recorder = Recorder(reset_envs.Model(), repo, snapshots=None, self_check=False)
+    recorder.reset()
+    for _ in range(3):
+        recorder.step(1)
+    recorder.close()
+    repo.detach("main@0", "session")
+    check = RunCheck(lambda: nullcontext(repo), "main", seconds=600)
+    found = check.verdict(lambda check, start, seconds: check())
+    assert (found.result, found.details) == ("unknown", {"reason": "the first reset had no seed"})
+
+
 def test_an_exception_in_a_restore_says_nothing_of_resets(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
