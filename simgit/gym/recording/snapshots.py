@@ -65,7 +65,7 @@ class Snapshots:
         self._driver = None if isinstance(choice, (str, int)) else choice
         self._known = driver
         self._at_ends = at_ends
-        self._form = self.packed if self._driver is None and driver is None else _as_it_is
+        self._is_packed = self._driver is None and driver is None
         self._reseeds: Seeds = {}
         self._is_on = choice is not None or triggered
         self._is_triggered = triggered
@@ -126,6 +126,10 @@ class Snapshots:
     def packed(self, data: Any) -> Any:
         """Return data in their stored form, marked with the reseedings on the way."""
         return mark(pack(data), self._reseeds)
+
+    def _stored(self, data: Any) -> Any:
+        # no method that is kept in a field: a circle would keep the recorder from ending at once
+        return self.packed(data) if self._is_packed else data
 
     def start_over(self) -> None:
         """Take a snapshot at the next episode's start: earlier ones do not lead over a gap."""
@@ -221,7 +225,7 @@ class Snapshots:
         try:
             data = self._driver.snapshot(env)
             if data is not None:
-                target.attach(SNAPSHOT, self._form(data))
+                target.attach(SNAPSHOT, self._stored(data))
         except (Conflict, StorageError):  # a verdict of earlier recording
             raise
         except Exception as error:
@@ -237,10 +241,6 @@ class Snapshots:
         name = getattr(self._driver, "name", "given" if self._driver else None)
         self._note({"snapshots": {"driver": name, "failed": reason}})
         warnings.warn(f"no more snapshots are taken: {reason}", stacklevel=5)
-
-
-def _as_it_is(data: Any) -> Any:
-    return data
 
 
 def _ignore(_: Mapping[str, Any]) -> None:
