@@ -372,7 +372,7 @@ def details(error: BaseException) -> dict[str, Any]:
 
 
 def is_difference(found: Mapping[str, Any]) -> bool:
-    """Return True if details of an error name a field that differs; an exception is none."""
+    """Return True if details of an error name a field that differs; those of an exception do not."""
     return found.get("field") not in (None, "exception")
 
 

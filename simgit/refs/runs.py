@@ -119,7 +119,7 @@ class RunInfo:
 
     @property
     def parent(self) -> str | None:
-        """The run that it was branched off, None if that is none or is gone."""
+        """The run that it was branched off; None without one, and if that was deleted."""
         return self._ref.parent
 
     @property
@@ -134,7 +134,7 @@ class RunInfo:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What was noted about it."""
+        """The notes about the run, by their names."""
         return self._facts.metadata
 
     @property

@@ -402,7 +402,7 @@ class CheckDesk:
         self._idle_from = monotonic()
 
     def serve(self) -> None:
-        """Work until the process that asks is gone, or has asked for nothing for long."""
+        """Work until the process that asks has ended, or has asked for nothing for long."""
         while self._is_busy() or monotonic() - self._idle_from < IDLE:
             while (part := self._next()) is not None:
                 self._waiting.remove(part)
