@@ -96,7 +96,7 @@ FAULTS = (
     ),
     Planted(
         "names of objects are not recomputed", "odb/database.py",
-        "        if (found := hash_object(kind, payload)) != oid:\n", "        if not (found := oid):\n",
+        "    if (found := hash_object(kind, payload)) != oid:\n", "    if not (found := oid):\n",
         ("tests/maintenance/fsck/test_fsck.py", "tests/faults/test_damage.py"),
     ),
     Planted(
