@@ -372,7 +372,7 @@ def details(error: BaseException) -> dict[str, Any]:
 
 
 def is_difference(found: Mapping[str, Any]) -> bool:
-    """Return True if details of an error name a field that differs; those of an exception do not."""
+    """Return True if details of an error name a field that differs, as no exception does."""
     return found.get("field") not in (None, "exception")
 
 
