@@ -24,7 +24,7 @@ def test_an_operation_is_found_and_tried(
         oid = repo.resolve("main@2").hex()
     visitor = visit(served)
     page = visitor.page
-    page.get_by_role("link", name="API").click()
+    page.get_by_role("link", name="API", exact=True).click()
     expect(page.get_by_text("GET", exact=True).first).to_be_visible()
     search = page.get_by_role("searchbox", name="Search the operations")
     search.focus()  # all of it by keyboard

@@ -31,7 +31,7 @@ def routes(visitor: Any) -> dict[str, Any]:
 def test_operations_are_undone_and_redone(copied: Path, visit: Callable[..., Any]) -> None:
     visitor = visit(copied)
     page = visitor.page
-    page.get_by_role("link", name="Repository").click()
+    page.get_by_role("link", name="Repository", exact=True).click()
     grid = page.get_by_role("grid", name="Operations")
     expect(grid.get_by_text("tag start main@0")).to_be_visible()
     grid.get_by_text("branch gentle main@100").click()
@@ -139,7 +139,7 @@ def test_the_page_shows_what_was(
     page.get_by_role("button", name=f"Look at {found[0]}").click()
     expect(page.get_by_text(f"As it was after operation {found[0]}")).to_be_visible()
     expect(page.get_by_role("button", name=re.compile("Undo|Redo|Restore"))).to_have_count(0)
-    page.get_by_role("link", name="Runs").click()
+    page.get_by_role("link", name="Runs", exact=True).click()
     expect(page.get_by_role("link", name="high-lr")).to_be_visible()
     expect(page.get_by_role("link", name="gentle")).to_have_count(0)
     expect(page.get_by_role("button", name="Start a simulation")).to_have_count(0)
@@ -155,7 +155,7 @@ def test_the_page_shows_what_was(
 def test_jobs_run_and_say_what_they_found(copied: Path, visit: Callable[..., Any]) -> None:
     visitor = visit(copied)
     page = visitor.page
-    page.get_by_role("link", name="Repository").click()
+    page.get_by_role("link", name="Repository", exact=True).click()
     page.get_by_role("button", name="Upkeep").click()
     if "/v1/jobs" not in routes(visitor):
         visitor.expects("jobs", 404)
