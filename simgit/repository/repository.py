@@ -1416,7 +1416,7 @@ class Repository:
         file: str | Path | BinaryIO,
         refs: Sequence[str],
         *,
-        exclude: Sequence[str] = (),
+        exclude: Sequence[str | Oid] = (),
         attachments: Sequence[str] | None = None,
     ) -> bundle.BundleInfo:
         """Write runs and tags, with all that leads to them, into a file or a binary stream.

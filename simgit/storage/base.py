@@ -49,8 +49,9 @@ TABLES: Final = (
     "operations",
     "pending",
     "summaries",
+    "remotes",
 )
-OPTIONAL: Final = ("summaries",)
+OPTIONAL: Final = ("summaries", "remotes")
 """Tables that a store of an earlier version lacks; they read as empty until it is written."""
 
 MAX_KEY: Final = 511

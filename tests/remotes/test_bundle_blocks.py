@@ -15,7 +15,7 @@ from simgit.odb.segments.block import Layout, choose_layout, encode_block, encod
 from simgit.odb.segments.header import header_at
 from simgit.remotes.bundle import records
 from simgit.remotes.bundle.records import RecordReader, RecordWriter
-from simgit.remotes.bundle.states import decode_head
+from simgit.remotes.bundle.states_head import decode_head
 
 Parts = list[bytes]
 """Layout, fixed and variable part of a record of states."""

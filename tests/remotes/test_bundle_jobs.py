@@ -19,7 +19,7 @@ from simgit import InvalidInput, NotFound, Repository, StorageError
 from simgit.errors import SimgitError
 from simgit.process import is_alive, writer_of
 from simgit.remotes.bundle import decoding, loading, records, worker
-from simgit.remotes.bundle.states import decode_head
+from simgit.remotes.bundle.states_head import decode_head
 from simgit.storage.base import TABLES
 from tests.remotes.test_bundle import LIES, bundled, joined, parts
 

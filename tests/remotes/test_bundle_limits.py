@@ -24,7 +24,7 @@ from simgit.objects.schema import Schema
 from simgit.odb.loose import HEAD, Encoding, encode_loose
 from simgit.remotes.bundle import limits, records, verify
 from simgit.remotes.bundle.records import RecordReader, RecordWriter
-from simgit.remotes.bundle.states import decode_head
+from simgit.remotes.bundle.states_head import decode_head
 from tests.support.cost import at_most
 
 EMPTY = {"prerequisites": [], "runs": {}, "tags": {}, "attachments": None}

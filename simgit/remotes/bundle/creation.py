@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from blake3 import blake3
@@ -38,7 +39,8 @@ from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
 from simgit.remotes.bundle.pieces import MAX_PIECE, encode_piece
 from simgit.remotes.bundle.records import RecordWriter, Write
 from simgit.remotes.bundle.select import BundleSelection, select
-from simgit.remotes.bundle.states import encode_head, encode_rows
+from simgit.remotes.bundle.states import encode_rows
+from simgit.remotes.bundle.states_head import encode_head
 from simgit.storage.base import ReadTxn
 
 _MAX_TREES = 64
@@ -60,7 +62,7 @@ def create(
     refs: Refs,
     write: Write,
     names: Sequence[str],
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str | Oid] = (),
     attachments: Sequence[str] | None = None,
 ) -> BundleInfo:
     """Write a bundle of some runs and tags; return its contents.
@@ -78,17 +80,35 @@ def create(
     """
     with odb.read() as txn:
         chosen = select(odb, refs, txn, names, exclude, attachments)
-    return _Creation(odb, chosen, RecordWriter(write), attachments).run()
+    return Creation(odb, chosen, RecordWriter(write), attachments).run()
 
 
-class _Creation:
+class Sent(Protocol):
+    """The objects that were sent."""
+
+    def __contains__(self, oid: object, /) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def add(self, oid: bytes, /) -> None:
+        """Note one that is sent now."""
+
+
+class Out(Protocol):
+    """Where records go."""
+
+    def put(self, kind: int, *parts: bytes) -> None:
+        """Write a record, its body given in parts."""
+
+
+class Creation:
     """One bundle while it is written."""
 
     def __init__(
         self,
         odb: ObjectDatabase,
         chosen: BundleSelection,
-        out: RecordWriter,
+        out: Out,
         attachments: Sequence[str] | None,
     ) -> None:
         self.odb = odb
@@ -96,28 +116,37 @@ class _Creation:
         self.out = out
         self.names = None if attachments is None else tuple(attachments)
         self.states = 0
-        self._sent: set[bytes] = set()
+        self._sent: Sent = set()
         self._done: dict[int, int] = {}  # the newest sent step of each line
         self._bindings: dict[Location, list[tuple[bytes, Oid]]] = {}
         self._late: list[Oid] = []  # the bindings that refer to states which come later
 
     def run(self) -> BundleInfo:
         """Write everything."""
+        writer = self.out
+        assert isinstance(writer, RecordWriter)
         manifest = self._manifest()
-        self.out.put(records.MANIFEST, manifest.encode())
+        writer.put(records.MANIFEST, manifest.encode())
+        self.send_all()
+        writer.finish()
+        return BundleInfo(
+            self.states, len(self._sent), writer.bytes, manifest.refs, manifest.prerequisites
+        )
+
+    def send_all(self) -> None:
+        """Write what follows the manifest."""
         with self.odb.read() as txn:
             self._assume_known_files(txn)
             self._find_bindings(txn)
         for piece in self.chosen.pieces:
             self._send_piece(piece)
         with self.odb.read() as txn:
-            for oid in self._late:
-                self._send(txn, oid)
+            late, self._late = self._late, []
+            for oid in late:
+                self._send_binding(txn, oid)
+                if self._late:
+                    raise IntegrityError(f"object '{oid.hex()}' refers to a missing state")
         self._send_records()
-        self.out.finish()
-        return BundleInfo(
-            self.states, len(self._sent), self.out.bytes, manifest.refs, manifest.prerequisites
-        )
 
     def _manifest(self) -> Manifest:
         runs = {
@@ -136,9 +165,8 @@ class _Creation:
             ):
                 for _, kind, tree in rowlib.references(rows):
                     if kind == "tree":
-                        self._sent |= {
-                            each for _, _, each in trees.walk(self.odb, txn, kind, Oid(tree))
-                        }
+                        for _, _, each in trees.walk(self.odb, txn, kind, Oid(tree)):
+                            self._sent.add(each)
 
     def _find_bindings(self, txn: ReadTxn) -> None:
         """Find the attachments to include, by the locations of their states."""
@@ -186,8 +214,12 @@ class _Creation:
         before = [parents[0] if parents else NO_PARENT, *oids[:-1]]
         head = encode_head(parents, origin, rows.schema.oid, oids[-1], rows.count)
         self.out.put(records.STATES, head, *encode_rows(rows, before, arrays))
-        self.states += rows.count
+        self._note_rows(place, rows.count, oids[-1])
         self._send_bindings(txn, place, rows.count)
+
+    def _note_rows(self, place: Location, count: int, last: bytes) -> None:
+        """Note that states were sent, the oid of the last one given."""
+        self.states += count
 
     def _above(self, txn: ReadTxn, place: Location) -> tuple[list[bytes], bytes]:
         """Return parents and origin of a state."""
@@ -241,6 +273,9 @@ class _Creation:
         if oid in self._sent:
             return
         self._sent.add(oid)
+        self._put_object(txn, oid)
+
+    def _put_object(self, txn: ReadTxn, oid: Oid) -> None:
         if self._send_blob(txn, oid):
             return
         value = self.odb.loose(txn, oid)
@@ -300,20 +335,23 @@ class _Creation:
             return
         for step in range(place.step, place.step + count):
             for _, oid in self._bindings.pop(Location(place.line, step), ()):
-                binding = self.odb.object(txn, oid)
-                if not isinstance(binding, Binding):
-                    raise IntegrityError(f"object '{oid.hex()}' must be a binding")
-                if binding.target_kind == "tree":
-                    self._send_tree(txn, binding.target)
-                elif binding.target_kind == "array":
-                    self._send_array(txn, binding.target)
-                else:
-                    self._send(txn, binding.target)
-                states = trees.states_named(self.odb, txn, binding.target_kind, binding.target)
-                if all(self._is_sent(self.odb.locate(txn, each)) for each in states):
-                    self._send(txn, oid)
-                else:
-                    self._late.append(oid)
+                self._send_binding(txn, oid)
+
+    def _send_binding(self, txn: ReadTxn, oid: Oid) -> None:
+        binding = self.odb.object(txn, oid)
+        if not isinstance(binding, Binding):
+            raise IntegrityError(f"object '{oid.hex()}' must be a binding")
+        if binding.target_kind == "tree":
+            self._send_tree(txn, binding.target)
+        elif binding.target_kind == "array":
+            self._send_array(txn, binding.target)
+        else:
+            self._send(txn, binding.target)
+        states = trees.states_named(self.odb, txn, binding.target_kind, binding.target)
+        if all(self._is_sent(self.odb.locate(txn, each)) for each in states):
+            self._send(txn, oid)
+        else:
+            self._late.append(oid)
 
     def _is_sent(self, place: Location) -> bool:
         return self.chosen.receiver_has(place) or self._done.get(place.line, -1) >= place.step

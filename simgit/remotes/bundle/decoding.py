@@ -22,11 +22,10 @@ from simgit.odb.database import ObjectDatabase
 from simgit.remotes.bundle import objects, worker
 from simgit.remotes.bundle.states import (
     DecodedStates,
-    StatesHead,
-    decode_head,
     decode_states,
     inflated_size,
 )
+from simgit.remotes.bundle.states_head import StatesHead, decode_head
 from simgit.storage.base import ReadTxn
 
 START: Final = 2 << 20

@@ -9,7 +9,8 @@ from typing import Final
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound, plural
 from simgit.objects import rows as rowlib
-from simgit.objects.oid import OID_SIZE
+from simgit.objects.kinds import KIND_CODES
+from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.unreachable import note_states_in_flight
@@ -20,11 +21,11 @@ from simgit.remotes.bundle.import_refs import ImportedRef, set_refs
 from simgit.remotes.bundle.manifest import Manifest
 from simgit.remotes.bundle.pieces import pieces_of, reader_of
 from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
-from simgit.remotes.bundle.states import StatesHead, decode_head
+from simgit.remotes.bundle.states_head import StatesHead, decode_head
 from simgit.storage.base import WriteTxn
 from simgit.storage.failpoints import fail_point
 
-__all__ = ["Imported", "ImportedRef", "load"]
+__all__ = ["Imported", "ImportedRef", "load", "load_pack"]
 
 BATCH: Final = 8 << 20
 """The bytes of records that go into one transaction."""
@@ -41,12 +42,14 @@ class Imported:
         states, objects: the numbers of new ones.
         refs: the outcome for each ref, by its full name in the bundle.
         attachments: names under which attachments were kept aside.
+        bindings: the oids of the attachments that were there, of a pack.
     """
 
     states: int = 0
     objects: int = 0
     refs: dict[str, ImportedRef] = field(default_factory=dict)
     attachments: list[str] = field(default_factory=list)
+    bindings: list[Oid] = field(default_factory=list)
 
 
 def load(
@@ -84,6 +87,23 @@ def load(
         return _Loading(odb, max_object, decoding, progress).run(read, refs, prefix, rename)
 
 
+def load_pack(
+    odb: ObjectDatabase, read: Read, *, jobs: int = 1, progress: Progress | None = None
+) -> Imported:
+    """Import a pack of a remote, which is a bundle without refs; return the result.
+
+    Raises:
+        IntegrityError: it is damaged or forged, or lacks an object that it refers to.
+        NotFound: the repository lacks states that it builds on (``oids``).
+    """
+    with closing(Decoding(odb, jobs, MAX_OBJECT)) as decoding:
+        loading = _Loading(odb, MAX_OBJECT, decoding, progress)
+        manifest = loading.store_all(read)
+        if manifest.runs or manifest.tags:
+            raise IntegrityError("a pack of the remote has runs or tags in it")
+        return loading.done
+
+
 class _Loading:
     """One import in progress."""
 
@@ -104,6 +124,14 @@ class _Loading:
 
     def run(self, read: Read, refs: Refs, prefix: str, rename: str | None) -> Imported:
         """Import everything."""
+        manifest = self.store_all(read, rename)
+        with self.odb.write() as txn:
+            self.done.refs = set_refs(self.odb, refs, txn, manifest, prefix, rename)
+            fail_point("import.refs")
+        return self.done
+
+    def store_all(self, read: Read, rename: str | None = None) -> Manifest:
+        """Store all states and objects; return the manifest."""
         reader = RecordReader(read, self.max_object)
         stream = iter(reader)
         manifest = read_first(stream)
@@ -117,10 +145,7 @@ class _Loading:
                 self._store_blob(batch[0][1], stream)
             else:
                 self._store(batch)
-        with self.odb.write() as txn:
-            self.done.refs = set_refs(self.odb, refs, txn, manifest, prefix, rename)
-            fail_point("import.refs")
-        return self.done
+        return manifest
 
     def _offered(self, batches: Iterator[list[Record]]) -> Iterator[list[Record]]:
         """Yield batches whose records of states are offered to be decoded.
@@ -186,6 +211,8 @@ class _Loading:
         aside = objects.store(self.odb, txn, oid, value)
         self.odb.expect(txn, oid)
         self.done.objects += before is None
+        if value[0] == KIND_CODES["binding"]:
+            self.done.bindings.append(oid)
         if aside is not None:
             self.done.attachments.append(aside)
 

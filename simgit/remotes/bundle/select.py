@@ -54,7 +54,7 @@ def select(
     refs: Refs,
     txn: ReadTxn,
     names: Sequence[str],
-    exclude: Sequence[str],
+    exclude: Sequence[str | Oid],
     attachments: Sequence[str] | None,
 ) -> BundleSelection:
     """Return the contents of a bundle of some runs and tags, without the history of ``exclude``.
@@ -67,7 +67,9 @@ def select(
     """
     runs, tags = _refs_named(refs, txn, names)
     revisions = Revisions(odb, refs)
-    bases = [revisions.resolve(txn, revision) for revision in exclude]
+    bases = [
+        revisions.resolve(txn, each.hex() if isinstance(each, Oid) else each) for each in exclude
+    ]
     known = ancestry.reach(odb, txn, [base.place for base in bases])
     tips = list(_tips(odb, txn, runs, tags))
     sent = ancestry.reach(odb, txn, tips)

@@ -18,7 +18,8 @@ from simgit.remotes.bundle.loading import read_first
 from simgit.remotes.bundle.manifest import Manifest
 from simgit.remotes.bundle.pieces import pieces_of
 from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
-from simgit.remotes.bundle.states import decode_head, decode_states
+from simgit.remotes.bundle.states import decode_states
+from simgit.remotes.bundle.states_head import decode_head
 from simgit.storage.memory import MemoryStorage
 
 

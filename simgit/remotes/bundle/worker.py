@@ -11,7 +11,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from simgit.objects.schema import Schema
-from simgit.remotes.bundle.states import decode_head, decode_states
+from simgit.remotes.bundle.states import decode_states
+from simgit.remotes.bundle.states_head import decode_head
 
 
 def serve(connection: Connection, max_object: int) -> None:

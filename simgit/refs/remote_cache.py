@@ -1,0 +1,123 @@
+"""What is known of remotes; it saves questions to them.
+
+remotes: 16-byte id ‖ "r" ‖ key of a ref     -> u16 length ‖ etag ‖ the ref's bytes ‖ check
+         16-byte id ‖ "p" ‖ name of a pack   -> check: all of it is here
+         16-byte id ‖ "b" ‖ oid of a binding -> name of the pack that has it ‖ check
+         16-byte id ‖ "u" ‖ name of a pack   -> u64 time ‖ check: it was uploaded
+
+A damaged entry counts for nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from simgit.objects.compression import CHECKSUM_SIZE, checksum
+from simgit.storage.base import ReadTxn, WriteTxn
+
+TABLE: Final = "remotes"
+ID_SIZE: Final = 16
+_REF, _PACK, _BINDING, _UPLOADED = b"r", b"p", b"b", b"u"
+_MOST_KEY: Final = 480
+
+
+class CachedRef(NamedTuple):
+    """A ref of a remote as it was read or written last: the storage's ETag, and its bytes."""
+
+    etag: str
+    data: bytes
+
+
+class RemoteCache:
+    """What one store knows of one remote."""
+
+    def __init__(self, remote: bytes) -> None:
+        self.remote = remote
+
+    # --- refs ---
+
+    def ref(self, txn: ReadTxn, key: str) -> CachedRef | None:
+        """Return a ref as it was last, None for an unknown one."""
+        return _decode_ref(self._get(txn, _REF, key.encode()))
+
+    def refs(self, txn: ReadTxn) -> Iterator[tuple[str, CachedRef]]:
+        """Yield key and content of all refs that are known."""
+        start = self.remote + _REF
+        for key, value in txn.scan(TABLE, start, start[:-1] + bytes([start[-1] + 1])):
+            if (found := _decode_ref(_checked(value))) is not None:
+                yield key[len(start) :].decode(errors="replace"), found
+
+    def set_ref(self, txn: WriteTxn, key: str, etag: str, data: bytes) -> None:
+        """Note a ref; one whose key is too long for the table is not kept."""
+        tag = etag.encode()
+        if len(key) <= _MOST_KEY:
+            self._put(txn, _REF, key.encode(), struct.pack("<H", len(tag)) + tag + data)
+
+    def forget_ref(self, txn: WriteTxn, key: str) -> None:
+        """Forget a ref."""
+        if len(key) <= _MOST_KEY:
+            txn.delete(TABLE, self.remote + _REF + key.encode())
+
+    # --- packs, and the attachments in them ---
+
+    def has_pack(self, txn: ReadTxn, name: bytes) -> bool:
+        """Return True if all that a pack holds is here, or was removed on purpose."""
+        return self._get(txn, _PACK, name) is not None
+
+    def note_pack(self, txn: WriteTxn, name: bytes) -> None:
+        """Note that all of a pack is here."""
+        self._put(txn, _PACK, name, b"")
+
+    def pack_of(self, txn: ReadTxn, binding: bytes) -> bytes | None:
+        """Return the pack that is known to have a binding, None if none is."""
+        return self._get(txn, _BINDING, binding)
+
+    def note_binding(self, txn: WriteTxn, binding: bytes, pack: bytes) -> None:
+        """Note the pack that has a binding."""
+        self._put(txn, _BINDING, binding, pack)
+
+    # --- uploads ---
+
+    def uploaded(self, txn: ReadTxn, pack: bytes) -> int | None:
+        """Return when a pack was uploaded, in nanoseconds since 1970; None if it was not."""
+        found = self._get(txn, _UPLOADED, pack)
+        return int.from_bytes(found, "little") if found is not None and len(found) == 8 else None
+
+    def note_upload(self, txn: WriteTxn, pack: bytes, time: int) -> None:
+        """Note that a pack was uploaded."""
+        self._put(txn, _UPLOADED, pack, time.to_bytes(8, "little"))
+
+    def forget_uploads(self, txn: WriteTxn) -> None:
+        """Forget all uploads: refs name them now."""
+        start = self.remote + _UPLOADED
+        for key, _ in list(txn.scan(TABLE, start, start[:-1] + bytes([start[-1] + 1]))):
+            txn.delete(TABLE, key)
+
+    def _get(self, txn: ReadTxn, what: bytes, rest: bytes) -> bytes | None:
+        key = self.remote + what + rest
+        value = txn.get(TABLE, key) if len(rest) <= _MOST_KEY else None
+        return None if value is None else _checked(value)
+
+    def _put(self, txn: WriteTxn, what: bytes, rest: bytes, body: bytes) -> None:
+        txn.put(TABLE, self.remote + what + rest, body + checksum(body))
+
+
+def forget_packs(txn: WriteTxn) -> None:
+    """Forget which packs are here whole: states or attachments of some are removed."""
+    for key, _ in list(txn.scan(TABLE)):
+        if key[ID_SIZE : ID_SIZE + 1] == _PACK:
+            txn.delete(TABLE, key)
+
+
+def _checked(value: bytes) -> bytes | None:
+    body = value[:-CHECKSUM_SIZE]
+    return body if checksum(body) == value[-CHECKSUM_SIZE:] else None
+
+
+def _decode_ref(body: bytes | None) -> CachedRef | None:
+    if body is None or len(body) < 2:
+        return None
+    size = int.from_bytes(body[:2], "little")
+    return CachedRef(body[2 : 2 + size].decode(errors="replace"), body[2 + size :])

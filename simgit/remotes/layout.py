@@ -1,0 +1,438 @@
+"""The objects of a remote but its packs, and their keys; docs/remote-format.md."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
+
+from blake3 import blake3
+
+from simgit.errors import FormatError, IntegrityError, InvalidInput
+from simgit.objects.canonical import check_parts, unpack_plain
+from simgit.objects.codec import pack_record
+from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress, decompress
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.refs.names import RUNS, TAGS, check_name
+from simgit.refs.records import STATUSES
+
+REMOTE: Final = "simgit-remote"
+HEADS: Final = "heads"
+REFS: Final = "refs/"
+PACKS: Final = "packs/"
+INDEX: Final = "index/"
+TOMBS: Final = "tombs/"
+LOG: Final = "log/"
+LEASE: Final = "locks/gc"
+PROBE: Final = "probe/"
+PLACES: Final = (REMOTE, HEADS, REFS, PACKS, INDEX, TOMBS, LOG, LEASE, PROBE)
+"""What the keys of a remote begin with."""
+VERSION: Final = 1
+CONDITIONS: Final = ("exclusive", "etag", "etag-unquoted", "none")
+MAX_REF: Final = 8 << 10
+"""The most bytes of a ref."""
+FULL_REF: Final = 6 << 10
+"""The bytes of a ref that would be larger without a shard."""
+MAX_LISTED: Final = 64
+"""The most packs that a ref lists itself."""
+MAX_SHARD: Final = 10_000
+"""The most packs of a shard."""
+FANOUT: Final = 8
+"""How many shards of a level become one of the next."""
+_MAX_INFLATED: Final = 256 << 20
+_PARTS: Final = 1 << 22
+_UNRESERVED: Final = "-._~"
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+def key_of_ref(ref: str) -> str:
+    """Return the key of a ref, given its full name: ``runs/…`` or ``tags/…``."""
+    return REFS + "/".join(urllib.parse.quote(part, safe="") for part in ref.split("/")) + "@"
+
+
+def ref_of_key(key: str) -> str:
+    """Return the full name of the ref that has a key.
+
+    Raises:
+        IntegrityError: no ref can have it.
+    """
+    try:
+        name = "/".join(
+            urllib.parse.unquote(part, errors="strict")
+            for part in key.removeprefix(REFS).removesuffix("@").split("/")
+        )
+        if name.startswith((RUNS, TAGS)) and key_of_ref(check_ref(name)) == key:
+            return name
+    except (UnicodeDecodeError, InvalidInput):
+        pass
+    raise IntegrityError(f"the remote has an object '{key}', which is no ref")
+
+
+def check_ref(name: str) -> str:
+    """Return the full name of a run or tag, which must be one.
+
+    Raises:
+        InvalidInput: it cannot have this name.
+    """
+    check_name(name[5:], "a run" if name.startswith(RUNS) else "a tag")
+    return name
+
+
+def key_of_pack(name: bytes) -> str:
+    """Return the key of a pack, given its hash."""
+    digits = name.hex()
+    return f"{PACKS}{digits[:2]}/{digits}"
+
+
+def key_of_shard(level: int, name: bytes) -> str:
+    """Return the key of a shard, given its level and hash."""
+    return f"{INDEX}{level}/{name.hex()}"
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+def encode_record(record: dict[str, Any]) -> bytes:
+    """Return a map with its check."""
+    body = pack_record(record)
+    return body + checksum(body)
+
+
+def decode_record(data: bytes, key: str) -> dict[str, Any]:
+    """Return the map of an object.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    body = data[:-CHECKSUM_SIZE]
+    if len(data) <= CHECKSUM_SIZE or checksum(body) != data[-CHECKSUM_SIZE:]:
+        raise damaged(key)
+    found = _unpacked(body, key)
+    if type(found) is not dict:
+        raise damaged(key)
+    return found
+
+
+def damaged(key: str) -> IntegrityError:
+    """Return the error for an object of the remote that is not as its format says."""
+    return IntegrityError(f"object '{key}' of the remote is damaged", key=key)
+
+
+def _unpacked(body: bytes, key: str) -> Any:
+    try:
+        check_parts(body, _PARTS)
+        return unpack_plain(body)
+    except IntegrityError:
+        raise damaged(key) from None
+
+
+@dataclass(frozen=True)
+class RemoteInfo:
+    """The first object of a remote: which one it is, and how its refs are replaced."""
+
+    id: bytes
+    conditional: str
+
+    def encode(self) -> bytes:
+        """Return its bytes."""
+        return encode_record(
+            {"version": VERSION, "id": self.id, "conditional": self.conditional, "encryption": None}
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> RemoteInfo:
+        """Return the decoded object.
+
+        Raises:
+            FormatError: a newer version wrote it, or it is encrypted.
+            IntegrityError: it is damaged.
+        """
+        found = decode_record(data, REMOTE)
+        version = found.get("version")
+        if type(version) is int and version > VERSION:
+            raise FormatError(
+                f"the remote has format {version}, and this simgit reads format {VERSION}; "
+                "install a newer simgit"
+            )
+        if version == VERSION and found.get("encryption") is not None:
+            raise FormatError("the remote is encrypted; this simgit cannot read it")
+        good = (
+            version == VERSION
+            and _is_bytes(found.get("id"), 16)
+            and found.get("conditional") in CONDITIONS
+        )
+        if not good:
+            raise damaged(REMOTE)
+        return cls(found["id"], found["conditional"])
+
+
+class Stretch(NamedTuple):
+    """Consecutive states in a pack.
+
+    Attributes:
+        ref: the full name of a ref that was pushed with them and leads to them.
+        first, last: the steps of the first and the last one.
+        oid: of the last one.
+    """
+
+    ref: str
+    first: int
+    last: int
+    oid: Oid
+
+
+class PackEntry(NamedTuple):
+    """What shards and refs say of a pack.
+
+    Attributes:
+        name: its hash.
+        size: in bytes.
+        states: how many it has.
+        after: the packs that must be imported before it, of those that were pushed with it.
+        stretches: its states.
+    """
+
+    name: bytes
+    size: int
+    states: int
+    after: tuple[bytes, ...]
+    stretches: tuple[Stretch, ...]
+
+    def plain(self) -> list[Any]:
+        """Return the entry as a list of plain values."""
+        stretches = [[each.ref, each.first, each.last, bytes(each.oid)] for each in self.stretches]
+        return [self.name, self.size, self.states, list(self.after), stretches]
+
+
+def _entry(found: Any) -> PackEntry:
+    name, size, states, after, stretches = found
+    for number in (size, states):
+        _natural(number)
+    if not _is_bytes(name, OID_SIZE) or not all(_is_bytes(each, OID_SIZE) for each in after):
+        raise TypeError("a pack has a malformed name")
+    return PackEntry(name, size, states, tuple(after), tuple(map(_stretch, stretches)))
+
+
+def _stretch(found: Any) -> Stretch:
+    ref, first, last, oid = found
+    if type(ref) is not str or not _natural(first) <= _natural(last):
+        raise TypeError("a stretch is malformed")
+    return Stretch(ref, first, last, Oid(oid))
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise TypeError("a number is out of range")
+    return value
+
+
+def _is_bytes(value: Any, size: int) -> bool:
+    return type(value) is bytes and len(value) == size
+
+
+class ShardName(NamedTuple):
+    """The level and the hash of a shard."""
+
+    level: int
+    name: bytes
+
+
+def encode_shard(entries: Iterable[PackEntry]) -> bytes:
+    """Return the bytes of a shard."""
+    return compress(pack_record({"packs": [each.plain() for each in entries]}), 9)
+
+
+def decode_shard(data: bytes, shard: ShardName) -> list[PackEntry]:
+    """Return the entries of a shard.
+
+    Raises:
+        IntegrityError: its bytes do not have its hash, or are malformed.
+    """
+    key = key_of_shard(*shard)
+    if blake3(data).digest() != shard.name:
+        raise damaged(key)
+    try:
+        found = _unpacked(_inflated(data, key), key)
+        entries = [_entry(each) for each in found["packs"]]
+    except (ValueError, TypeError, KeyError, IntegrityError):
+        raise damaged(key) from None
+    if len(entries) > MAX_SHARD:
+        raise damaged(key)
+    return entries
+
+
+def _inflated(data: bytes, key: str) -> bytes:
+    import zstandard
+
+    try:
+        size = zstandard.frame_content_size(data)
+    except zstandard.ZstdError:
+        raise damaged(key) from None
+    if not 0 <= size <= _MAX_INFLATED:
+        raise damaged(key)
+    return decompress(data, size)
+
+
+# --- refs ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RemoteRef:
+    """A ref of a remote.
+
+    Attributes:
+        name: its full name: ``runs/…`` or ``tags/…``.
+        remote: the id of the remote.
+        oid: its newest state; None for a run without states.
+        fields: of a run ``record``, ``status``, ``created``, ``ended``, ``parent``; of a tag
+            ``tag``.
+        shards: shards with the packs of its history.
+        packs: the packs that are in no shard yet.
+        seq: how many times it was written.
+        writer: the identity of the repository that wrote it.
+        push: random bytes, of the attempt that wrote it.
+    """
+
+    name: str
+    remote: bytes
+    oid: Oid | None
+    fields: Mapping[str, Any]
+    shards: tuple[ShardName, ...] = ()
+    packs: tuple[PackEntry, ...] = ()
+    seq: int = 1
+    writer: bytes = b""
+    push: bytes = field(default_factory=lambda: os.urandom(16))
+
+    @property
+    def key(self) -> str:
+        """The key of its object."""
+        return key_of_ref(self.name)
+
+    def encode(self) -> bytes:
+        """Return its bytes."""
+        return encode_record(
+            {
+                "remote": self.remote, "name": self.name,
+                "oid": None if self.oid is None else bytes(self.oid),
+                **{k: bytes(v) if isinstance(v, Oid) else v for k, v in self.fields.items()},
+                "shards": [list(each) for each in self.shards],
+                "packs": [each.plain() for each in self.packs],
+                "seq": self.seq, "writer": self.writer, "push": self.push,
+            }
+        )  # fmt: skip
+
+    @classmethod
+    def decode(cls, data: bytes, name: str, remote: bytes) -> RemoteRef:
+        """Return the decoded ref.
+
+        Raises:
+            IntegrityError: it is damaged, or that of another name or remote.
+        """
+        key = key_of_ref(name)
+        if len(data) > MAX_REF:
+            raise damaged(key)
+        found = decode_record(data, key)
+        if found.get("name") != name or found.get("remote") != remote:
+            raise IntegrityError(f"object '{key}' of the remote is another ref, or of another one")
+        try:
+            return _ref(found, name)
+        except (ValueError, TypeError, KeyError):
+            raise damaged(key) from None
+
+
+_COMMON: Final = {
+    "remote", "name", "oid", "shards", "packs", "seq", "writer", "push",
+}  # fmt: skip
+_RUN: Final = {"record", "status", "created", "ended", "parent"}
+
+
+def _ref(found: dict[str, Any], name: str) -> RemoteRef:
+    is_run = name.startswith(RUNS)
+    if set(found) != _COMMON | (_RUN if is_run else {"tag"}):
+        raise ValueError("unknown or missing fields")
+    oid = None if found["oid"] is None else Oid(found["oid"])
+    fields = _run_fields(found) if is_run else _tag_fields(found, oid)
+    shards = tuple(ShardName(_natural(level), each) for level, each in found["shards"])
+    if not all(_is_bytes(each.name, OID_SIZE) and each.level < 100 for each in shards):
+        raise ValueError("a shard has a malformed name")
+    if type(found["writer"]) is not bytes or not _is_bytes(found["push"], 16):
+        raise ValueError("malformed writer")
+    return RemoteRef(
+        name, found["remote"], oid, fields, shards, tuple(map(_entry, found["packs"])),
+        _natural(found["seq"]), found["writer"], found["push"],
+    )  # fmt: skip
+
+
+def _run_fields(found: dict[str, Any]) -> dict[str, Any]:
+    if found["status"] not in STATUSES:
+        raise ValueError("unknown status")
+    times = found["created"], found["ended"]
+    for time in times if times[1] is not None else times[:1]:
+        if type(time) is not int or not -(1 << 63) <= time < 1 << 63:
+            raise ValueError("a time is out of range")
+    parent = found["parent"]
+    if parent is not None:
+        check_name(parent, "a run")
+    return {
+        "record": Oid(found["record"]), "status": found["status"], "created": times[0],
+        "ended": times[1], "parent": parent,
+    }  # fmt: skip
+
+
+def _tag_fields(found: dict[str, Any], oid: Oid | None) -> dict[str, Any]:
+    if oid is None:
+        raise ValueError("a tag without a state")
+    return {"tag": None if found["tag"] is None else Oid(found["tag"])}
+
+
+# --- lists of packs -----------------------------------------------------------------------------
+
+
+def with_packs(
+    ref: RemoteRef,
+    entries: Iterable[PackEntry],
+    read: Callable[[ShardName], list[PackEntry]],
+    write: Callable[[int, bytes], ShardName],
+) -> RemoteRef:
+    """Return a ref with more packs, in shards where they are many.
+
+    Args:
+        ref: the ref.
+        entries: the packs, in the order of their import; those that it has already are left out
+            by the caller.
+        read: returns the entries of a shard.
+        write: stores a shard of a level, and returns its name.
+    """
+    packs = (*ref.packs, *entries)
+    found = replace(ref, packs=packs)
+    if len(packs) <= MAX_LISTED and len(found.encode()) <= FULL_REF:
+        return found
+    shards = list(ref.shards)
+    for start in range(0, len(packs), MAX_SHARD):
+        shards.append(write(0, encode_shard(packs[start : start + MAX_SHARD])))
+        while joined := _joined(shards, read, write):
+            shards = joined
+    found = replace(ref, packs=(), shards=tuple(shards))
+    if len(found.encode()) > MAX_REF:
+        raise InvalidInput(f"'{ref.name}' has too many packs for a remote; join them with gc")
+    return found
+
+
+def _joined(
+    shards: list[ShardName],
+    read: Callable[[ShardName], list[PackEntry]],
+    write: Callable[[int, bytes], ShardName],
+) -> list[ShardName] | None:
+    """Return shards whose newest ones of one level are joined, None if there is nothing to do."""
+    newest = shards[-FANOUT:]
+    level = newest[0].level
+    if len(newest) < FANOUT or any(each.level != level for each in newest):
+        return None
+    entries = [entry for each in newest for entry in read(each)]
+    if len(entries) > MAX_SHARD:
+        return None
+    return [*shards[:-FANOUT], write(level + 1, encode_shard(entries))]
