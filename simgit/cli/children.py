@@ -39,7 +39,8 @@ def _write_states(app: App, repo: Repository, states: Sequence[State], as_json: 
             return
         rows = []
         for state in states:
-            names = ", ".join(name.rpartition("runs/")[2] for name in refs.get(state.oid, []))
+            found = [name.removeprefix("HEAD -> ") for name in refs.get(state.oid, [])]
+            names = ", ".join(name.removeprefix("runs/").removeprefix("remotes/") for name in found)
             ended = [flag for flag in ("terminated", "truncated") if getattr(state, flag)]
             rows.append([
                 (state.oid.short(digits), "oid"), f"step {state.step}",

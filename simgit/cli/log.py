@@ -227,11 +227,13 @@ def _action(value: Any) -> str:
 
 
 def decoration(out: Output, name: str) -> str:
-    """Return a ref as listings show it: ``HEAD -> main``, ``tag: v1``, ``main``."""
+    """Return a ref as listings show it: ``HEAD -> main``, ``tag: v1``, ``origin/main``."""
     if name.startswith("HEAD -> "):
         return out.paint("HEAD -> ", "head") + out.paint(name[len("HEAD -> runs/") :], "run")
     if name.startswith("tags/"):
         return out.paint(f"tag: {name[5:]}", "tag")
+    if name.startswith("remotes/"):
+        return out.paint(name[8:], "remote")
     return out.paint(name, "head") if name == "HEAD" else out.paint(name[5:], "run")
 
 

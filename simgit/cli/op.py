@@ -139,7 +139,8 @@ def _name(out: Output, change: KeyChange, digits: int) -> str:
     if change.binding is not None:
         state, name = change.binding
         return f"{out.paint(state.short(digits), 'oid')} attachment {clean(name)}:"
-    style = {"runs": "run", "tags": "tag"}.get(str(change.ref).partition("/")[0], "head")
+    space = str(change.ref).partition("/")[0]
+    style = {"runs": "run", "tags": "tag", "remotes": "remote"}.get(space, "head")
     return out.paint(f"{clean(str(change.ref))}:", style)
 
 

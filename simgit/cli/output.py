@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
 STYLES: Final = {
-    "oid": "33", "head": "1;36", "run": "1;32", "tag": "1;33", "good": "32", "bad": "31",
+    "oid": "33", "head": "1;36", "run": "1;32", "tag": "1;33", "remote": "1;31",
+    "good": "32", "bad": "31",
     "bold": "1", "dim": "2", "warn": "33", "old": "31", "new": "32", "hunk": "36",
 }  # fmt: skip
 STATUS_STYLES: Final = {

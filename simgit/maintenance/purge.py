@@ -18,6 +18,7 @@ from simgit.refs.names import HEAD, RUNS, TAGS
 from simgit.refs.records import decode_entry, pack_ref
 from simgit.refs.reflog_expiry import expire_operations, logged_refs
 from simgit.refs.refs import TRIMMED, Refs
+from simgit.refs.remotes import run_refs
 from simgit.refs.runs import check_unwritten
 from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -33,8 +34,8 @@ class Purged:
         runs: the names of the purged runs.
         states: the number of states that were removed.
         kept: for each ref whose history has states of those runs how many it has: full names of
-            runs and tags, and ``HEAD``; and with ``log: `` before its name how many more its reflog
-            keeps.
+            runs, tags and remote-tracking refs, and ``HEAD``; and with ``log: `` before its name
+            how many more its reflog keeps.
         kept_states: the number of states that are kept, each counted once.
         bytes: the bytes that the store takes less on disk.
     """
@@ -138,7 +139,7 @@ def _keepers(
 ) -> Iterator[tuple[str, int]]:
     """Yield who leads to some of the states, and to how many."""
     found: list[tuple[str, list[Location]]] = [
-        (RUNS + name, [ref.place]) for name, ref in refs.runs(txn) if ref.oid is not None
+        (name, [ref.place]) for name, ref in run_refs(txn) if ref.oid is not None
     ]
     found += [(TAGS + name, [odb.locate(txn, ref.oid)]) for name, ref in refs.tags(txn)]
     if isinstance(head := refs.head(txn), Oid):

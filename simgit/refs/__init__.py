@@ -1,6 +1,7 @@
 """Refs: runs, tags and HEAD, and what is kept beside the objects.
 
 - ``refs``, ``records``, ``names``: refs with their reflogs, their stored form, and their names.
+- ``remotes``: remote-tracking refs.
 - ``runs``, ``run_config``: runs and their configuration.
 - ``attachments``, ``settings``: objects bound to states; settings of the repository.
 - ``revision``: names of a state or a range of states, such as ``main~3`` or ``main@200``.

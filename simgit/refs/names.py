@@ -1,4 +1,4 @@
-"""Names of runs and tags: the rules for them, and when two count as the same."""
+"""Names of runs, tags and remotes: the rules for them, and when two count as the same."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from simgit.errors import InvalidInput, NotFound, shown
 HEAD: Final = "HEAD"
 RUNS: Final = "runs/"
 TAGS: Final = "tags/"
+REMOTES: Final = "remotes/"
+SPACES: Final = (RUNS, TAGS, REMOTES)
+"""What the full names of refs begin with; HEAD has none of them."""
+OF_RUNS: Final = (RUNS, REMOTES)
+"""What the full names of refs begin with that have the fields of a run."""
 MAX_NAME: Final = 200
 _FORBIDDEN: Final = r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//"
 _REVISION_LIKE: Final = r"@(\d+|ep\d+(\.\d+)?|t=-?\d+(\.\d+)?(e[-+]?\d+)?)$"
+_REMOTE: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}"
+_RESERVED: Final = (*(space[:-1] for space in SPACES), HEAD)
 _OID: Final = r"[0-9a-fA-F]{64}"
 COUNTER: Final = r"\{auto\}|%0?(?P<width>[0-9]{0,2})d"
 """What a recorder replaces in the name of a new run by the next number."""
@@ -38,6 +45,15 @@ def check_ref_name(name: str, what: str = "a run") -> str:
             has a counter.
     """
     return _checked(name, what, _ref_fault)
+
+
+def check_remote_name(name: str) -> str:
+    """Return ``name`` if a remote may have it: one part of a name, short and plain.
+
+    Raises:
+        InvalidInput: it may not; the message names the rule that it breaks.
+    """
+    return _checked(name, "a remote", _remote_fault)
 
 
 def _checked(name: str, what: str, fault: Callable[[str], str | None]) -> str:
@@ -81,10 +97,21 @@ def _ref_fault(name: str) -> str | None:
         return reason
     if re.fullmatch(_OID, name):
         return "it is a full oid, which means a state"
-    if name.startswith((RUNS, TAGS)):
-        return f"it begins with '{name[:5]}', as full names of refs do"
+    if name.startswith(SPACES):
+        return f"it begins with '{name.partition('/')[0]}/', as full names of refs do"
     if found := re.search(COUNTER, name):
         return f"it contains '{found[0]}', a counter that only recorders fill in"
+    return None
+
+
+def _remote_fault(name: str) -> str | None:
+    """Return the rule that the name of a remote breaks, None for a valid one."""
+    if (reason := _form_fault(name)) is not None:
+        return reason
+    if name in _RESERVED:
+        return "it is reserved"
+    if not re.fullmatch(_REMOTE, name):
+        return "it must have at most 50 letters, digits, '_', '-' and '.', a letter or digit first"
     return None
 
 
@@ -92,8 +119,8 @@ def _usable(name: str) -> str | None:
     """Return a name that is like one that is not allowed, None if nothing is left of it."""
     text = "".join(each if each.isprintable() else "-" for each in re.sub(COUNTER, "1", name))
     text = re.sub(_FORBIDDEN, "-", text.replace("//", "/"))
-    while text.startswith((RUNS, TAGS)):
-        text = text[5:]
+    while text.startswith(SPACES):
+        text = text.partition("/")[2]
     parts = [re.sub(r"(\.lock)+$", "", part.lstrip(".-")).rstrip(".-") for part in text.split("/")]
     text = _cut("/".join(filter(None, parts)), MAX_NAME)
     text = re.sub(_REVISION_LIKE, lambda found: "-" + found[0][1:], text)

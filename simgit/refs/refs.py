@@ -1,8 +1,8 @@
 """Refs: runs, tags and HEAD, each with its reflog. Changes happen in the caller's transaction.
 
-refs: "HEAD" | "runs/…" | "tags/…"   -> canonical map
+refs: "HEAD" | "runs/…" | "tags/…"   -> canonical map; "remotes/…": see ``remotes``
 log:  ref name ‖ 00 ‖ u64 number     -> canonical map
-meta: "fold" ‖ 00 ‖ folded ref name  -> the name as it is spelt
+meta: "fold" ‖ 00 ‖ folded ref name  -> the name as it is spelt, of runs and tags
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from simgit.errors import AlreadyExists, Conflict, IntegrityError, NotFound, did
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import Oid
 from simgit.process import now
-from simgit.refs.names import HEAD, RUNS, TAGS, check_ref_name, fold
+from simgit.refs.names import HEAD, OF_RUNS, REMOTES, RUNS, TAGS, check_ref_name, fold
 from simgit.refs.records import (
     LogEntry,
     RunRef,
@@ -286,12 +286,18 @@ class Refs:
         txn.put("meta", key, name.encode())
 
     def _check_other(self, txn: ReadTxn, space: str, name: str, what: str) -> None:
-        """Check that no tag has the name of a new run, nor a run that of a new tag."""
+        """Check that no ref of another kind has the name of a new run or tag."""
         is_taken, other = (self.has_tag, "tag") if space == RUNS else (self.has_run, "run")
         if is_taken(txn, name):
             raise AlreadyExists(
                 f"cannot create {what} '{name}': there is a {other} '{name}', and the name would "
                 f"be ambiguous; use '{name}-{what}'",
+                name=name,
+            )
+        if txn.get("refs", (REMOTES + name).encode()) is not None:
+            raise AlreadyExists(
+                f"cannot create {what} '{name}': there is a remote-tracking ref '{name}', and the "
+                f"name would be ambiguous; use '{name.replace('/', '-')}'",
                 name=name,
             )
 
@@ -378,17 +384,17 @@ class Refs:
         txn.delete("refs", ref.encode())
         if ref.startswith(RUNS):
             self._rename_parent(txn, ref[len(RUNS) :], None)
-        if ref != HEAD:
+        if ref.startswith((RUNS, TAGS)):
             space, _, name = ref.partition("/")
             self._release(txn, space + "/", name)
 
     def _set_back(
         self, txn: WriteTxn, ref: str, before: dict[str, Any] | None, fields: dict[str, Any]
     ) -> None:
-        if ref != HEAD and before is None:
+        if ref.startswith((RUNS, TAGS)) and before is None:
             space, _, name = ref.partition("/")
             self._claim(txn, space + "/", name, space.rstrip("s"))
-        if ref.startswith(RUNS):
+        if ref.startswith(OF_RUNS):
             stays = before is not None and before["oid"] == fields["oid"]
             fields = {**fields, "writer": before["writer"] if before and stays else None}
         self._put(txn, ref, fields)

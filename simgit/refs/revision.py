@@ -1,6 +1,7 @@
 """Revisions: names of a state, or of a range of states.
 
 HEAD  main  runs/main  tags/v1  3f9a2c41        a ref, a tag, the beginning of an oid
+origin/main  remotes/origin/main                a run of a remote, as it was last seen there
 main~3  main^2  main@{2}                        ancestors, parents, earlier values of the ref
 main@{yesterday}  main@{2026-11-28 12:00}       the ref's value at a time
 @{-1}                                           HEAD's run, or state, before the last checkout
@@ -22,8 +23,9 @@ from simgit.odb.clock import last_until
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.process import now
-from simgit.refs.names import HEAD, RUNS, TAGS
+from simgit.refs.names import HEAD, REMOTES, RUNS, SPACES, TAGS
 from simgit.refs.refs import Refs
+from simgit.refs.remotes import has_tracking, tracking
 from simgit.storage.base import ReadTxn, WriteTxn
 
 MIN_PREFIX: Final = 4
@@ -47,11 +49,19 @@ _SHORT_TAIL: Final = r"(?:ep|t=-?)?\d+(?:\.\d+)?$"
 
 
 class Resolved(NamedTuple):
-    """A state that a revision names; ``run`` is the run that it was reached through, if any."""
+    """A state that a revision names.
+
+    Attributes:
+        oid: the state.
+        place: its location.
+        run: the run that it was reached through, if any.
+        tracking: the remote-tracking ref that it was reached through, such as ``origin/main``.
+    """
 
     oid: Oid
     place: Location
     run: str | None = None
+    tracking: str | None = None
 
 
 class Found(NamedTuple):
@@ -60,6 +70,7 @@ class Found(NamedTuple):
     place: Location
     run: str | None
     oid: Oid | None = None
+    tracking: str | None = None
 
 
 class Range(NamedTuple):
@@ -87,9 +98,10 @@ class Revisions:
             InvalidInput: the text is not a revision, or is ambiguous (``candidates``).
         """
         found = self.find(txn, text)
-        if found.oid is not None:
-            return Resolved(found.oid, found.place, found.run)
-        return Resolved(self.odb.states.row(txn, found.place)[0], found.place, found.run)
+        oid = found.oid
+        if oid is None:
+            oid = self.odb.states.row(txn, found.place)[0]
+        return Resolved(oid, found.place, found.run, found.tracking)
 
     def find(self, txn: ReadTxn, text: str) -> Found:
         """Return the location of a revision's state, and its oid if that costs nothing.
@@ -99,15 +111,15 @@ class Revisions:
         """
         base, suffixes = split_revision(text)
         state = self._base(txn, text, base, suffixes)
-        found = Found(state.place, state.run, state.oid)
-        if state.run is not None and not suffixes:
+        found = Found(state.place, state.run, state.oid, state.tracking)
+        if (state.run is not None or state.tracking is not None) and not suffixes:
             self.odb.states.check_tip(txn, state.place, state.oid)
         for suffix in suffixes:
             try:
                 place = self._place(txn, found.place, suffix)
             except NotFound as error:
                 raise NotFound(f"revision '{text}': {error}", revision=text) from None
-            found = found if place == found.place else Found(place, found.run)
+            found = found if place == found.place else found._replace(place=place, oid=None)
         return found
 
     def resolve_range(self, txn: ReadTxn, text: str) -> Range | None:
@@ -167,17 +179,26 @@ class Revisions:
             return [name]
         if name.startswith(TAGS) and self.refs.has_tag(txn, name[len(TAGS) :]):
             return [name]
+        if name.startswith(REMOTES) and has_tracking(txn, name[len(REMOTES) :]):
+            return [name]
         found = [RUNS + name] if self.refs.has_run(txn, name) else []
-        return found + ([TAGS + name] if self.refs.has_tag(txn, name) else [])
+        found += [TAGS + name] if self.refs.has_tag(txn, name) else []
+        return found + ([REMOTES + name] if "/" in name and has_tracking(txn, name) else [])
 
     def _ref(self, txn: ReadTxn, ref: str) -> Resolved:
         if ref.startswith(TAGS):
             oid = self.refs.tag(txn, ref[len(TAGS) :]).oid
             return Resolved(oid, self.odb.locate(txn, oid))
-        name = ref[len(RUNS) :]
-        run = self.refs.run(txn, name)
+        if ref.startswith(REMOTES):
+            name, is_tracking = ref[len(REMOTES) :], True
+            run = tracking(txn, name)
+        else:
+            name, is_tracking = ref[len(RUNS) :], False
+            run = self.refs.run(txn, name)
         if run.oid is None:
             raise NotFound(f"run '{name}' has no states yet", name=name)
+        if is_tracking:
+            return Resolved(run.oid, run.place, None, name)
         return Resolved(run.oid, run.place, name)
 
     def _head(self, txn: ReadTxn) -> Resolved:
@@ -237,9 +258,12 @@ class Revisions:
             oid = self._nth(txn, text, ref, int(which))
         else:
             oid = self._at(txn, text, ref, time)
-        run = ref[len(RUNS) :] if ref.startswith(RUNS) else None
-        known = run is not None and self.refs.has_run(txn, run)
-        return Resolved(oid, self.odb.locate(txn, oid), run if known else None)
+        place, (space, _, name) = self.odb.locate(txn, oid), ref.partition("/")
+        if space + "/" == RUNS and self.refs.has_run(txn, name):
+            return Resolved(oid, place, name)
+        if space + "/" == REMOTES and has_tracking(txn, name):
+            return Resolved(oid, place, None, name)
+        return Resolved(oid, place)
 
     def _nth(self, txn: ReadTxn, text: str, ref: str, number: int) -> Oid:
         oid, entries = None, 0
@@ -263,7 +287,7 @@ class Revisions:
 
     def _logs_named(self, txn: ReadTxn, name: str) -> list[str]:
         """Return the full names of the refs, deleted ones included, that a name can stand for."""
-        candidates = (name, RUNS + name, TAGS + name)
+        candidates = (name, *(space + name for space in SPACES))
         return [ref for ref in candidates if next(self.refs.log(txn, ref), None) is not None]
 
     def _oid(self, txn: ReadTxn, text: str, digits: str) -> Resolved:
@@ -291,7 +315,7 @@ class Revisions:
         if re.fullmatch(_SHORT_TAIL, name):
             why = f"; did you mean '{HEAD}@{name}'?"
             return NotFound(f"revision '{text}' not found{why}", revision=text)
-        kinds = [each for each in (RUNS, TAGS) if name.startswith(each)] or [RUNS, TAGS]
+        kinds = [each for each in SPACES if name.startswith(each)] or [*SPACES]
         bare = name.removeprefix(kinds[0]) if len(kinds) == 1 else name
         near = did_you_mean(name, [HEAD]) or self.refs.near(txn, bare, *kinds)
         return NotFound(f"revision '{text}' not found{near}", revision=text)

@@ -24,6 +24,7 @@ from simgit.refs import run_config
 from simgit.refs.names import COUNTER, RUNS, TAGS, more_names
 from simgit.refs.records import STATUSES, RunRef, decode_one_of_many, moved
 from simgit.refs.refs import Refs
+from simgit.refs.remotes import tracking
 from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -371,10 +372,11 @@ class Runs:
     ) -> RunRef:
         """Create a run, empty or at a state, whose run's configuration it inherits.
 
-        ``above`` is the run that an empty one inherits from.
+        ``above`` is the run that an empty one inherits from. A state that was reached through a
+        remote-tracking ref has that run's configuration, but no run here is the parent.
         """
         parent = start.run if start else above
-        inherited = self.refs.run(txn, parent).record if parent else None
+        inherited = self.refs.run(txn, parent).record if parent else self._tracked(txn, start)
         point = start.oid if start else None
         check_seed(seed)
         _check_declaration(metadata.get(FORGETS))
@@ -385,6 +387,12 @@ class Runs:
             ref = moved(ref, self.odb.states.tip(txn, start.place))
         self.refs.create_run(txn, name, ref, message)
         return ref
+
+    def _tracked(self, txn: ReadTxn, start: Resolved | None) -> Oid | None:
+        """Return the record of the run of a remote that a state was reached through, if any."""
+        if start is None or start.tracking is None:
+            return None
+        return tracking(txn, start.tracking).record
 
     def ensure(self, txn: WriteTxn, name: str) -> RunRef:
         """Return a run's ref for a commit; create the run if there is none.
@@ -640,24 +648,23 @@ class Runs:
         Only states of an environment are in question: the verdict is that of the run or of one
         that it was branched off. See ``simgit.gym.restoring.verify``.
         """
-        if start.run is None:
+        name = start.run or start.tracking
+        record = self.refs.run(txn, start.run).record if start.run else self._tracked(txn, start)
+        if record is None:
             return None
         origin = read_line(txn, self.odb.states.ancestor(txn, start.place, 0).line).origin
         if origin == NO_ORIGIN.oid:
             return None
-        verdict = self._verdict(txn, self.refs.run(txn, start.run).record)
+        verdict = self._verdict(txn, record)
         if verdict in _EXACT or not self._is_of_environment(txn, origin):
             return None
         if verdict == "live":
-            return f"run '{start.run}' is live: what follows may be otherwise than recorded"
+            return f"run '{name}' is live: what follows may be otherwise than recorded"
         if verdict == "not deterministic":
-            return f"run '{start.run}' is not deterministic and cannot be resumed exactly"
+            return f"run '{name}' is not deterministic and cannot be resumed exactly"
         if verdict == "depends on the process":
-            return f"run '{start.run}' depends on the process: it may continue otherwise in another"
-        return (
-            f"run '{start.run}' was not checked for determinism; "
-            f"check it with 'simgit verify {start.run}'"
-        )
+            return f"run '{name}' depends on the process: it may continue otherwise in another"
+        return f"run '{name}' was not checked for determinism; check it with 'simgit verify {name}'"
 
     def _verdict(self, txn: ReadTxn, record: Oid) -> Any:
         for each in run_config.ancestors(self.odb, txn, record):

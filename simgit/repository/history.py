@@ -11,6 +11,7 @@ from simgit.odb import ancestry
 from simgit.odb.segments.times import time_of
 from simgit.process import now
 from simgit.refs.names import HEAD, expanded, is_pattern
+from simgit.refs.remotes import run_refs
 
 if TYPE_CHECKING:
     from simgit.history.buckets import Along, Buckets
@@ -127,7 +128,7 @@ class History:
     def _tips(self, txn: ReadTxn) -> list[Location]:
         """Return the places that refs point at: HEAD's first, then by step, the newest first."""
         refs = self._store.refs
-        tips = [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
+        tips = [ref.place for _, ref in run_refs(txn) if ref.oid is not None]
         tips += [self._odb.locate(txn, ref.oid) for _, ref in refs.tags(txn)]
         tips.sort(key=lambda place: -place.step)
         head = refs.head_oid(txn)

@@ -1,4 +1,4 @@
-"""Tags, reflogs, and which refs point at which states."""
+"""Tags, remote-tracking refs, reflogs, and which refs point at which states."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
 from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
 from simgit.process import now
-from simgit.refs.names import HEAD, RUNS, TAGS
-from simgit.refs.records import LogEntry, TagRef
+from simgit.refs.names import HEAD, OF_RUNS, REMOTES, RUNS, SPACES, TAGS
+from simgit.refs.records import LogEntry, TagRef, decode_run
+from simgit.refs.remotes import remote_runs
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
@@ -54,13 +55,12 @@ class References:
 
     def reflog(self, ref: str) -> list[LogEntry]:
         with self._store.read() as txn:
-            for full in (ref, RUNS + ref, TAGS + ref):
+            for full in (ref, *(space + ref for space in SPACES)):
                 entries = list(self._refs.log(txn, full))
                 if not entries:
                     continue
-                name = full.removeprefix(RUNS)
-                is_run = name != full and self._refs.has_run(txn, name)
-                if is_run and self._refs.run(txn, name).oid != entries[0].new:
+                value = txn.get("refs", full.encode()) if full.startswith(OF_RUNS) else None
+                if value is not None and decode_run(value).oid != entries[0].new:
                     raise IntegrityError(f"the reflog of '{full}' lacks its end; see 'simgit fsck'")
                 return entries
         raise NotFound(f"reflog of '{ref}' not found")
@@ -76,4 +76,7 @@ class References:
                     found.setdefault(ref.oid, []).append(RUNS + name)
             for name, tag in self._refs.tags(txn):
                 found.setdefault(tag.oid, []).append(TAGS + name)
+            for remote, name, ref in remote_runs(txn):
+                if ref.oid is not None:
+                    found.setdefault(ref.oid, []).append(f"{REMOTES}{remote}/{name}")
             return found

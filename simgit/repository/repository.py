@@ -1045,7 +1045,7 @@ class Repository:
         return self._references.reflog(ref)
 
     def decorations(self) -> dict[Oid, list[str]]:
-        """Return which refs point at which states: ``HEAD``, full names of runs and tags.
+        """Return which refs point at which states: ``HEAD``, full names of runs, tags and others.
 
         The run that HEAD points at comes first, as ``HEAD -> runs/main``.
         """

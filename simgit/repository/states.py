@@ -11,6 +11,7 @@ from simgit.history.state import State, load_state, load_states
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.location import Location
+from simgit.refs.remotes import run_refs
 from simgit.refs.revision import Found, whole_episode
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class States:
         if kept is not None and kept[0] == txn.txn_id:
             return kept[1]
         refs = self._store.refs
-        places = [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
+        places = [ref.place for _, ref in run_refs(txn) if ref.oid is not None]
         oids = [ref.oid for _, ref in refs.tags(txn)]
         if isinstance(head := refs.head(txn), Oid):
             oids.append(head)

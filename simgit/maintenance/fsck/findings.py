@@ -12,8 +12,8 @@ from simgit.maintenance.fsck.report import FsckReport, Problem, Sample
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.lines import read_line
-from simgit.refs.names import RUNS
-from simgit.refs.records import RunRef
+from simgit.refs.names import OF_RUNS, REMOTES, RUNS
+from simgit.refs.records import RunRef, decode_run
 from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn
 
@@ -22,6 +22,22 @@ Progress = Callable[[int], None]
 ALL: Final = Sample()
 END: Final = 1 << 62
 """A step after every other."""
+
+
+def readable_runs(txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
+    """Yield full name and ref of the runs, and of those of remotes, with readable refs."""
+    for space in OF_RUNS:
+        for key, value in txn.scan("refs", space.encode(), space.encode() + b"\xff"):
+            name = key.decode(errors="replace")
+            with suppress(SimgitError):
+                if name.encode() == key:
+                    yield name, decode_run(value)
+
+
+def full_name(txn: ReadTxn, name: str) -> str:
+    """Return the full name of a run, or of a remote-tracking ref, as a problem names it."""
+    is_tracking = name.startswith(REMOTES) and txn.get("refs", name.encode()) is not None
+    return name if is_tracking else RUNS + name
 
 
 class TimeOverError(Exception):
@@ -78,18 +94,11 @@ class Findings:
         except SimgitError as error:
             self._problem(str(error))
 
-    def _runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
-        """Yield the runs with readable refs."""
-        for key, _ in txn.scan("refs", RUNS.encode(), RUNS.encode() + b"\xff"):
-            with suppress(SimgitError):
-                name = key.decode(errors="replace")[len(RUNS) :]
-                yield name, self.refs.run(txn, name)
-
     def _needed(self, txn: ReadTxn) -> dict[int, int]:
         """Return for each line in a run's history the newest step in it."""
         if self._ends is None:
             self._ends = {}
-            for _, ref in self._runs(txn):
+            for _, ref in readable_runs(txn):
                 with suppress(SimgitError):
                     for part in ancestry.line_ranges(txn, ref.place) if ref.oid else ():
                         if self._ends.get(part.line, 0) >= part.stop:
@@ -100,15 +109,15 @@ class Findings:
     def _cost(self, txn: ReadTxn, line: int, start: int, stop: int) -> dict[str, tuple[int, int]]:
         """Return the runs whose history contains steps of a line, and which steps."""
         cost = {}
-        for name, ref in self._runs(txn):
+        for name, ref in readable_runs(txn):
             at = ref.line if ref.oid else -1
             try:
                 for part in ancestry.line_ranges(txn, ref.place) if ref.oid else ():
                     at = read_line(txn, part.line).parent_line
                     first, last = max(part.start, start), min(part.stop - 1, stop)
                     if part.line == line and first <= last:
-                        cost[name] = (first, ref.step)
+                        cost[name.removeprefix(RUNS)] = (first, ref.step)
             except SimgitError:
                 if at == line:  # the line is unreadable: its first step is unknown
-                    cost[name] = (0, ref.step)
+                    cost[name.removeprefix(RUNS)] = (0, ref.step)
         return cost

@@ -17,6 +17,7 @@ from typing import Final
 from simgit.errors import NotFound, SimgitError
 from simgit.maintenance.fsck.check import Fsck
 from simgit.maintenance.fsck.donor import Copies
+from simgit.maintenance.fsck.findings import full_name, readable_runs
 from simgit.maintenance.fsck.quarantine import Quarantine
 from simgit.maintenance.fsck.repair_lines import repair_line
 from simgit.maintenance.fsck.repair_refs import recover_ref
@@ -50,13 +51,19 @@ from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.truncate import line_groups
-from simgit.refs.names import RUNS, fold
-from simgit.refs.records import RunRef, moved
+from simgit.refs.names import REMOTES, fold
+from simgit.refs.records import RunRef, decode_run, moved
 from simgit.refs.refs import Refs
+from simgit.refs.remotes import set_remote_run
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
 
 _ROUNDS: Final = 4
+
+
+def _run_ref(txn: ReadTxn, name: str) -> RunRef:
+    """Return the ref of a run, or a remote-tracking one, that a problem names."""
+    return decode_run(txn.get("refs", full_name(txn, name).encode()) or b"")
 
 
 @dataclass
@@ -201,7 +208,7 @@ class _Repairer:
             self.kept.take(txn, "meta", key)
         for key, _ in txn.scan("refs"):
             space, slash, name = key.decode(errors="replace").partition("/")
-            if slash:
+            if slash and not key.startswith(REMOTES.encode()):
                 txn.put("meta", b"fold\0" + (space + slash + fold(name)).encode(), name.encode())
         return "reserved the names of runs and tags"
 
@@ -232,23 +239,15 @@ class _Repairer:
 
     def _logs(self, txn: WriteTxn) -> str:
         """Add the state of each run to its reflog where it is missing."""
-        for name, ref in list(self._runs(txn)):
-            entry = next(self.refs.log(txn, RUNS + name), None)
+        for name, ref in list(readable_runs(txn)):
+            entry = next(self.refs.log(txn, name), None)
             if entry is None or entry.new != ref.oid:
                 newest = entry.new if entry else None
-                self.refs.log_entry(txn, RUNS + name, newest, ref.oid, "fsck: state of the run")
+                self.refs.log_entry(txn, name, newest, ref.oid, "fsck: state of the run")
         if txn.get("refs", b"HEAD") is not None and next(self.refs.log(txn, "HEAD"), None) is None:
             oid = self.refs.head_oid(txn)
             self.refs.log_entry(txn, "HEAD", None, oid, "fsck: state of HEAD")
         return "completed the reflogs"
-
-    def _runs(self, txn: ReadTxn) -> list[tuple[str, RunRef]]:
-        found = []
-        for key, _ in txn.scan("refs", RUNS.encode(), RUNS.encode() + b"\xff"):
-            with suppress(SimgitError):
-                name = key.decode(errors="replace")[len(RUNS) :]
-                found.append((name, self.refs.run(txn, name)))
-        return found
 
     # --- copies ---
 
@@ -300,7 +299,7 @@ class _Repairer:
         """Return the newest step of a line in each run's history, with the run's state."""
         found = []
         for name in problem.runs:
-            ref = self.refs.run(txn, name)
+            ref = _run_ref(txn, name)
             for part in ancestry.line_ranges(txn, ref.place) if ref.oid is not None else ():
                 if part.line == line and ref.oid is not None:
                     found.append((part.stop, ref.oid))
@@ -315,7 +314,7 @@ class _Repairer:
             name for problem in problems if problem.kind in (STATES, LINES) for name in problem.runs
         }
         for name in sorted(broken):
-            ref = self.refs.run(txn, name)
+            ref = _run_ref(txn, name)
             place = self._last_good(txn, ref.place)
             if place == ref.place:
                 continue
@@ -324,7 +323,12 @@ class _Repairer:
                 where = "the beginning, since it has no good state"
             else:
                 new, where = moved(ref, self.odb.states.tip(txn, place)), f"step {place.step}"
-            self.refs.update_run(txn, name, ref, new, "fsck: back to the last good state")
+            full, message = full_name(txn, name), "fsck: back to the last good state"
+            if full.startswith(REMOTES):
+                remote, _, run = full.removeprefix(REMOTES).partition("/")
+                set_remote_run(txn, remote, run, new, message)
+            else:
+                self.refs.update_run(txn, name, ref, new, message)
             done.append(f"moved run '{name}' from step {ref.step} back to {where}")
         return done
 

@@ -10,7 +10,7 @@ from simgit.maintenance.fsck.quarantine import Quarantine
 from simgit.objects.kinds import Run
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.refs.names import HEAD, RUNS
+from simgit.refs.names import HEAD, OF_RUNS, RUNS
 from simgit.refs.oplog.log import Fields, OperationLog
 from simgit.refs.records import RUN_TYPES, LogEntry, RunRef, decode_entry, moved
 from simgit.refs.refs import Refs
@@ -26,7 +26,7 @@ def recover_ref(odb: ObjectDatabase, refs: Refs, txn: WriteTxn, kept: Quarantine
     fields = _logged(txn, ref)
     if ref == HEAD:
         fields = _head(odb, refs, txn, fields, newest)
-    elif ref.startswith(RUNS):
+    elif ref.startswith(OF_RUNS):
         fields = _run(odb, txn, fields, newest)
     elif fields is None and newest is not None and newest.new is not None:
         fields = {"oid": newest.new, "tag": None}

@@ -32,7 +32,8 @@ class Problem:
 
     Attributes:
         what: a description.
-        runs: the runs whose history it touches, with the steps (first, last) that it costs.
+        runs: the runs whose history it touches, with the steps (first, last) that it costs;
+            remote-tracking refs too, by their full names.
         kind: the kind of the damaged part, if it can be repaired.
         where: the part: a location, an object's oid, a group's key, or a ref's full name.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simgit.errors import IntegrityError, NotFound, SimgitError
-from simgit.maintenance.fsck.findings import END, Findings
+from simgit.maintenance.fsck.findings import END, Findings, readable_runs
 from simgit.maintenance.fsck.oplog import check_operations
 from simgit.maintenance.fsck.report import (
     COUNTERS,
@@ -30,9 +30,9 @@ from simgit.odb.segments.index_runs import STATES, check_run
 from simgit.odb.segments.lines import counter
 from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.totals import near
-from simgit.refs.names import HEAD, RUNS, fold, own_ancestor
+from simgit.refs.names import HEAD, OF_RUNS, REMOTES, RUNS, fold, own_ancestor
 from simgit.refs.oplog.log import OperationLog, parse
-from simgit.refs.records import decode_entry
+from simgit.refs.records import decode_entry, decode_run
 from simgit.refs.saved_queries import saved_queries
 from simgit.refs.settings import get_setting, setting_names
 from simgit.refs.simulations import check_simulations, events
@@ -142,8 +142,8 @@ class TableChecks(Findings):
             head = self.refs.head(txn)
             if not isinstance(head, str):
                 self.odb.locate(txn, head)
-        elif name.startswith(RUNS):
-            run = self.refs.run(txn, name[len(RUNS) :])
+        elif name.startswith(OF_RUNS):
+            run = decode_run(txn.get("refs", name.encode()) or b"")
             if run.oid is not None:
                 self.odb.states.row(txn, run.place, run.oid)
                 tip = self.odb.states.tip(txn, run.place)
@@ -160,7 +160,12 @@ class TableChecks(Findings):
                 self._problem(what, kind=OBJECT, where=bytes(tag.tag))
 
     def _check_parents_of_runs(self, txn: ReadTxn) -> None:
-        if name := own_ancestor({name: run.parent for name, run in self._runs(txn)}):
+        parents = {
+            name.removeprefix(RUNS): run.parent
+            for name, run in readable_runs(txn)
+            if name.startswith(RUNS)
+        }
+        if name := own_ancestor(parents):
             self._problem(
                 f"ref 'runs/{name}': the run is its own ancestor", kind=REFS,
                 where=(RUNS + name).encode(),
@@ -171,6 +176,8 @@ class TableChecks(Findings):
         taken = {key[5:]: value for key, value in txn.scan("meta", b"fold\0", b"fold\1")}
         for key, _ in txn.scan("refs"):
             space, slash, name = key.decode(errors="replace").partition("/")
+            if key.startswith(REMOTES.encode()):
+                continue  # a remote may have names that differ in case only
             if slash and taken.pop((space + slash + fold(name)).encode(), None) != name.encode():
                 self._problem(
                     f"the name '{key.decode(errors='replace')}' is not reserved", kind=NAMES
@@ -203,10 +210,10 @@ class TableChecks(Findings):
             if key not in newest:
                 name = key.decode(errors="replace")
                 self._problem(f"the reflog of '{name}' is missing", kind=LOGS)
-        runs = dict(self._runs(txn))
+        runs = dict(readable_runs(txn))
         for ref, (_, oid) in newest.items():
             name = ref.decode(errors="replace")
-            run = runs.get(name[len(RUNS) :]) if name.startswith(RUNS) else None
+            run = runs.get(name)
             if run is not None and run.oid != oid:
                 self._problem(f"the reflog of '{name}' does not end at its state", kind=LOGS)
             elif oid is not None and name != HEAD and txn.get("refs", ref) is None:

@@ -14,7 +14,7 @@ from simgit.storage.base import ReadTxn
 
 @dataclass(frozen=True)
 class KeptStates:
-    """The numbers of states that no run, tag or HEAD leads to, by what keeps them.
+    """The numbers of states that no ref of the present leads to, by what keeps them.
 
     Attributes:
         reflogs: those that reflogs name, with their history.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from simgit.objects.oid import Oid
 from simgit.odb.segments.header import last_header
 from simgit.odb.segments.lines import read_line
+from simgit.refs.names import OF_RUNS
 from simgit.refs.oplog.log import OperationLog, Read
 from simgit.refs.records import RunRef, decode_entry, decode_run
 from simgit.refs.refs import Refs
@@ -14,7 +15,7 @@ from simgit.storage.base import ReadTxn
 
 
 def root_runs(txn: ReadTxn, read: dict[bytes, RunRef]) -> list[RunRef]:
-    """Return the refs of all runs.
+    """Return the refs of all runs, and of those of remotes.
 
     Args:
         txn: the transaction.
@@ -23,7 +24,8 @@ def root_runs(txn: ReadTxn, read: dict[bytes, RunRef]) -> list[RunRef]:
     Raises:
         IntegrityError: one of them is unreadable.
     """
-    values = [value for _, value in txn.scan("refs", b"runs/", b"runs0")]
+    spans = [(space.encode(), space[:-1].encode() + b"0") for space in OF_RUNS]
+    values = [value for span in spans for _, value in txn.scan("refs", *span)]
     read |= {value: decode_run(value) for value in values if value not in read}
     return [read[value] for value in values]
 

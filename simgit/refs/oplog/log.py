@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from simgit.errors import IntegrityError, NotFound
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.refs.names import HEAD, RUNS
+from simgit.refs.names import HEAD, OF_RUNS
 from simgit.refs.records import (
     BYTES,
     FLAG,
@@ -38,6 +38,7 @@ TABLE: Final = "operations"
 WATCHED: Final = ("refs", "attachments")
 """The tables whose changes are logged."""
 WHOLE: Final = b"whole"
+_OF_RUNS: Final = tuple(space.encode() for space in OF_RUNS)
 _END: Final = b"\xff" * 4
 _IMPOSSIBLE: Final = 1 << 63
 _LATER: Final = 16
@@ -71,7 +72,7 @@ def parse(key: Key, value: bytes | None, is_new: bool = False) -> Fields | None:
         return {"binding": value}
     record = unpack_ref(value)
     if not is_new:
-        types = RUN_TYPES if is_run(key) else _side_types(key)
+        types = RUN_TYPES if has_run_fields(key) else _side_types(key)
         check_fields(record, types, "a ref", key != HEAD_KEY)
     record.pop("writer", None)  # a writer is true at this moment only
     return record
@@ -81,12 +82,12 @@ def unparse(key: Key, record: Fields) -> bytes:
     """Return the stored form of a ref or a binding; a run has no writer in it."""
     if key[0] == "attachments":
         return bytes(record["binding"])
-    return pack_ref({**record, "writer": None} if is_run(key) else record)
+    return pack_ref({**record, "writer": None} if has_run_fields(key) else record)
 
 
-def is_run(key: Key) -> bool:
-    """Return True for the key of a run's ref."""
-    return key[0] == "refs" and key[1].startswith(RUNS.encode())
+def has_run_fields(key: Key) -> bool:
+    """Return True for the key of a run's ref, or of a remote-tracking one."""
+    return key[0] == "refs" and key[1].startswith(_OF_RUNS)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -107,7 +108,7 @@ def _side_types(key: Key) -> Types:
         return {"binding": BYTES}
     if key == HEAD_KEY:
         return HEAD_TYPES
-    return _RUN if is_run(key) else TAG_TYPES
+    return _RUN if has_run_fields(key) else TAG_TYPES
 
 
 class KeyChange(NamedTuple):
@@ -124,7 +125,7 @@ class KeyChange(NamedTuple):
     @classmethod
     def between(cls, key: Key, old: Fields | None, new: Fields | None) -> KeyChange:
         """Return the change from one record of a key to another."""
-        if is_run(key) and old is not None and new is not None:
+        if has_run_fields(key) and old is not None and new is not None:
             names = [name for name, value in new.items() if not same(old.get(name), value)]
             old, new = {name: old.get(name) for name in names}, {name: new[name] for name in names}
         return cls(key, old, new)
@@ -147,7 +148,7 @@ class KeyChange(NamedTuple):
 
     def apply(self, current: Fields | None) -> Fields | None:
         """Return the record at a key after the change."""
-        if self.new is None or self.old is None or current is None or not is_run(self.key):
+        if self.new is None or self.old is None or current is None or not has_run_fields(self.key):
             return self.new
         return {**current, **self.new}
 
@@ -206,7 +207,7 @@ class KeyChange(NamedTuple):
 
     def _check(self) -> None:
         types = _side_types(self.key)
-        part = is_run(self.key) and self.old is not None and self.new is not None
+        part = has_run_fields(self.key) and self.old is not None and self.new is not None
         every = not part and self.key != HEAD_KEY
         for record in (self.old, self.new):
             if record is not None:

@@ -24,7 +24,9 @@ from simgit.maintenance.background import BackgroundCollection
 from simgit.maintenance.gc.plan import DAY
 from simgit.maintenance.gc.sweep import Removed
 from simgit.objects.kinds import Run, StateObject, links_of
+from simgit.refs.remotes import run_refs
 from tests.support.examples import share
+from tests.support.tracking import forget, track, tracked
 
 RUNS = ["main", "a", "b", "c"]
 runs = st.sampled_from(RUNS)
@@ -47,7 +49,7 @@ def roots(repo: Repository) -> set[Oid]:
     found: set[Oid | None] = set()
     with repo.odb.read() as txn:
         records = []
-        for _, ref in repo.refs.runs(txn):
+        for _, ref in run_refs(txn):
             found.add(ref.oid)
             records.append(ref.record)
         for oid in repo.oplog.roots(txn):
@@ -167,6 +169,16 @@ class GcMachine(RuleBasedStateMachine):
         if name in self.repo.tags():
             self.repo.delete_tag(name)
 
+    @rule(name=st.sampled_from(["origin/main", "origin/x"]), run=runs)
+    def fetch(self, name: str, run: str) -> None:
+        if self.tip(run):
+            track(self.repo, name, run)
+
+    @rule(name=st.sampled_from(["origin/main", "origin/x"]))
+    def untrack(self, name: str) -> None:
+        if name in tracked(self.repo):
+            forget(self.repo, name)
+
     @rule(run=runs, name=st.sampled_from(["agent", "video"]), number=st.integers(0, 40))
     def attach(self, run: str, name: str, number: int) -> None:
         tip = self.tip(run)
@@ -268,7 +280,7 @@ class GcMachine(RuleBasedStateMachine):
         """Everything that is stored is something that can be reached."""
         odb = self.repo.odb
         with odb.read() as txn:
-            refs = [ref for _, ref in self.repo.refs.runs(txn)]
+            refs = [ref for _, ref in run_refs(txn)]
             todo: list[bytes] = [ref.record for ref in refs]
             todo += [tag.tag for _, tag in self.repo.refs.tags(txn) if tag.tag]
             todo += [value for _, value in txn.scan("attachments")]

@@ -10,19 +10,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from simgit import Conflict, NotFound, Repository
-from tests.repository.test_repository_model import RepositoryMachine, Run
+from simgit.refs.remotes import run_refs
+from tests.repository.test_repository_model import RepositoryMachine, Run, names
 from tests.support.examples import share
+from tests.support.tracking import forget, track
 
 Seen = dict[tuple[Any, ...], dict[str, Any]]
-"""Run, tag, HEAD or binding to its fields."""
+"""Run, run of a remote, tag, HEAD or binding to its fields."""
 
 
 def seen(repo: Repository) -> Seen:
     """Return all that undo has to bring back."""
     found: Seen = {("HEAD",): {"head": repo.head}}
     with repo.odb.read() as txn:
-        for name, run in repo.refs.runs(txn):
-            found["run", name] = {
+        for full, run in run_refs(txn):
+            kind, _, name = full.partition("/")
+            found[kind.removesuffix("s"), name] = {
                 field: getattr(run, field)
                 for field in ("oid", "step", "record", "status", "ended", "created", "parent",
                               "episodes", "returned")
@@ -45,7 +48,7 @@ def taken_back(now: Seen, before: Seen, after: Seen) -> Seen:
         old, new, current = before.get(key), after.get(key), now.get(key)
         if old == new:
             continue
-        if key[0] == "run" and old and new:
+        if key[0] in ("run", "remote") and old and new:
             changed = [name for name in new if new[name] != old[name]]
             if current is None or any(current[name] != new[name] for name in changed):
                 raise Clash
@@ -61,7 +64,8 @@ def taken_back(now: Seen, before: Seen, after: Seen) -> Seen:
         if key == ("run", head) and before["HEAD",]["head"] != head:
             raise Clash
         for other, fields in found.items():
-            if other[0] == "run" and fields["parent"] == key[1] and now.get(other) == fields:
+            is_below = key[0] == other[0] == "run" and fields["parent"] == key[1]
+            if is_below and now.get(other) == fields:
                 found[other] = fields | {"parent": None}
     return found
 
@@ -170,6 +174,16 @@ class UndoMachine(RepositoryMachine):
     def detach_attachment(self, data: st.DataObject) -> None:
         oid = self.some(data)
         self.both(lambda repo: repo.detach(oid, "note"), NotFound)
+
+    @rule(short=st.sampled_from(["origin/main", "origin/x"]), run=names)
+    def fetch(self, short: str, run: str) -> None:
+        known = self.model.runs.get(run)
+        if known is not None and known.oid:
+            self.both(lambda repo: track(repo, short, run))
+
+    @rule(short=st.sampled_from(["origin/main", "origin/x"]))
+    def untrack(self, short: str) -> None:
+        self.both(lambda repo: forget(repo, short), NotFound)
 
     @rule()
     def undo(self) -> None:

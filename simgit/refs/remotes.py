@@ -1,0 +1,104 @@
+"""Remote-tracking refs: the runs of a remote as they were when they were last fetched or pushed.
+
+refs: "remotes/" ‖ name of the remote ‖ "/" ‖ name of the run -> the fields of a run
+
+They are no runs: nothing records to them. What they lead to is reachable, as from a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simgit.errors import NotFound
+from simgit.objects.codec import decode_name
+from simgit.refs.names import REMOTES, RUNS, check_name, check_remote_name
+from simgit.refs.records import RunRef, decode_one_of_many, decode_run, pack_ref
+from simgit.refs.refs import Refs
+from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.failpoints import fail_point
+
+
+def has_tracking(txn: ReadTxn, short: str) -> bool:
+    """Return True if there is a remote-tracking ref of a name such as ``origin/main``."""
+    return txn.get("refs", (REMOTES + short).encode(errors="replace")) is not None
+
+
+def tracking(txn: ReadTxn, short: str) -> RunRef:
+    """Return the remote-tracking ref of a name such as ``origin/main``.
+
+    Raises:
+        NotFound: there is none.
+    """
+    value = txn.get("refs", (REMOTES + short).encode(errors="replace"))
+    if value is None:
+        near = Refs().near(txn, short, REMOTES)
+        raise NotFound(f"remote-tracking ref '{short}' not found{near}", name=short)
+    return decode_run(value)
+
+
+def remote_run(txn: ReadTxn, remote: str, name: str) -> RunRef:
+    """Return a run of a remote, as it was last seen there.
+
+    Raises:
+        NotFound: the remote is not known to have such a run.
+    """
+    return tracking(txn, f"{remote}/{name}")
+
+
+def remote_runs(txn: ReadTxn, remote: str | None = None) -> Iterator[tuple[str, str, RunRef]]:
+    """Yield remote, run and ref of all remote-tracking refs, ordered by name.
+
+    Args:
+        txn: the transaction.
+        remote: only those of this remote; None for all.
+    """
+    start = (REMOTES if remote is None else f"{REMOTES}{remote}/").encode(errors="replace")
+    for key, value in txn.scan("refs", start, start[:-1] + b"0"):
+        where, _, name = decode_name(key[len(REMOTES) :]).partition("/")
+        yield where, name, decode_one_of_many(value)
+
+
+def run_refs(txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
+    """Yield full name and ref of all runs, and of all remote-tracking refs."""
+    for name, ref in Refs().runs(txn):
+        yield RUNS + name, ref
+    for remote, name, ref in remote_runs(txn):
+        yield f"{REMOTES}{remote}/{name}", ref
+
+
+def set_remote_run(txn: WriteTxn, remote: str, name: str, ref: RunRef, message: str) -> None:
+    """Note how a run of a remote is there now; the reflog notes it, unless nothing has changed.
+
+    Args:
+        txn: the transaction, in which the states and the record of the run are stored already.
+        remote: the name of the remote.
+        name: the name that the run has there.
+        ref: the run; its writer is left out.
+        message: what the reflog says.
+
+    Raises:
+        InvalidInput: the remote or the run cannot have such a name.
+    """
+    check_remote_name(remote)
+    check_name(name, "a run of a remote")
+    full = f"{REMOTES}{remote}/{name}"
+    before = tracking(txn, f"{remote}/{name}") if has_tracking(txn, f"{remote}/{name}") else None
+    new = ref._replace(writer=None)
+    if new == before:
+        return
+    txn.put("refs", full.encode(), pack_ref(new._asdict()))
+    fail_point("refs.put")
+    Refs().log_entry(txn, full, before.oid if before else None, new.oid, message)
+
+
+def delete_remote_run(txn: WriteTxn, remote: str, name: str, message: str) -> RunRef:
+    """Remove a remote-tracking ref; its reflog is kept.
+
+    Raises:
+        NotFound: there is none.
+    """
+    ref = remote_run(txn, remote, name)
+    full = f"{REMOTES}{remote}/{name}"
+    txn.delete("refs", full.encode())
+    Refs().log_entry(txn, full, ref.oid, None, message)
+    return ref
