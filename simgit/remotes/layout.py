@@ -295,6 +295,7 @@ class RemoteRef:
         seq: how many times it was written.
         writer: the identity of the repository that wrote it.
         push: random bytes, of the attempt that wrote it.
+        deleted: True for one that was deleted: it has no state, no fields and no packs.
     """
 
     name: str
@@ -306,6 +307,7 @@ class RemoteRef:
     seq: int = 1
     writer: bytes = b""
     push: bytes = field(default_factory=lambda: os.urandom(16))
+    deleted: bool = False
 
     @property
     def key(self) -> str:
@@ -314,6 +316,13 @@ class RemoteRef:
 
     def encode(self) -> bytes:
         """Return its bytes."""
+        if self.deleted:
+            return encode_record(
+                {
+                    "remote": self.remote, "name": self.name, "deleted": True,
+                    "seq": self.seq, "writer": self.writer, "push": self.push,
+                }
+            )  # fmt: skip
         return encode_record(
             {
                 "remote": self.remote, "name": self.name,
@@ -347,11 +356,19 @@ class RemoteRef:
 _COMMON: Final = {
     "remote", "name", "oid", "shards", "packs", "seq", "writer", "push",
 }  # fmt: skip
+_DELETED: Final = {"remote", "name", "deleted", "seq", "writer", "push"}
 _RUN: Final = {"record", "status", "created", "ended", "parent"}
 
 
 def _ref(found: dict[str, Any], name: str) -> RemoteRef:
+    if type(found.get("writer")) is not bytes or not _is_bytes(found.get("push"), 16):
+        raise ValueError("malformed writer")
     is_run = name.startswith(RUNS)
+    if set(found) == _DELETED and found["deleted"] is True:
+        return RemoteRef(
+            name, found["remote"], None, {}, seq=_natural(found["seq"]), writer=found["writer"],
+            push=found["push"], deleted=True,
+        )  # fmt: skip
     if set(found) != _COMMON | (_RUN if is_run else {"tag"}):
         raise ValueError("unknown or missing fields")
     oid = None if found["oid"] is None else Oid(found["oid"])
@@ -359,8 +376,6 @@ def _ref(found: dict[str, Any], name: str) -> RemoteRef:
     shards = tuple(ShardName(_natural(level), each) for level, each in found["shards"])
     if not all(_is_bytes(each.name, OID_SIZE) and each.level < 100 for each in shards):
         raise ValueError("a shard has a malformed name")
-    if type(found["writer"]) is not bytes or not _is_bytes(found["push"], 16):
-        raise ValueError("malformed writer")
     return RemoteRef(
         name, found["remote"], oid, fields, shards, tuple(map(_entry, found["packs"])),
         _natural(found["seq"]), found["writer"], found["push"],
@@ -387,6 +402,27 @@ def _tag_fields(found: dict[str, Any], oid: Oid | None) -> dict[str, Any]:
     if oid is None:
         raise ValueError("a tag without a state")
     return {"tag": None if found["tag"] is None else Oid(found["tag"])}
+
+
+def encode_heads(refs: Mapping[str, tuple[str, bytes]]) -> bytes:
+    """Return the content of ``heads``, given ETag and bytes of refs by key."""
+    return pack_record({key: list(each) for key, each in refs.items()})
+
+
+def decode_heads(frame: bytes) -> dict[str, tuple[str, bytes]]:
+    """Return ETag and bytes of the refs in ``heads``, by key.
+
+    Raises:
+        IntegrityError: it is malformed.
+    """
+    found = _unpacked(_inflated(frame, HEADS), HEADS)
+    try:
+        pairs = {key: (etag, data) for key, (etag, data) in found.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise damaged(HEADS) from None
+    if not all(type(e) is str and type(d) is bytes for e, d in pairs.values()):
+        raise damaged(HEADS)
+    return pairs
 
 
 # --- lists of packs -----------------------------------------------------------------------------

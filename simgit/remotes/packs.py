@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import IO, Final
@@ -44,6 +44,7 @@ class Pack:
         ranges: the states that it has, and those whose attachments it has.
         records: the full names of the refs whose records it has.
         bindings: the attachments that it has.
+        needs: of each line the newest state that it builds on and does not have.
     """
 
     entry: PackEntry
@@ -51,6 +52,7 @@ class Pack:
     ranges: list[ancestry.LineRange] = field(default_factory=list)
     records: set[str] = field(default_factory=set)
     bindings: list[bytes] = field(default_factory=list)
+    needs: dict[int, int] = field(default_factory=dict)
 
 
 class _Buffer:
@@ -151,6 +153,7 @@ class Packing(Creation):
         chosen: BundleSelection,
         put: Callable[[Pack], None],
         has_binding: Callable[[ReadTxn, bytes], bool],
+        has_records: Container[str] = (),
     ) -> None:
         """Take what to pack.
 
@@ -159,14 +162,16 @@ class Packing(Creation):
             chosen: the refs, and the states that the remote lacks.
             put: takes a pack, and owns its file.
             has_binding: returns True for a binding that the remote has.
+            has_records: the full names of refs whose records the remote has.
         """
         self._pack = _Open()
         super().__init__(odb, chosen, self, None)
         self._put_pack = put
         self._has_binding = has_binding
+        self._has_records = has_records
         self._names: list[bytes] = []
-        self._assumed = False
-        self._sent = _SentBefore(self._need_pack, lambda: len(self._names) if self._assumed else -1)
+        self._assuming: int | None = None  # the base whose files are counted as sent
+        self._sent = _SentBefore(self._need_pack, self._number)
         self._sent_in: dict[int, list[tuple[int, int]]] = {}  # of each line: (last step, pack)
         self._refs_of: dict[int, str] = {}
         self._extra: list[Oid] = []
@@ -188,8 +193,10 @@ class Packing(Creation):
             self._pack.out.file.close()
 
     def _assume_known_files(self, txn: ReadTxn) -> None:
-        super()._assume_known_files(txn)
-        self._assumed = True
+        for number, oid in enumerate(self.chosen.bases):
+            self._assuming = number
+            self._assume_files_of(txn, oid)
+        self._assuming = None
 
     def _name_lines(self, txn: ReadTxn) -> None:
         """Note for each line with new states a ref that leads to it."""
@@ -242,8 +249,14 @@ class Packing(Creation):
         needs = self._pack.needs
         needs[place.line] = max(needs.get(place.line, 0), place.step)
 
+    def _number(self) -> int:
+        return len(self._names) if self._assuming is None else -1 - self._assuming
+
     def _need_pack(self, number: int) -> None:
-        if 0 <= number < len(self._names):
+        if number < 0:  # a file that the remote has with a state
+            with self.odb.read() as txn:
+                self._need_state(self.odb.locate(txn, self.chosen.bases[-1 - number]))
+        elif number < len(self._names):
             self._pack.after.add(number)
 
     # --- objects ---
@@ -289,6 +302,8 @@ class Packing(Creation):
             for oid in self._extra:
                 self._send_binding(txn, oid)
             for name, run in self.chosen.runs.items():
+                if RUNS + name in self._has_records:
+                    continue
                 for record in reversed(run_config.ancestors(self.odb, txn, run.record)):
                     if record.branch_point is not None:
                         self._need_state(self.odb.locate(txn, record.branch_point))
@@ -296,7 +311,7 @@ class Packing(Creation):
                 self._pack.records.add(RUNS + name)
                 self._cut_if_full()
             for name, tag in self.chosen.tags.items():
-                if tag.tag is not None:
+                if tag.tag is not None and TAGS + name not in self._has_records:
                     self._need_state(self.odb.locate(txn, tag.oid))
                     self._send(txn, tag.tag)
                     self._pack.records.add(TAGS + name)
@@ -323,4 +338,6 @@ class Packing(Creation):
         after = tuple(self._names[number] for number in sorted(pack.after))
         entry = PackEntry(name, size, pack.states, after, tuple(pack.stretches))
         self._names.append(name)
-        self._put_pack(Pack(entry, file, pack.ranges + pack.bound, pack.records, pack.bindings))
+        self._put_pack(
+            Pack(entry, file, pack.ranges + pack.bound, pack.records, pack.bindings, pack.needs)
+        )

@@ -159,14 +159,16 @@ class Creation:
     def _assume_known_files(self, txn: ReadTxn) -> None:
         """Count the files of the receiver's newest states as sent."""
         for oid in self.chosen.bases:
-            place = self.odb.locate(txn, oid)
-            for _, _, rows in self._rows(
-                txn, ancestry.LineRange(place.line, place.step, place.step + 1)
-            ):
-                for _, kind, tree in rowlib.references(rows):
-                    if kind == "tree":
-                        for _, _, each in trees.walk(self.odb, txn, kind, Oid(tree)):
-                            self._sent.add(each)
+            self._assume_files_of(txn, oid)
+
+    def _assume_files_of(self, txn: ReadTxn, oid: Oid) -> None:
+        place = self.odb.locate(txn, oid)
+        line_range = ancestry.LineRange(place.line, place.step, place.step + 1)
+        for _, _, rows in self._rows(txn, line_range):
+            for _, kind, tree in rowlib.references(rows):
+                if kind == "tree":
+                    for _, _, each in trees.walk(self.odb, txn, kind, Oid(tree)):
+                        self._sent.add(each)
 
     def _find_bindings(self, txn: ReadTxn) -> None:
         """Find the attachments to include, by the locations of their states."""

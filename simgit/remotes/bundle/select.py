@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simgit.errors import InvalidInput, NotFound
@@ -68,16 +68,39 @@ def select(
     runs, tags = _refs_named(refs, txn, names)
     revisions = Revisions(odb, refs)
     bases = [
-        revisions.resolve(txn, each.hex() if isinstance(each, Oid) else each) for each in exclude
+        revisions.resolve(txn, each.hex() if isinstance(each, Oid) else each).place
+        for each in exclude
     ]
-    known = ancestry.reach(odb, txn, [base.place for base in bases])
+    return select_states(odb, txn, runs, tags, bases, None, attachments)
+
+
+def select_states(
+    odb: ObjectDatabase,
+    txn: ReadTxn,
+    runs: dict[str, RunRef],
+    tags: dict[str, TagRef],
+    bases: Sequence[Location],
+    has_binding: Callable[[Oid], bool] | None = None,
+    attachments: Sequence[str] | None = None,
+) -> BundleSelection:
+    """Return what leads to runs and tags, without the history of some states.
+
+    Args:
+        odb: the database to read.
+        txn: a transaction of it.
+        runs, tags: by name.
+        bases: the states that the receiver has, with all their ancestors.
+        has_binding: returns True for an attachment that the receiver has.
+        attachments: the names of the attachments to include, None for all.
+    """
+    known = ancestry.reach(odb, txn, bases)
     tips = list(_tips(odb, txn, runs, tags))
     sent = ancestry.reach(odb, txn, tips)
-    while more := list(_referred(odb, txn, attachments, sent, known)):
+    while more := list(_referred(odb, txn, attachments, has_binding, sent, known)):
         tips += more
         sent = ancestry.reach(odb, txn, tips)
     pieces = [piece for line in sorted(sent) for piece in _piece(txn, line, sent[line], known)]
-    unique = tuple(dict.fromkeys(base.oid for base in bases))
+    unique = tuple(dict.fromkeys(odb.states.row(txn, base)[0] for base in bases))
     return BundleSelection(runs, tags, unique, pieces, known, sent)
 
 
@@ -111,15 +134,19 @@ def _referred(
     odb: ObjectDatabase,
     txn: ReadTxn,
     names: Sequence[str] | None,
+    has_binding: Callable[[Oid], bool] | None,
     sent: dict[int, int],
     known: dict[int, int],
 ) -> Iterator[Location]:
-    """Yield the states that attachments of sent states refer to, and that are not sent yet."""
+    """Yield the states that attachments to send refer to, and that are not sent yet."""
     for key, oid in txn.scan("attachments"):
         if names is not None and decode_name(key[OID_SIZE:]) not in names:
             continue
+        if has_binding is not None and has_binding(Oid(oid)):
+            continue
         place = odb.states.locate(txn, key[:OID_SIZE])
-        if place is None or not known.get(place.line, -1) < place.step <= sent.get(place.line, -1):
+        first = -1 if place is None or has_binding is not None else known.get(place.line, -1)
+        if place is None or not first < place.step <= sent.get(place.line, -1):
             continue
         binding = odb.object(txn, Oid(oid))
         if isinstance(binding, Binding):

@@ -1,0 +1,664 @@
+"""Pushing: packs, then shards, then refs, so that nothing that is named is ever missing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from simgit.errors import AlreadyExists, Conflict, NotFound
+from simgit.objects.oid import Oid
+from simgit.odb import ancestry, foreign
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.lines import read_line
+from simgit.refs.names import RUNS, TAGS, conflict_names
+from simgit.refs.records import RunRef, TagRef
+from simgit.refs.refs import Refs
+from simgit.refs.remote_cache import RemoteCache
+from simgit.refs.remotes import delete_remote_run, has_tracking, set_remote_run
+from simgit.remotes import layout, tombs
+from simgit.remotes.bundle.select import BundleSelection, select_states
+from simgit.remotes.connection import TRIES, Connection, SeenRef
+from simgit.remotes.layout import PackEntry, RemoteRef
+from simgit.remotes.packs import Pack, Packing
+from simgit.storage.base import ReadTxn
+from simgit.storage.failpoints import fail_point
+
+_MOST_BASES: Final = 64
+_IN_FLIGHT: Final = 4
+"""The most packs that are being sent."""
+_WHOLE: Final = 32 << 20
+"""The bytes of a pack from which it is sent in parts."""
+FRESH: Final = 3600
+"""The seconds for which a pack that was sent, and is not named yet, is safe from gc."""
+Progress = Callable[[int, int | None], object]
+"""A function called with the number of states sent so far, and of all."""
+
+
+@dataclass(frozen=True)
+class PushedRef:
+    """The outcome for a ref.
+
+    Attributes:
+        what: ``new``, ``forward``, ``unchanged``, ``behind`` (the remote has more), ``forced``,
+            ``aside`` (under another name, since the remote's has other states) or ``deleted``.
+        name: the full name that it has at the remote.
+        old, new: the state that it had there, and has now; None if none.
+        states: how many states of its history were sent.
+    """
+
+    what: str
+    name: str
+    old: Oid | None
+    new: Oid | None
+    states: int = 0
+
+
+@dataclass
+class PushReport:
+    """What a push did.
+
+    Attributes:
+        refs: the outcome for each ref, by its full name here.
+        states, packs, bytes: how many were sent; bytes of packs.
+        requests, sent: how many requests were made, and the bytes of their bodies.
+        retries: requests that were made again.
+        conflicts: refs that somebody else moved meanwhile.
+        is_dry_run: True if nothing was written.
+    """
+
+    refs: dict[str, PushedRef] = field(default_factory=dict)
+    states: int = 0
+    packs: int = 0
+    bytes: int = 0
+    requests: int = 0
+    sent: int = 0
+    retries: int = 0
+    conflicts: int = 0
+    is_dry_run: bool = False
+
+
+@dataclass
+class _Wish:
+    """A ref that is to be pushed."""
+
+    name: str  # its full name here
+    there: str  # its full name at the remote
+    ref: RunRef | TagRef
+    place: Location | None
+    what: str = ""
+    seen: SeenRef | None = None
+    shown_old: Oid | None = None
+    reach: dict[int, int] = field(default_factory=dict)
+    base: Location | None = None  # of the state that the remote's ref has, if that is here
+
+
+class Push:
+    """One push of some refs."""
+
+    def __init__(
+        self,
+        odb: ObjectDatabase,
+        refs: Refs,
+        connection: Connection,
+        remote: str | None,
+        *,
+        force: bool = False,
+        leases: dict[str, Oid | None] | None = None,
+        aside: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take where to push from and to.
+
+        Args:
+            odb: the database.
+            refs: its refs.
+            connection: the remote.
+            remote: its name here; None without tracking refs.
+            force: replace refs whose states are other ones, if they are as ``leases`` say.
+            leases: by full name the state that a ref must have at the remote; without an entry it
+                is the one that was last seen.
+            aside: push runs whose states are other ones as ``NAME.conflict-1``.
+            dry_run: find out what would be done, and write nothing.
+            progress: called while states are sent.
+            clock: seconds that grow steadily.
+        """
+        self.odb = odb
+        self.refs = refs
+        self.connection = connection
+        self.remote = remote
+        self.force = force
+        self.leases = leases or {}
+        self.aside = aside
+        self.progress = progress
+        self.report = PushReport(is_dry_run=dry_run)
+        self._clock = clock
+        self._began = clock()
+        self._packs: list[Pack] = []
+        self._sending: list[Future[None]] = []
+        self._others: dict[str, SeenRef] = {}  # refs of the remote that ours build on
+        self._bases: list[tuple[SeenRef, dict[int, int]]] = []  # with what they lead to
+        self._listed: set[bytes] = set()  # the packs of these
+        self._pieces: dict[int, int] = {}  # the first step of each line that is sent
+        self._total = 0
+
+    # --- what is asked for ---
+
+    def run(self, names: Sequence[str], deleted: Sequence[str] = ()) -> PushReport:
+        """Push refs of full names, and delete others at the remote; return what was done.
+
+        Raises:
+            NotFound: there is no such ref, here or at the remote.
+            Conflict: a ref at the remote has other states; nothing was pushed.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        before = self.connection.transport.counts
+        start = before.requests, before.sent, before.retries
+        self.connection.check_writable()
+        if not self.connection.exists and not self.report.is_dry_run:
+            self.connection.make()
+        wishes = self._wishes(names)
+        self._look(wishes, deleted)
+        todo = [wish for wish in wishes if wish.what in ("new", "forward", "forced", "aside")]
+        if self.report.is_dry_run:
+            self._count(todo)
+        else:
+            self._send(todo)
+            for name in deleted:
+                self._delete(name)
+        counts = self.connection.transport.counts
+        self.report.requests = counts.requests - start[0]
+        self.report.sent = counts.sent - start[1]
+        self.report.retries = counts.retries - start[2]
+        self.report.conflicts = self.connection.conflicts
+        return self.report
+
+    def _wishes(self, names: Sequence[str]) -> list[_Wish]:
+        found = []
+        with self.odb.read() as txn:
+            for name in dict.fromkeys(names):
+                if name.startswith(RUNS):
+                    run = self.refs.run(txn, name[len(RUNS) :])
+                    place = run.place if run.oid is not None else None
+                    wish = _Wish(name, name, run, place)
+                else:
+                    tag = self.refs.tag(txn, name[len(TAGS) :])
+                    wish = _Wish(name, name, tag, self.odb.locate(txn, tag.oid))
+                if wish.place is not None:
+                    wish.reach = ancestry.reach(self.odb, txn, [wish.place])
+                found.append(wish)
+        return found
+
+    @property
+    def _cache(self) -> RemoteCache:
+        return RemoteCache(self.connection.info.id)
+
+    def _known(self, txn: ReadTxn) -> Callable[[str], tuple[str, bytes] | None]:
+        return lambda key: self._cache.ref(txn, key)
+
+    def _look(self, wishes: list[_Wish], deleted: Sequence[str]) -> None:
+        """Find out how each ref stands at the remote, and what is to be done."""
+        names = [*(wish.there for wish in wishes), *deleted]
+        seen: dict[str, SeenRef] = {}
+        if self.connection.exists:
+            with self.odb.read() as txn:
+                seen = self.connection.read_refs(names, self._known(txn))
+        refused = []
+        for wish in wishes:
+            self._decide(wish, seen.get(wish.there))
+            if wish.what == "refused":
+                refused.append(wish)
+        for name in deleted:
+            if name not in seen or seen[name].ref.deleted:
+                raise NotFound(f"'{self.connection.shown}' has no '{name}'", name=name)
+            self._others[name] = seen[name]
+        if refused:
+            raise self._refusal(refused)
+
+    def _refusal(self, refused: list[_Wish]) -> Conflict:
+        wish = refused[0]
+        short = wish.there[5:]
+        if self.force:
+            why = "moved since it was last fetched; fetch it and look at it first"
+        elif wish.there.startswith(TAGS):
+            why = "is another state there; delete it there first (--delete)"
+        elif wish.base is None:
+            why = "has states there that are not here; pull it first"
+        else:
+            why = "has other states there; pull it, or replace it with --force-with-lease"
+        more = f" ({len(refused) - 1} more like it)" if len(refused) > 1 else ""
+        return Conflict(
+            f"push refused: '{short}' {why}{more}", names=[each.there for each in refused]
+        )
+
+    def _decide(self, wish: _Wish, seen: SeenRef | None) -> None:
+        """Set what is to be done for a ref, given how it is at the remote."""
+        wish.seen, wish.base, wish.shown_old = seen, None, None
+        if seen is None or seen.ref.deleted:
+            wish.what = "new"
+            return
+        old = wish.shown_old = seen.ref.oid
+        with self.odb.read() as txn:
+            place = None if old is None else self.odb.states.locate(txn, old)
+            wish.base = place
+            if old is None:
+                wish.what = "unchanged" if wish.place is None and self._same(wish) else "forward"
+            elif old == wish.ref.oid:
+                more = self._same(wish) and not self._has_more(txn, wish)
+                wish.what = "unchanged" if more else "forward"
+            elif wish.there.startswith(TAGS):
+                wish.what = "refused"
+            elif place is not None and wish.reach.get(place.line, -1) >= place.step:
+                wish.what = "forward"
+            elif (
+                place is not None
+                and wish.place is not None
+                and (ancestry.is_ancestor(self.odb, txn, wish.place, place))
+            ):
+                wish.what = "behind"
+            else:
+                wish.what = "refused"
+            if wish.what in ("refused", "behind") and self.force:
+                wish.what = "forced" if self._holds(txn, wish) else "refused"
+        if wish.what == "refused" and self.aside and not self.force and wish.name.startswith(RUNS):
+            self._move_aside(wish)
+
+    def _holds(self, txn: ReadTxn, wish: _Wish) -> bool:
+        """Return True if the ref at the remote is as it was last seen, or as it was said to be."""
+        if wish.there in self.leases:
+            return self.leases[wish.there] == wish.shown_old
+        known = self._cache.ref(txn, layout.key_of_ref(wish.there))
+        return known is not None and wish.seen is not None and known.data == wish.seen.data
+
+    def _same(self, wish: _Wish) -> bool:
+        """Return True if the remote's ref says what ours does, but for the state."""
+        assert wish.seen is not None
+        return self._fields(wish.ref) == dict(wish.seen.ref.fields)
+
+    def _has_more(self, txn: ReadTxn, wish: _Wish) -> bool:
+        """Return True if states of a ref have attachments that the remote lacks."""
+        for key, oid in txn.scan("attachments"):
+            if self._cache.pack_of(txn, oid) is None:
+                place = self.odb.states.locate(txn, key[:32])
+                if place is not None and wish.reach.get(place.line, -1) >= place.step:
+                    return True
+        return False
+
+    def _move_aside(self, wish: _Wish) -> None:
+        """Find a name at the remote for a run whose own has other states there."""
+        for name in conflict_names(wish.name[len(RUNS) :]):  # endless
+            wish.there = RUNS + name
+            seen = self.connection.read_ref(wish.there)
+            was, self.aside = self.aside, False
+            try:
+                self._decide(wish, seen)
+            finally:
+                self.aside = was
+            if wish.what != "refused":
+                wish.what = "aside" if wish.what in ("new", "forward") else wish.what
+                return
+
+    @staticmethod
+    def _fields(ref: RunRef | TagRef) -> dict[str, Any]:
+        if isinstance(ref, TagRef):
+            return {"tag": ref.tag}
+        return {
+            "record": ref.record, "status": ref.shown_status, "created": ref.created,
+            "ended": ref.ended, "parent": ref.parent,
+        }  # fmt: skip
+
+    # --- packs ---
+
+    def _select(self, wishes: list[_Wish]) -> BundleSelection:
+        """Find out what the remote lacks, and which of its refs ours build on."""
+        with self.odb.read() as txn:
+            bases = [wish.base for wish in wishes if wish.base is not None]
+            known = ancestry.reach(self.odb, txn, bases)
+            bases += self._other_bases(txn, wishes, known)
+            own = [w.seen for w in wishes if w.seen is not None and w.base is not None]
+            for seen in (*own, *self._others.values()):
+                place = None if seen.ref.oid is None else self.odb.states.locate(txn, seen.ref.oid)
+                if place is not None:
+                    self._bases.append((seen, ancestry.reach(self.odb, txn, [place])))
+        self._listed = {
+            entry.name for seen, _ in self._bases for entry in self.connection.entries(seen.ref)
+        }
+        runs = {w.name[len(RUNS) :]: w.ref for w in wishes if isinstance(w.ref, RunRef)}
+        tags = {w.name[len(TAGS) :]: w.ref for w in wishes if isinstance(w.ref, TagRef)}
+        with self.odb.read() as txn:
+            chosen = select_states(
+                self.odb, txn, runs, tags, bases, lambda oid: self._has_binding(txn, oid)
+            )
+        self._pieces = {piece.line: piece.start for piece in chosen.pieces}
+        return chosen
+
+    def _has_binding(self, txn: ReadTxn, oid: bytes) -> bool:
+        """Return True if a pack that a ref of the remote names has an attachment."""
+        return self.connection.exists and self._cache.pack_of(txn, oid) in self._listed
+
+    def _other_bases(
+        self, txn: ReadTxn, wishes: list[_Wish], known: dict[int, int]
+    ) -> list[Location]:
+        """Return states of other refs of the remote that ours build on.
+
+        They are looked for only where a whole line of states is missing there: a run that goes on
+        from what it pushed needs none.
+        """
+        lacking = {
+            line: step for wish in wishes for line, step in wish.reach.items() if line not in known
+        }
+        if not lacking or not self.connection.exists:
+            return []
+        mine = {wish.there for wish in wishes}
+        found: list[tuple[str, Location]] = []
+        for key, cached in self._cache.refs(txn):
+            try:
+                name = layout.ref_of_key(key)
+                ref = RemoteRef.decode(cached.data, name, self.connection.info.id)
+            except Exception:  # noqa: S112: what is known is only a hint
+                continue
+            place = None if ref.oid is None else self.odb.states.locate(txn, ref.oid)
+            if name not in mine and place is not None:
+                found.append((name, place))
+        chosen: list[tuple[str, Location]] = []
+        for name, place in sorted(found, key=lambda each: -each[1].step):
+            gain = [line for line in ancestry.reach(self.odb, txn, [place]) if line in lacking]
+            if gain and len(chosen) < _MOST_BASES:
+                chosen.append((name, place))
+                for line in gain:
+                    del lacking[line]
+        return self._verified(txn, chosen)
+
+    def _verified(self, txn: ReadTxn, chosen: list[tuple[str, Location]]) -> list[Location]:
+        """Return the states of refs that the remote still has, and note these refs."""
+        if not chosen:
+            return []
+        seen = self.connection.read_refs([name for name, _ in chosen], self._known(txn))
+        bases = []
+        for name, _ in chosen:
+            now = seen.get(name)
+            place = None
+            if now is not None and now.ref.oid is not None:
+                place = self.odb.states.locate(txn, now.ref.oid)
+            if now is not None and place is not None:
+                self._others[name] = now
+                bases.append(place)
+        return bases
+
+    def _count(self, wishes: list[_Wish]) -> None:
+        """Say what would be sent."""
+        chosen = self._select(wishes)
+        self.report.states = sum(piece.stop - piece.start for piece in chosen.pieces)
+        for wish in wishes:
+            self._note(wish, _states_in(chosen.pieces, wish.reach))
+
+    def _send(self, wishes: list[_Wish]) -> None:
+        if not wishes:
+            return
+        chosen = self._select(wishes)
+        self._total = sum(piece.stop - piece.start for piece in chosen.pieces)
+        packing = Packing(
+            self.odb, chosen, self._take, self._has_binding, self._has_records(wishes)
+        )
+        try:
+            packing.pack_all()
+            for sent in self._sending:
+                sent.result()
+        finally:
+            for sent in self._sending:
+                sent.cancel()
+            for pack in self._packs:
+                if not pack.file.closed:
+                    _settle(self._sending)
+                    pack.file.close()
+        fail_point("push.packs")
+        written: list[tuple[_Wish, SeenRef]] = []
+        try:
+            for wish, now in zip(wishes, self.connection.at_once(self._move, wishes), strict=True):
+                written.append((wish, now))
+        finally:
+            self._remember(written)
+
+    def _has_records(self, wishes: list[_Wish]) -> set[str]:
+        """Return the names of the refs whose records the remote has already."""
+        return {
+            wish.name
+            for wish in wishes
+            if wish.seen is not None
+            and (wish.base is not None or wish.shown_old is None)
+            and not wish.seen.ref.deleted
+            and wish.what != "forced"
+            and _record(wish.seen.ref) == self._fields(wish.ref).get(_record_field(wish.ref))
+        }
+
+    def _take(self, pack: Pack) -> None:
+        """Send a pack, beside others; what it holds is made meanwhile."""
+        self._packs.append(pack)
+        self.report.packs += 1
+        self.report.bytes += pack.entry.size
+        self.report.states += pack.entry.states
+        while sum(not each.done() for each in self._sending) >= _IN_FLIGHT:
+            next(each for each in self._sending if not each.done()).result()
+        for each in self._sending:
+            if each.done():
+                each.result()  # raises what it raised
+        self._sending.append(self.connection.pool.submit(self._upload, pack))
+
+    def _upload(self, pack: Pack) -> None:
+        with pack.file as file:
+            name, transport = pack.entry.name, self.connection.transport
+            with self.odb.read() as txn:
+                sent = self._cache.uploaded(txn, name)
+            if sent is None or not 0 <= time.time_ns() - sent < FRESH * 10**9:
+                key = layout.key_of_pack(name)
+                if pack.entry.size > _WHOLE:
+                    transport.put(key, file)  # type: ignore[arg-type]
+                else:
+                    data = file.read()
+                    try:
+                        transport.put_new(key, data)
+                    except AlreadyExists:
+                        if tombs.rescue(self.connection, [name]):
+                            transport.put(key, data)
+                    except TransportError as error:
+                        if not error.unknown:
+                            raise
+                        transport.put(key, data)
+                with self.odb.write() as txn:
+                    self._cache.note_upload(txn, name, time.time_ns())
+                fail_point("push.pack")
+        if self.progress is not None:
+            self.progress(sum(p.entry.states for p in self._packs if p.file.closed), self._total)
+
+    # --- refs ---
+
+    def _move(self, wish: _Wish) -> SeenRef:
+        """Replace a ref at the remote; return it as it is now."""
+        for tried in range(TRIES):
+            ref = self._ref(wish)
+            if self._clock() - self._began > FRESH:
+                names = [entry.name for entry in self.connection.entries(ref)]
+                if tombs.rescue(self.connection, names):
+                    raise Conflict("gc has removed packs of this push meanwhile; push again")
+            try:
+                now = self.connection.write_ref(ref, wish.seen)
+            except Conflict:
+                self.connection.wait(tried)
+                self._again(wish)
+                if wish.what in ("unchanged", "behind"):
+                    assert wish.seen is not None
+                    return wish.seen
+                continue
+            fail_point("push.ref")
+            return now
+        raise Conflict(
+            f"'{wish.there}' of '{self.connection.shown}' moved {TRIES} times while it was pushed; "
+            "push again", name=wish.there,
+        )  # fmt: skip
+
+    def _again(self, wish: _Wish) -> None:
+        """Decide anew about a ref that somebody else moved."""
+        what = wish.what
+        self._decide(wish, self.connection.read_ref(wish.there))
+        if wish.what == "refused":
+            raise self._refusal([wish])
+        if what in ("forced", "aside") and wish.what in ("new", "forward"):
+            wish.what = what
+
+    def _ref(self, wish: _Wish) -> RemoteRef:
+        """Return a ref as it is to be at the remote."""
+        seen, info = wish.seen, self.connection.info
+        with self.odb.read() as txn:
+            writer = foreign.identity(txn)
+        new = self._new_packs(wish)
+        keeps = seen is not None and wish.base is not None and not seen.ref.deleted
+        bases = self._cover(wish, new, keeps)
+        first = seen.ref if keeps and seen else bases.pop(0).ref if bases else None
+        ref = RemoteRef(
+            wish.there, info.id, wish.ref.oid, self._fields(wish.ref),
+            first.shards if first else (), first.packs if first else (),
+            seen.ref.seq + 1 if seen else 1, writer, os.urandom(16),
+        )  # fmt: skip
+        more: dict[bytes, PackEntry] = {}
+        if bases or new:
+            have = {entry.name for entry in (self.connection.entries(ref) if bases else ref.packs)}
+            for other in bases:
+                more |= {entry.name: entry for entry in self.connection.entries(other.ref)}
+            more |= {pack.entry.name: pack.entry for pack in new}
+            for name in have & set(more):
+                del more[name]
+        return layout.with_packs(
+            ref, more.values(), self.connection.read_shard, self.connection.write_shard
+        )
+
+    def _cover(self, wish: _Wish, new: list[Pack], keeps: bool) -> list[SeenRef]:
+        """Return refs of the remote whose packs have what a ref needs besides its own and new ones.
+
+        Raises:
+            Conflict: none has them any more.
+        """
+        with self.odb.read() as txn:
+            own = ancestry.reach(self.odb, txn, [wish.base]) if keeps and wish.base else {}
+        needs = dict(wish.reach)
+        for pack in new:
+            for line, step in pack.needs.items():
+                needs[line] = max(needs.get(line, -1), step)
+        lacking = {
+            line: min(step, self._pieces.get(line, step + 1) - 1) for line, step in needs.items()
+        }
+        lacking = {line: step for line, step in lacking.items() if own.get(line, -1) < step}
+        lacking = {line: step for line, step in lacking.items() if step >= self._first(line)}
+        found = []
+        while lacking:
+            gains = [
+                (sum(reach.get(line, -1) >= step for line, step in lacking.items()), i)
+                for i, (_, reach) in enumerate(self._bases)
+            ]
+            gain, best = max(gains, key=lambda each: (each[0], -each[1]), default=(0, 0))
+            if not gain:
+                raise Conflict(f"'{wish.there}' builds on states that left the remote; push again")
+            seen, reach = self._bases[best]
+            found.append(seen)
+            lacking = {n: step for n, step in lacking.items() if reach.get(n, -1) < step}
+        return found
+
+    def _first(self, line: int) -> int:
+        with self.odb.read() as txn:
+            return read_line(txn, line).step
+
+    def _new_packs(self, wish: _Wish) -> list[Pack]:
+        """Return the packs of this push that a ref needs."""
+        by_name = {pack.entry.name: pack for pack in self._packs}
+        needed: set[bytes] = set()
+        todo = [
+            pack.entry.name
+            for pack in self._packs
+            if wish.name in pack.records
+            or any(wish.reach.get(each.line, -1) >= each.start for each in pack.ranges)
+        ]
+        while todo:
+            name = todo.pop()
+            if name not in needed:
+                needed.add(name)
+                todo += by_name[name].entry.after
+        return [pack for pack in self._packs if pack.entry.name in needed]
+
+    def _remember(self, written: Iterable[tuple[_Wish, SeenRef]]) -> None:
+        """Note here what the remote has now."""
+        with self.odb.write() as txn:
+            for wish, now in written:
+                self._cache.set_ref(txn, layout.key_of_ref(wish.there), now.etag, now.data)
+                if self.remote is not None and isinstance(wish.ref, RunRef):
+                    self._track(txn, wish, now)
+                self._note(wish, sum(pack.entry.states for pack in self._new_packs(wish)))
+            for pack in self._packs:
+                self._cache.note_pack(txn, pack.entry.name)
+                for oid in pack.bindings:
+                    self._cache.note_binding(txn, oid, pack.entry.name)
+            if written:
+                self._cache.forget_uploads(txn)
+            fail_point("push.notes")
+
+    def _track(self, txn: Any, wish: _Wish, now: SeenRef) -> None:
+        assert self.remote is not None and isinstance(wish.ref, RunRef)
+        if now.ref.oid == wish.ref.oid:
+            set_remote_run(txn, self.remote, wish.there[len(RUNS) :], wish.ref, "push")
+
+    def _note(self, wish: _Wish, states: int) -> None:
+        self.report.refs[wish.name] = PushedRef(
+            wish.what, wish.there, wish.shown_old, wish.ref.oid, states
+        )
+
+    # --- deletion ---
+
+    def _delete(self, name: str) -> None:
+        seen = self._others[name]
+        with self.odb.read() as txn:
+            writer = foreign.identity(txn)
+        tombs.log_change(self.connection, "deleted", seen, writer)
+        gone = RemoteRef(
+            name,
+            self.connection.info.id,
+            None,
+            {},
+            seq=seen.ref.seq + 1,
+            writer=writer,
+            deleted=True,
+        )
+        now = self.connection.write_ref(gone, seen)
+        with self.odb.write() as txn:
+            self._cache.set_ref(txn, layout.key_of_ref(name), now.etag, now.data)
+            short = name[len(RUNS) :]
+            if (
+                self.remote
+                and name.startswith(RUNS)
+                and has_tracking(txn, f"{self.remote}/{short}")
+            ):
+                delete_remote_run(txn, self.remote, short, "push: deleted")
+        self.report.refs[name] = PushedRef("deleted", name, seen.ref.oid, None)
+
+
+def _states_in(pieces: Iterable[ancestry.LineRange], reach: dict[int, int]) -> int:
+    return sum(
+        max(0, min(piece.stop, reach.get(piece.line, -1) + 1) - piece.start) for piece in pieces
+    )
+
+
+def _record_field(ref: RunRef | TagRef) -> str:
+    return "record" if isinstance(ref, RunRef) else "tag"
+
+
+def _record(ref: RemoteRef) -> Oid | None:
+    return ref.fields.get("record" if ref.name.startswith(RUNS) else "tag")
+
+
+def _settle(sending: Iterable[Future[None]]) -> None:
+    for each in sending:
+        if not each.cancelled():
+            each.exception()
