@@ -23,6 +23,7 @@ from simgit.errors import (
     SimgitWarning,
     StorageError,
     StorageFullError,
+    TransportError,
     Unverified,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "StorageFullError",
     "StorageError",
     "Trajectory",
+    "TransportError",
     "Unverified",
 ]
 

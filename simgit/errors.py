@@ -250,6 +250,22 @@ class StorageFullError(StorageError):
     """A full disk; what is stored can still be read, and gc makes room."""
 
 
+class TransportError(StorageError):
+    """A remote that is unreachable or refuses; ``kind`` says why.
+
+    ``kind`` is one of ``unreachable``, ``denied``, ``no-bucket``, ``throttled``, ``clock``,
+    ``unsupported`` and ``unknown`` (none of the others).
+    """
+
+    kind: str = "unknown"
+    retryable: bool = False
+    """True if the same call may work later, without a change of anything."""
+    unknown: bool = False
+    """True if a write may have been done: its answer was lost."""
+    request_id: str | None = None
+    """The number that the store gave the request; its operator finds the request by it."""
+
+
 class Divergence(SimgitError):
     """A replay that differs from the recording; ``step`` and ``field`` say where."""
 

@@ -21,8 +21,8 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     errors.NotFound: 404, errors.AlreadyExists: 409, errors.Conflict: 409,
     errors.Divergence: 409, errors.Untrusted: 403, errors.InvalidInput: 422,
     errors.IntegrityError: 500, errors.FormatError: 501, errors.StorageFullError: 507,
-    errors.StorageError: 503, errors.ClusterError: 502, errors.TimedOut: 504,
-    errors.SimgitError: 500,
+    errors.StorageError: 503, errors.ClusterError: 502, errors.TransportError: 502,
+    errors.TimedOut: 504, errors.SimgitError: 500,
 }  # fmt: skip
 """Classes of the error tree to status codes; a class has that of the nearest above it."""
 _KINDS: Final[Mapping[int, str]] = {

@@ -1,0 +1,95 @@
+"""URLs of remotes, and the transport that one is for."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+from simgit.errors import InvalidInput
+from simgit.remotes.transport.base import Transport, check_prefix
+from simgit.remotes.transport.directory import DirectoryTransport
+from simgit.remotes.transport.memory import MemoryTransport
+
+
+def open_transport(
+    url: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+) -> Transport:
+    """Return the transport to a remote; no request is made yet.
+
+    Args:
+        url: ``s3://bucket/prefix``; ``file:///path`` or a path; ``memory://name``.
+        endpoint: the address of a server that has S3's interface, for example
+            ``https://ceph.example.org:8080``; for ``s3://`` only, as are the others.
+        region: the region of the bucket.
+        profile: the profile in ``~/.aws`` with the keys.
+
+    Raises:
+        InvalidInput: the URL is none of these, or has a user's name or password.
+        NotFound: the package that the transport needs is not installed.
+    """
+    scheme, _, rest = url.partition("://") if "://" in url else ("", "", url)
+    if endpoint or region or profile:
+        raise InvalidInput("an endpoint, a region and a profile are for s3:// remotes only")
+    if scheme == "memory":
+        return MemoryTransport(_plain(rest, url))
+    if scheme == "file":
+        host, slash, path = rest.partition("/")
+        if host not in ("", "localhost") or not slash:
+            raise InvalidInput("the URL of a directory is file:///path, with three slashes")
+        return DirectoryTransport(_path(f"/{unquote(path)}"))
+    if scheme:
+        raise InvalidInput(
+            f"remotes have URLs that begin with s3:// or file://, or are paths, not {scheme}://; "
+            "for a server of your own, give s3://bucket/prefix and its endpoint"
+        )
+    return DirectoryTransport(_path(url))
+
+
+def check_endpoint(endpoint: str | None) -> str | None:
+    """Return the address of a server, without a slash at its end.
+
+    Raises:
+        InvalidInput: it is not one, or has a user's name or password.
+    """
+    if endpoint is None:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_good = False
+    if "@" in endpoint:
+        raise _no_credentials()
+    if not is_good or parts.query or parts.fragment:
+        raise InvalidInput(
+            f"'{endpoint}' is not an endpoint: give http://host:port or https://host:port"
+        )
+    return endpoint.rstrip("/")
+
+
+def _plain(rest: str, url: str) -> str:
+    """Return what follows the scheme, if it is a name and parts of keys."""
+    if "@" in rest.partition("/")[0]:
+        raise _no_credentials()
+    name, _, prefix = rest.partition("/")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InvalidInput(f"'{url}' has no name of a bucket: give s3://bucket/prefix")
+    check_prefix(prefix)
+    return rest.rstrip("/")
+
+
+def _path(path: str) -> str:
+    if not path or "\0" in path:
+        raise InvalidInput("the path of a remote is empty, or has a null character")
+    return path
+
+
+def _no_credentials() -> InvalidInput:
+    return InvalidInput(
+        "the URL of a remote must not have a user's name or password: set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws"
+    )
