@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from simgit.errors import AlreadyExists, Conflict, NotFound
+from simgit.errors import AlreadyExists, Conflict, NotFound, SimgitError, TransportError
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry, foreign
 from simgit.odb.database import ObjectDatabase
@@ -44,8 +44,9 @@ class PushedRef:
     """The outcome for a ref.
 
     Attributes:
-        what: ``new``, ``forward``, ``unchanged``, ``behind`` (the remote has more), ``forced``,
-            ``aside`` (under another name, since the remote's has other states) or ``deleted``.
+        what: ``new``, ``forward``, ``updated`` (not its state, but attachments or the run's
+            status), ``unchanged``, ``behind`` (the remote has more), ``forced``, ``aside`` (under
+            another name, since the remote's has other states) or ``deleted``.
         name: the full name that it has at the remote.
         old, new: the state that it had there, and has now; None if none.
         states: how many states of its history were sent.
@@ -145,7 +146,7 @@ class Push:
         self._others: dict[str, SeenRef] = {}  # refs of the remote that ours build on
         self._bases: list[tuple[SeenRef, dict[int, int]]] = []  # with what they lead to
         self._listed: set[bytes] = set()  # the packs of these
-        self._pieces: dict[int, int] = {}  # the first step of each line that is sent
+        self._pieces: list[ancestry.LineRange] = []  # the states that are sent
         self._total = 0
 
     # --- what is asked for ---
@@ -165,7 +166,10 @@ class Push:
             self.connection.make()
         wishes = self._wishes(names)
         self._look(wishes, deleted)
-        todo = [wish for wish in wishes if wish.what in ("new", "forward", "forced", "aside")]
+        todo = [wish for wish in wishes if wish.what not in ("unchanged", "behind")]
+        for wish in wishes:
+            if wish not in todo:
+                self._note(wish)
         if self.report.is_dry_run:
             self._count(todo)
         else:
@@ -247,11 +251,11 @@ class Push:
         with self.odb.read() as txn:
             place = None if old is None else self.odb.states.locate(txn, old)
             wish.base = place
-            if old is None:
-                wish.what = "unchanged" if wish.place is None and self._same(wish) else "forward"
-            elif old == wish.ref.oid:
-                more = self._same(wish) and not self._has_more(txn, wish)
-                wish.what = "unchanged" if more else "forward"
+            if old == wish.ref.oid:
+                same = self._same(wish) and not self._has_more(txn, wish)
+                wish.what = "unchanged" if same else "updated"
+            elif old is None:
+                wish.what = "forward"
             elif wish.there.startswith(TAGS):
                 wish.what = "refused"
             elif place is not None and wish.reach.get(place.line, -1) >= place.step:
@@ -301,7 +305,7 @@ class Push:
             finally:
                 self.aside = was
             if wish.what != "refused":
-                wish.what = "aside" if wish.what in ("new", "forward") else wish.what
+                wish.what = "aside" if wish.what in ("new", "forward", "updated") else wish.what
                 return
 
     @staticmethod
@@ -335,7 +339,7 @@ class Push:
             chosen = select_states(
                 self.odb, txn, runs, tags, bases, lambda oid: self._has_binding(txn, oid)
             )
-        self._pieces = {piece.line: piece.start for piece in chosen.pieces}
+        self._pieces = chosen.pieces
         return chosen
 
     def _has_binding(self, txn: ReadTxn, oid: bytes) -> bool:
@@ -361,7 +365,7 @@ class Push:
             try:
                 name = layout.ref_of_key(key)
                 ref = RemoteRef.decode(cached.data, name, self.connection.info.id)
-            except Exception:  # noqa: S112: what is known is only a hint
+            except SimgitError:  # what is known is only a hint
                 continue
             place = None if ref.oid is None else self.odb.states.locate(txn, ref.oid)
             if name not in mine and place is not None:
@@ -396,7 +400,7 @@ class Push:
         chosen = self._select(wishes)
         self.report.states = sum(piece.stop - piece.start for piece in chosen.pieces)
         for wish in wishes:
-            self._note(wish, _states_in(chosen.pieces, wish.reach))
+            self._note(wish)
 
     def _send(self, wishes: list[_Wish]) -> None:
         if not wishes:
@@ -549,9 +553,8 @@ class Push:
         for pack in new:
             for line, step in pack.needs.items():
                 needs[line] = max(needs.get(line, -1), step)
-        lacking = {
-            line: min(step, self._pieces.get(line, step + 1) - 1) for line, step in needs.items()
-        }
+        sent = {piece.line: piece.start for piece in self._pieces}
+        lacking = {line: min(step, sent.get(line, step + 1) - 1) for line, step in needs.items()}
         lacking = {line: step for line, step in lacking.items() if own.get(line, -1) < step}
         lacking = {line: step for line, step in lacking.items() if step >= self._first(line)}
         found = []
@@ -596,7 +599,7 @@ class Push:
                 self._cache.set_ref(txn, layout.key_of_ref(wish.there), now.etag, now.data)
                 if self.remote is not None and isinstance(wish.ref, RunRef):
                     self._track(txn, wish, now)
-                self._note(wish, sum(pack.entry.states for pack in self._new_packs(wish)))
+                self._note(wish)
             for pack in self._packs:
                 self._cache.note_pack(txn, pack.entry.name)
                 for oid in pack.bindings:
@@ -610,10 +613,13 @@ class Push:
         if now.ref.oid == wish.ref.oid:
             set_remote_run(txn, self.remote, wish.there[len(RUNS) :], wish.ref, "push")
 
-    def _note(self, wish: _Wish, states: int) -> None:
-        self.report.refs[wish.name] = PushedRef(
-            wish.what, wish.there, wish.shown_old, wish.ref.oid, states
+    def _note(self, wish: _Wish) -> None:
+        states = sum(
+            max(0, min(piece.stop, wish.reach.get(piece.line, -1) + 1) - piece.start)
+            for piece in self._pieces
         )
+        new = wish.ref.oid if wish.what not in ("unchanged", "behind") else wish.shown_old
+        self.report.refs[wish.name] = PushedRef(wish.what, wish.there, wish.shown_old, new, states)
 
     # --- deletion ---
 
@@ -642,12 +648,6 @@ class Push:
             ):
                 delete_remote_run(txn, self.remote, short, "push: deleted")
         self.report.refs[name] = PushedRef("deleted", name, seen.ref.oid, None)
-
-
-def _states_in(pieces: Iterable[ancestry.LineRange], reach: dict[int, int]) -> int:
-    return sum(
-        max(0, min(piece.stop, reach.get(piece.line, -1) + 1) - piece.start) for piece in pieces
-    )
 
 
 def _record_field(ref: RunRef | TagRef) -> str:

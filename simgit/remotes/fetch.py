@@ -1,0 +1,363 @@
+"""Fetching: packs that are not here, in the order of their import; refs last."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from tempfile import SpooledTemporaryFile
+from typing import IO, Final
+
+from blake3 import blake3
+
+from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.refs import run_config
+from simgit.refs.names import RUNS, TAGS, expanded, is_pattern
+from simgit.refs.records import RunRef, TagRef, moved
+from simgit.refs.refs import Refs
+from simgit.refs.remote_cache import RemoteCache
+from simgit.refs.remotes import (
+    delete_remote_run,
+    has_tracking,
+    remote_runs,
+    set_remote_run,
+    tracking,
+)
+from simgit.remotes import layout
+from simgit.remotes.bundle.loading import load_pack
+from simgit.remotes.connection import Connection, SeenRef
+from simgit.remotes.layout import PackEntry
+from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.failpoints import fail_point
+
+_AHEAD: Final = 4
+"""How many packs are read before they are imported."""
+_WHOLE: Final = 32 << 20
+"""The bytes of a pack from which it is read in parts, into a file."""
+_PART: Final = 8 << 20
+Progress = Callable[[int, int | None], object]
+"""A function called with the number of states imported so far, and of all that are fetched."""
+
+
+@dataclass(frozen=True)
+class FetchedRef:
+    """The outcome for a ref of the remote.
+
+    Attributes:
+        what: ``new``, ``forward``, ``forced`` (it has other states than before), ``unchanged``,
+            ``pruned`` (the remote has it no more), or of a tag ``kept`` (the one here has another
+            state, and stays).
+        old, new: the state that it was last seen with, and has now; None if none.
+    """
+
+    what: str
+    old: Oid | None
+    new: Oid | None
+
+
+@dataclass
+class FetchReport:
+    """What a fetch did.
+
+    Attributes:
+        refs: the outcome for each ref, by its full name at the remote.
+        states: how many states came.
+        packs, bytes: how many packs were read, and their bytes.
+        requests, received: how many requests were made, and the bytes of their answers.
+        retries: requests that were made again.
+        attachments: names under which attachments were kept aside.
+    """
+
+    refs: dict[str, FetchedRef] = field(default_factory=dict)
+    states: int = 0
+    packs: int = 0
+    bytes: int = 0
+    requests: int = 0
+    received: int = 0
+    retries: int = 0
+    attachments: list[str] = field(default_factory=list)
+
+
+class Fetch:
+    """One fetch of some refs of a remote."""
+
+    def __init__(
+        self,
+        odb: ObjectDatabase,
+        refs: Refs,
+        connection: Connection,
+        remote: str,
+        *,
+        jobs: int = 1,
+        progress: Progress | None = None,
+    ) -> None:
+        """Take where to fetch from and to.
+
+        Args:
+            odb: the database.
+            refs: its refs.
+            connection: the remote.
+            remote: its name here.
+            jobs: the number of processes that decode states; see ``bundle.load``.
+            progress: called while states are imported.
+        """
+        self.odb = odb
+        self.refs = refs
+        self.connection = connection
+        self.remote = remote
+        self.jobs = jobs
+        self.progress = progress
+        self.report = FetchReport()
+        self._cache = RemoteCache(connection.info.id)
+        self._total = 0
+
+    def run(self, names: Sequence[str] | None = None, *, prune: bool = False) -> FetchReport:
+        """Fetch runs and tags by full name or pattern (None: all); return what was done.
+
+        Args:
+            names: full names, such as ``runs/main`` or ``runs/worker/*``.
+            prune: remove tracking refs of runs that the remote has no more.
+
+        Raises:
+            NotFound: the remote has no such ref, or a pattern matches none.
+            IntegrityError: what came does not have the name that it should; refs are unchanged.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        counts = self.connection.transport.counts
+        start = counts.requests, counts.received, counts.retries
+        seen = self._seen(names)
+        changed = self._changed(seen)
+        self._fetch(changed)
+        self._set(seen, changed, prune=prune and names is None)
+        self.report.requests = counts.requests - start[0]
+        self.report.received = counts.received - start[1]
+        self.report.retries = counts.retries - start[2]
+        return self.report
+
+    def _seen(self, names: Sequence[str] | None) -> dict[str, SeenRef]:
+        """Return the refs that are asked for."""
+        with self.odb.read() as txn:
+            plain = None if names is None or any(map(is_pattern, names)) else names
+            found = self.connection.read_refs(plain, lambda key: self._cache.ref(txn, key))
+        found = {name: each for name, each in found.items() if not each.ref.deleted}
+        if names is None:
+            return found
+        missing = [each for each in names if not is_pattern(each) and each not in found]
+        if missing:
+            raise NotFound(f"'{self.connection.shown}' has no '{missing[0]}'", name=missing[0])
+        return {name: found[name] for name in expanded(names, found, "ref of the remote")}
+
+    def _changed(self, seen: dict[str, SeenRef]) -> dict[str, SeenRef]:
+        """Return the refs that are not here as they are there."""
+        with self.odb.read() as txn:
+            return {name: each for name, each in seen.items() if not self._is_here(txn, name, each)}
+
+    def _is_here(self, txn: ReadTxn, name: str, seen: SeenRef) -> bool:
+        known = self._cache.ref(txn, layout.key_of_ref(name))
+        if known is None or known.data != seen.data:
+            return False
+        if seen.ref.oid is not None and self.odb.states.locate(txn, seen.ref.oid) is None:
+            return False
+        if name.startswith(TAGS):
+            return self.refs.has_tag(txn, name[len(TAGS) :])
+        short = f"{self.remote}/{name[len(RUNS) :]}"
+        if not has_tracking(txn, short) or tracking(txn, short).oid != seen.ref.oid:
+            return False
+        entries = self.connection.entries(seen.ref)
+        return all(self._cache.has_pack(txn, entry.name) for entry in entries)
+
+    # --- packs ---
+
+    def _fetch(self, changed: dict[str, SeenRef]) -> None:
+        """Import the packs that are not here."""
+        entries: dict[bytes, PackEntry] = {}
+        for each in changed.values():
+            entries |= {
+                e.name: e for e in self.connection.entries(each.ref) if e.name not in entries
+            }
+        with self.odb.read() as txn:
+            lacking = [entry for entry in entries.values() if not self._has(txn, entry)]
+        try:
+            self._import(lacking)
+        except (NotFound, IntegrityError) as error:
+            if len(lacking) == len(entries) or not _is_of_missing(error):
+                raise
+            self._import(list(entries.values()))  # what some of them had was removed here
+
+    def _has(self, txn: ReadTxn, entry: PackEntry) -> bool:
+        return self._cache.has_pack(txn, entry.name) and all(
+            self.odb.states.locate(txn, stretch.oid) is not None for stretch in entry.stretches
+        )
+
+    def _import(self, entries: list[PackEntry]) -> None:
+        self._total = sum(entry.states for entry in entries)
+        done = 0
+        for entry, file in self._downloads(entries):
+            with file:
+                tell = partial(self._tell, done)
+                found = load_pack(self.odb, file.read, jobs=self.jobs, progress=tell)
+            done += entry.states
+            self.report.states += found.states
+            self.report.attachments += found.attachments
+            self.report.packs += 1
+            self.report.bytes += entry.size
+            with self.odb.write() as txn:
+                self._cache.note_pack(txn, entry.name)
+                for oid in found.bindings:
+                    self._cache.note_binding(txn, oid, entry.name)
+            fail_point("fetch.pack")
+
+    def _tell(self, before: int, states: int) -> None:
+        if self.progress is not None:
+            self.progress(before + states, self._total)
+
+    def _downloads(self, entries: list[PackEntry]) -> Iterator[tuple[PackEntry, IO[bytes]]]:
+        """Yield packs in their order; some of the next ones are read meanwhile."""
+        ahead: list[tuple[PackEntry, Future[IO[bytes]]]] = []
+        left = iter(entries)
+        with ExitStack() as stack:
+            stack.callback(_close, ahead)
+            while True:
+                while len(ahead) < _AHEAD and (entry := next(left, None)) is not None:
+                    ahead.append((entry, self.connection.pool.submit(self._download, entry)))
+                if not ahead:
+                    return
+                entry, future = ahead.pop(0)
+                yield entry, future.result()
+
+    def _download(self, entry: PackEntry) -> IO[bytes]:
+        """Return a pack whose bytes have its name, from their beginning.
+
+        Raises:
+            IntegrityError: they have not, or it is missing.
+        """
+        key = layout.key_of_pack(entry.name)
+        try:
+            if entry.size <= _WHOLE:
+                got = self.connection.transport.get(key)
+                data = b"" if got is None else got.data
+                if blake3(data).digest() != entry.name:
+                    raise layout.damaged(key)
+                return io.BytesIO(data)
+            return self._download_parts(key, entry)
+        except NotFound:
+            raise IntegrityError(
+                f"the remote lacks '{key}', which a ref names; see 'simgit fsck --remote'", key=key
+            ) from None
+
+    def _download_parts(self, key: str, entry: PackEntry) -> IO[bytes]:
+        file: IO[bytes] = SpooledTemporaryFile(_PART)  # noqa: SIM115
+        hasher = blake3()
+        try:
+            for start in range(0, entry.size, _PART):
+                size = min(_PART, entry.size - start)
+                data = self.connection.transport.get_range(key, start, size)
+                if len(data) != size:
+                    raise layout.damaged(key)
+                hasher.update(data)
+                file.write(data)
+            if hasher.digest() != entry.name:
+                raise layout.damaged(key)
+        except InvalidInput:  # it is shorter
+            file.close()
+            raise layout.damaged(key) from None
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
+
+    # --- refs ---
+
+    def _set(self, seen: dict[str, SeenRef], changed: Iterable[str], *, prune: bool) -> None:
+        for name in seen:
+            if name not in changed:
+                self.report.refs[name] = FetchedRef(
+                    "unchanged", seen[name].ref.oid, seen[name].ref.oid
+                )
+        with self.odb.write() as txn:
+            for name in changed:
+                each = seen[name]
+                if name.startswith(RUNS):
+                    self._set_run(txn, name[len(RUNS) :], each)
+                else:
+                    self._set_tag(txn, name[len(TAGS) :], each)
+                self._cache.set_ref(txn, layout.key_of_ref(name), each.etag, each.data)
+            if prune:
+                self._prune(txn, seen)
+            fail_point("fetch.refs")
+
+    def _set_run(self, txn: WriteTxn, name: str, seen: SeenRef) -> None:
+        fields = seen.ref.fields
+        ref = RunRef(
+            None, 0, 0, fields["record"], fields["status"], fields["created"], fields["ended"],
+            parent=fields["parent"],
+        )  # fmt: skip
+        try:
+            run_config.ancestors(self.odb, txn, fields["record"])
+            if seen.ref.oid is not None:
+                tip = self.odb.states.tip(txn, self.odb.locate(txn, seen.ref.oid))
+                ref = moved(ref, tip)
+        except NotFound as error:
+            raise IntegrityError(
+                f"the packs of 'runs/{name}' at the remote lack what it names: {error}"
+            ) from None
+        short = f"{self.remote}/{name}"
+        old = tracking(txn, short) if has_tracking(txn, short) else None
+        set_remote_run(txn, self.remote, name, ref, "fetch")
+        self.report.refs[RUNS + name] = FetchedRef(
+            self._what(txn, old, ref), None if old is None else old.oid, ref.oid
+        )
+
+    def _what(self, txn: ReadTxn, old: RunRef | None, new: RunRef) -> str:
+        from simgit.odb import ancestry
+
+        if old is None:
+            return "new"
+        if old.oid == new.oid or old.oid is None:
+            return "unchanged" if old.oid == new.oid and old.status == new.status else "forward"
+        if new.oid is not None and ancestry.is_ancestor(self.odb, txn, old.place, new.place):
+            return "forward"
+        return "forced"
+
+    def _set_tag(self, txn: WriteTxn, name: str, seen: SeenRef) -> None:
+        oid, tag = seen.ref.oid, seen.ref.fields["tag"]
+        try:
+            if oid is None:
+                raise NotFound("no state")
+            self.odb.locate(txn, oid)
+            if tag is not None:
+                self.odb.object(txn, tag)
+        except NotFound as error:
+            raise IntegrityError(
+                f"the packs of 'tags/{name}' at the remote lack what it names: {error}"
+            ) from None
+        if not self.refs.has_tag(txn, name):
+            self.refs.create_tag(txn, name, TagRef(oid, tag))
+            what, old = "new", None
+        else:
+            old = self.refs.tag(txn, name).oid
+            what = "unchanged" if old == oid else "kept"
+        self.report.refs[TAGS + name] = FetchedRef(what, old, oid)
+
+    def _prune(self, txn: WriteTxn, seen: dict[str, SeenRef]) -> None:
+        for _, name, ref in list(remote_runs(txn, self.remote)):
+            if RUNS + name not in seen:
+                delete_remote_run(txn, self.remote, name, "fetch: pruned")
+                self._cache.forget_ref(txn, layout.key_of_ref(RUNS + name))
+                self.report.refs[RUNS + name] = FetchedRef("pruned", ref.oid, None)
+
+
+def _is_of_missing(error: Exception) -> bool:
+    return isinstance(error, NotFound) or "lacks" in str(error) or "missing" in str(error)
+
+
+def _close(ahead: list[tuple[PackEntry, Future[IO[bytes]]]]) -> None:
+    for _, future in ahead:
+        if not future.cancel() and future.exception() is None:
+            future.result().close()
