@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import say
-from simgit.cli.params import REVISION, branch_settings
+from simgit.cli.params import REVISION, branch_settings, tracked_run
 from simgit.cli.restore import restore_paths
+
+if TYPE_CHECKING:
+    from simgit.objects.oid import Oid
+    from simgit.repository import Repository
 
 
 @command(
@@ -58,16 +64,24 @@ def checkout(
                 repo.branch(new, revision, overrides=branch_settings(repo, revision, pairs))
             oid = repo.checkout(new or revision, detach=detach, force=force)
         head = repo.head
-        if isinstance(before, Oid) and before != oid and not repo.contains(before):
+        if isinstance(before, Oid) and before != oid and not _is_kept(repo, before):
             short = before.short(repo.abbreviation)
             say(f"warning: state {short} is on no run; 'simgit branch NAME {short}' keeps it")
         if as_json:
             out.json({"head": head, "detached": isinstance(head, Oid), "oid": oid})
         elif isinstance(head, Oid):
             out.line(f"HEAD is now at {out.paint(head.short(repo.abbreviation), 'oid')} (detached)")
+            if (there := tracked_run(repo, revision)) is not None:
+                say(f"'{there.name}' is no run: 'simgit checkout -b NAME' begins one at its state")
         else:
             verb = "switched to a new run" if new else "switched to run"
             out.line(f"{verb} '{out.paint(head, 'run')}'")
+
+
+def _is_kept(repo: Repository, state: Oid) -> bool:
+    """Return True if a run, or a run of a remote, has a state in its history."""
+    tips = (info.oid for info in repo.remote_runs().values())
+    return bool(repo.contains(state)) or any(tip and repo.is_ancestor(state, tip) for tip in tips)
 
 
 def _files(app: App, revision: str, paths: tuple[str, ...], moves: bool, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from simgit.errors import InvalidInput, NotFound, SimgitWarning, did_you_mean, s
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from simgit.refs.runs import RunInfo
     from simgit.repository import Repository
 
 
@@ -168,7 +169,18 @@ def note_new_run(repo: Repository, name: str | None) -> None:
 def branch_settings(repo: Repository, start: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     """Return what ``--set`` gives to a run that begins at a revision."""
     run = repo.state(start).run if pairs else None
-    return settings(pairs) if run is None else qualified(settings(pairs), repo.config(run))
+    if run is not None:
+        return qualified(settings(pairs), repo.config(run))
+    there = tracked_run(repo, start) if pairs else None
+    return settings(pairs) if there is None else qualified(settings(pairs), there.config)
+
+
+def tracked_run(repo: Repository, revision: str) -> RunInfo | None:
+    """Return the run of a remote that a revision begins with, None if it names another state."""
+    from simgit.refs.revision import split_revision
+
+    name = split_revision(revision)[0].removeprefix("remotes/")
+    return repo.remote_runs().get(name) if "/" in name and name not in repo.runs else None
 
 
 def qualified(given: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +257,10 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
         root = ctx.find_root().params.get("directories") or ()
         with App(Path(*root)).repository() as repo:
             names = list(repo.runs) if self.runs else []
-            return names + (list(repo.tags()) + ["HEAD"] * self.runs if self.tags else [])
+            if not self.tags:
+                return names
+            more = ["HEAD", *repo.remote_runs()] if self.runs else []
+            return [*names, *repo.tags(), *more]
 
 
 class Choice(click.Choice):  # type: ignore[type-arg]

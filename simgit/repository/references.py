@@ -10,10 +10,11 @@ from simgit.objects.oid import Oid
 from simgit.process import now
 from simgit.refs.names import HEAD, OF_RUNS, REMOTES, RUNS, SPACES, TAGS
 from simgit.refs.records import LogEntry, TagRef, decode_run
-from simgit.refs.remotes import remote_runs
+from simgit.refs.remotes import delete_remote_run, remote_runs, tracking
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
+    from simgit.refs.runs import RunInfo
     from simgit.repository.store import Store
 
 
@@ -50,6 +51,23 @@ class References:
         def delete() -> Oid:
             with self._store.write("delete-tag", name) as txn:
                 return self._refs.delete_tag(txn, name).oid
+
+        return make_room(self._store.storage, delete)
+
+    def remote_runs(self, remote: str | None) -> dict[str, RunInfo]:
+        describe = self._store.runs.describe
+        with self._store.read() as txn:
+            return {
+                (short := f"{where}/{name}"): describe(txn, short, ref)
+                for where, name, ref in remote_runs(txn, remote)
+            }
+
+    def delete_remote_run(self, name: str) -> Oid | None:
+        def delete() -> Oid | None:
+            with self._store.write("delete-remote-run", name) as txn:
+                tracking(txn, name)  # which says so
+                remote, _, run = name.partition("/")
+                return delete_remote_run(txn, remote, run, f"branch: deleted {name}").oid
 
         return make_room(self._store.storage, delete)
 

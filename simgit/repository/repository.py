@@ -1035,6 +1035,26 @@ class Repository:
         """Delete a tag; return the state's oid."""
         return self._references.delete_tag(name)
 
+    def remote_runs(self, remote: str | None = None) -> dict[str, RunInfo]:
+        """Return the runs of remotes by names such as ``origin/main``, as they were last seen.
+
+        They are no runs of this repository, but revisions name their states.
+
+        Args:
+            remote: only those of this remote; None for all.
+        """
+        return self._references.remote_runs(remote)
+
+    def delete_remote_run(self, name: str) -> Oid | None:
+        """Forget a run of a remote, such as ``origin/main``; return its newest state.
+
+        Nothing is changed at the remote. The reflog is kept.
+
+        Raises:
+            NotFound: there is no remote-tracking ref of this name.
+        """
+        return self._references.delete_remote_run(name)
+
     def reflog(self, ref: str = HEAD) -> list[LogEntry]:
         """Return the changes of a ref, the newest first.
 

@@ -34,7 +34,7 @@ It prints two addresses for browsers: one with a token that may do everything, o
 
 | event | data |
 |---|---|
-| `tips` | all that is there at the beginning, by name: `runs/R`, `tags/T`, `HEAD`, and as `live/R`, `progress/R`, `question/R`, `line/R`, `job/N` what the events below have |
+| `tips` | all that is there at the beginning, by name: `runs/R`, `tags/T`, `remotes/REMOTE/R`, `HEAD`, and as `live/R`, `progress/R`, `question/R`, `line/R`, `job/N` what the events below have |
 | `run` | `run`, `oid`, `step`, `status`, `episodes`, `return`; a deleted one only has `oid` null |
 | `ref` | `ref`, and `oid` or `run` |
 | `phase` | `run`, `phase`, `outcome`, `reason`, `began`, `ended`; a forgotten simulation only has `phase` null |

@@ -14,6 +14,7 @@ _CODE: Final = "runs code of the user's choice, which is left to the command lin
 _FILES: Final = "reads files of other formats, which is left to the command line and Python"
 _OPENS: Final = "opens or closes a repository; the server has one open"
 _SERVER: Final = "is for the parts of simgit"
+_REMOTE: Final = "works with remotes, which is left to the command line and Python"
 _FINAL: Final = "cannot be undone"
 
 REPOSITORY: Final[dict[str, str]] = {
@@ -42,6 +43,7 @@ REPOSITORY: Final[dict[str, str]] = {
     "datasets": "not yet",
     "decorations": "GET /v1/decorations",
     "delete_query": "queries in SQL could read files of the server",
+    "delete_remote_run": _REMOTE,
     "delete_run": "DELETE /v1/runs/{name}",
     "delete_tag": "DELETE /v1/tags/{name}",
     "derived": _PYTHON,

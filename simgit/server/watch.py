@@ -22,7 +22,7 @@ from simgit.errors import IntegrityError, SimgitError
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import Oid
 from simgit.odb import foreign
-from simgit.refs.names import HEAD, RUNS, TAGS
+from simgit.refs.names import HEAD, REMOTES, RUNS, TAGS
 from simgit.refs.records import TagRef, decode_head, decode_ref, decode_run
 from simgit.refs.simulations import (
     SimulationRecord,
@@ -356,5 +356,7 @@ def _record(name: str, stored: bytes) -> Mapping[str, object]:
     if name.startswith(TAGS):
         tag: TagRef = decode_ref(stored, TagRef)
         return {"ref": name, "oid": tag.oid}
+    if name.startswith(REMOTES):
+        return {"ref": name, "oid": decode_run(stored).oid}
     head = decode_head(stored) if name == HEAD else ""
     return {"ref": name, "oid": head} if isinstance(head, Oid) else {"ref": name, "run": head}

@@ -281,3 +281,60 @@ def test_attachments_of_a_whole_run(repo, directory: Path) -> None:
     assert repo("attachments", "main~2", "note", "--newest").out == "zero"
     assert "the newest before it is at step 1" in repo("attachments", "main", "note", code=128).err
     assert "need the NAME" in repo("attachments", "main", "--newest", code=2).err
+
+
+def track(short: str, run: str) -> None:
+    """Note a run of a remote, in the repository of the current directory."""
+    from simgit import Repository
+    from tests.support.tracking import track as note
+
+    with Repository.open(Path()) as here:
+        note(here, short, run)
+
+
+def test_runs_of_remotes_are_shown_where_refs_are(repo) -> None:
+    repo("branch", "far", "main~1", "--set", "agent.lr=0.1")
+    repo("commit", "--run", "far", "--observation", "9")
+    track("origin/far", "far")
+    assert "(far, origin/far)" in repo("log", "--oneline", "far").out
+    repo("branch", "-D", "far")
+    assert "(origin/far)" in repo("log", "--oneline", "--all").out
+    assert "refs:     origin/far" in repo("show", "origin/far").out
+    assert repo("rev-parse", "origin/far~1").out == repo("rev-parse", "main~1").out
+    assert "fetch" in repo("reflog", "origin/far").lines[0]
+    shown = repo("op", "show", "--json").out
+    assert repo("undo").code == 0, shown
+
+
+def test_a_run_of_a_remote_is_checked_out_detached(repo) -> None:
+    track("origin/main", "main")
+    short = repo("rev-parse", "--short", "main").out.strip()
+    found = repo("checkout", "origin/main")
+    assert found.out == f"HEAD is now at {short} (detached)\n"
+    assert "'origin/main' is no run: 'simgit checkout -b NAME' begins one" in found.err
+    assert repo("status").lines[0] == f"HEAD detached at {short}"
+    found = repo("commit", "--run", "origin/main", "--observation", "9", code=128)
+    assert "there is a remote-tracking ref 'origin/main'" in found.err
+    repo("branch", "-f", "main", "main~1")
+    assert repo("checkout", "main").err == ""  # origin/main still has the state that is left
+    assert "switched to a new run 'mine'" in repo("checkout", "-b", "mine", "origin/main").out
+
+
+def test_a_branch_off_a_run_of_a_remote_takes_its_settings(repo) -> None:
+    settings = ("--set", "training.environment=x", "--set", "agent.lr=0.5")
+    repo("branch", "far", "main", *settings)
+    track("origin/far", "far")
+    repo("branch", "-D", "far")
+    repo("branch", "mine", "origin/far", "--set", "lr=0.1")
+    info = next(each for each in repo("branch", "--json").records if each["name"] == "mine")
+    assert info["config"]["agent"] == {"lr": 0.1} and info["parent"] is None
+
+
+def test_shells_complete_runs_of_remotes(repo, monkeypatch) -> None:
+    from click.shell_completion import BashComplete
+
+    from simgit.cli.root import cli
+
+    track("origin/main", "main")
+    found = BashComplete(cli, {}, "simgit", "_SIMGIT_COMPLETE").get_completions(["log"], "ori")
+    assert [each.value for each in found] == ["origin/main"]

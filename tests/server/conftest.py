@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from simgit import Repository
+from tests.support.tracking import track
 from tests.support.web import Client
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Iterator[Repository]:
-    """A repository on disk: the run main of six states in two episodes, and a branch of it."""
+    """A repository on disk: the run main of six states in two episodes, a branch, and what was fetched."""
     with Repository.init(tmp_path) as repo:
         with repo.recorder("main", config={"lr": 0.1}) as recorder:
             for episode in range(2):
@@ -25,6 +26,7 @@ def repo(tmp_path: Path) -> Iterator[Repository]:
         repo.attach("main@2", "pic", b"\x89PNG\r\n\x1a\n" + bytes(5000))
         repo.attach("main@2", "page", b"<html>x</html>")
         repo.attach("main@2", "vec", {"a": [1.5]})
+        track(repo, "origin/main", "main", "main@2")
         yield repo
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from simgit import Repository
+from tests.support.tracking import track
 from tests.support.web import Process, serving
 
 CLIENT = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=None))
@@ -84,6 +85,11 @@ def test_the_present_comes_first_then_what_any_process_writes(server: Process) -
         repo.delete_run("gone")
         assert until(events, "run") == {"run": "gone", "oid": None}
         repo.delete_tag("other")
+        assert until(events, "ref") == {"ref": "tags/other", "oid": None}
+        track(repo, "origin/main", "main")
+        assert until(events, "ref") == {"ref": "remotes/origin/main", "oid": oid.hex()}
+        repo.delete_remote_run("origin/main")
+        assert until(events, "ref") == {"ref": "remotes/origin/main", "oid": None}
 
 
 def test_a_viewer_that_was_away_gets_what_is_there_and_the_operations_it_missed(
