@@ -63,7 +63,11 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "trust": ("trust", "Allow this repository to name code that is executed."),
     },
     "Copy": {
-        "clone": ("clone", "Copy a repository, even while it is being written."),
+        "clone": ("clone", "Copy a repository or a remote."),
+        "remote": ("remote", "List, add and remove remotes."),
+        "push": ("push", "Send runs to a remote."),
+        "fetch": ("fetch", "Get runs of a remote."),
+        "pull": ("fetch", "Fetch runs, and move those here forward."),
         "bundle": ("bundle", "Write runs and tags into a file, and inspect one."),
         "export": ("export", "Write runs into a file of another format."),
         "import": ("import_", "Import the runs of a bundle or of another file."),

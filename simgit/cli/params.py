@@ -263,6 +263,18 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
             return [*names, *repo.tags(), *more]
 
 
+class _Remotes(_Names):
+    """A text that completes to the names of remotes."""
+
+    def __init__(self) -> None:
+        super().__init__("remote", runs=False, tags=False)
+
+    def _all(self, ctx: click.Context) -> list[str]:
+        root = ctx.find_root().params.get("directories") or ()
+        with App(Path(*root)).repository() as repo:
+            return list(repo.remotes())
+
+
 class Choice(click.Choice):  # type: ignore[type-arg]
     """One of some values; the error for another one names the nearest."""
 
@@ -313,6 +325,7 @@ class Fraction(click.ParamType):  # type: ignore[type-arg]
 RUN = _Names("run", runs=True, tags=False)
 TAG = _Names("tag", runs=False, tags=True)
 REVISION = _Names("revision", runs=True, tags=True)
+REMOTE = _Remotes()
 VALUE = ValueParam()
 MAPPING = Map()
 DURATION = Duration()

@@ -104,6 +104,7 @@ class Push:
     def __init__(
         self,
         odb: ObjectDatabase,
+        journal: ObjectDatabase,
         refs: Refs,
         connection: Connection,
         remote: str | None,
@@ -119,6 +120,7 @@ class Push:
 
         Args:
             odb: the database.
+            journal: the same, which notes changes of refs as an operation.
             refs: its refs.
             connection: the remote.
             remote: its name here; None without tracking refs.
@@ -131,6 +133,7 @@ class Push:
             clock: seconds that grow steadily.
         """
         self.odb = odb
+        self.journal = journal
         self.refs = refs
         self.connection = connection
         self.remote = remote
@@ -594,7 +597,7 @@ class Push:
 
     def _remember(self, written: Iterable[tuple[_Wish, SeenRef]]) -> None:
         """Note here what the remote has now."""
-        with self.odb.write() as txn:
+        with self.journal.write() as txn:
             for wish, now in written:
                 self._cache.set_ref(txn, layout.key_of_ref(wish.there), now.etag, now.data)
                 if self.remote is not None and isinstance(wish.ref, RunRef):

@@ -57,8 +57,11 @@ if TYPE_CHECKING:
     from simgit.refs.attachments import Attached
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
     from simgit.refs.records import LogEntry
+    from simgit.refs.remotes import RemoteSettings
     from simgit.refs.runs import RunInfo
     from simgit.remotes import bundle
+    from simgit.remotes.fetch import Progress as FetchProgress
+    from simgit.remotes.remote import Remote
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
     from simgit.repository.datasets import Datasets
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from simgit.repository.permission import Permission
     from simgit.repository.queries import Queries
     from simgit.repository.recording import Recording
+    from simgit.repository.remotes import PullReport, Remotes
     from simgit.repository.simulators import Simulators
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
@@ -114,6 +118,12 @@ class Repository:
         from simgit.repository.permission import Permission
 
         return Permission(self._store)
+
+    @cached_property
+    def _remotes(self) -> Remotes:
+        from simgit.repository.remotes import Remotes
+
+        return Remotes(self._store)
 
     @cached_property
     def _states(self) -> States:
@@ -224,22 +234,54 @@ class Repository:
         return cls.open(found, read_only=read_only)
 
     @classmethod
-    def clone(cls, source: str | Path, target: str | Path, *, checkout: bool = True) -> Self:
-        """Make ``target/.simgit`` a compact copy of a repository and return it.
+    def clone(
+        cls,
+        source: str | Path,
+        target: str | Path,
+        *,
+        checkout: bool = True,
+        runs: Sequence[str] | None = None,
+        jobs: int = 1,
+        progress: FetchProgress | None = None,
+        **remote: Any,
+    ) -> Self:
+        """Make ``target/.simgit`` a copy of a repository, or of what a remote has; return it.
+
+        A clone of a remote has it as its remote ``origin``, and all runs and tags of it, or some.
 
         It is a copy of one moment, even while other processes record into the source. The source
         may lie on read-only media. No run of the copy is marked as being written. The files of
         HEAD's state are written into ``target``, unless ``checkout`` is False; it warns if other
         files are in the way.
 
+        Args:
+            source: a directory with a repository; or a remote: its directory, or a URL.
+            target: the directory for the copy.
+            checkout: False to write no files.
+            runs: of a remote, names of runs or patterns of them; None for all, with all tags.
+            jobs: of a remote, the number of processes that decode and hash states.
+            progress: of a remote, called with the number of states that came, and of all.
+            remote: ``endpoint``, ``region``, ``profile``, ``read_only``; see ``add_remote``.
+
         Raises:
-            NotFound: there is no repository at the source.
+            NotFound: there is no repository at the source, or the remote is empty.
             AlreadyExists: there is one at the target.
+            TransportError: the storage of the remote cannot be reached, or refuses.
             StorageError: the target cannot be written; or the source's ``lock.mdb`` cannot, and the
                 source is written too often to be copied without it.
         """
-        from simgit.remotes.clone import clone
+        from simgit.repository.remotes import clone_remote, is_remote
         from simgit.storage.directory import DIRECTORY, check_format, repository_directory
+
+        if is_remote(str(source)):
+            directory = Path(target).resolve()
+            made = clone_remote(cls, str(source), directory, runs, jobs, progress, remote)
+            if checkout:
+                made._checkout.restore_files()
+            return made
+        if runs is not None or remote:
+            raise InvalidInput(f"'{source}' is no remote; a repository is cloned whole")
+        from simgit.remotes.clone import clone
 
         found = repository_directory(Path(source).resolve())
         check_format(found)
@@ -1428,6 +1470,91 @@ class Repository:
             InvalidInput: there is no such setting, or it cannot have this value.
         """
         self._operations.set_setting(name, value)
+
+    # --- remotes ---
+
+    def remotes(self) -> dict[str, RemoteSettings]:
+        """Return the settings of the remotes by name."""
+        return self._remotes.all()
+
+    def add_remote(
+        self,
+        name: str,
+        url: str,
+        *,
+        endpoint: str = "",
+        region: str = "",
+        profile: str = "",
+        read_only: bool = False,
+        single_writer: bool = False,
+    ) -> bool:
+        """Add a remote; return False if nothing was pushed to it yet. Nothing is written there.
+
+        Args:
+            name: its name here, such as ``origin``.
+            url: a path, ``file:///path`` or ``s3://bucket/prefix``.
+            endpoint: the address of a service that speaks S3; empty for Amazon's.
+            region: its region; empty for the environment's.
+            profile: whose credentials of ``~/.aws`` to use; empty for those of the environment.
+            read_only: True to refuse to push to it from here.
+            single_writer: True to accept storage that ignores conditional writes.
+
+        Raises:
+            AlreadyExists: there is a remote of this name, or a run below it.
+            InvalidInput: the name or URL is none, or something else lies there.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        from simgit.refs.remotes import RemoteSettings
+
+        settings = RemoteSettings(url, endpoint, region, profile, read_only, single_writer)
+        return self._remotes.add(name, settings)
+
+    def remove_remote(self, name: str) -> None:
+        """Remove a remote with its tracking refs; what lies there is kept.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        self._remotes.remove(name)
+
+    def remote(self, name: str | None = None) -> Remote:
+        """Open a remote; it is a context manager.
+
+        Args:
+            name: its name; None for origin, or for the only one.
+
+        Raises:
+            NotFound: there is none of this name.
+            InvalidInput: something else lies there.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        return self._remotes.open(name)
+
+    def pull(
+        self,
+        remote: str | None = None,
+        runs: Sequence[str] | None = None,
+        *,
+        jobs: int = 1,
+        progress: FetchProgress | None = None,
+    ) -> PullReport:
+        """Fetch runs of a remote, and move those here forward.
+
+        A run that is not here is created; one that has other states than the remote's stays, and
+        the remote's is kept as ``NAME.conflict-1``.
+
+        Args:
+            remote: its name; None for origin, or for the only one.
+            runs: names of runs there, or patterns of them; None for HEAD's.
+            jobs: the number of processes that decode and hash states.
+            progress: called with the number of states that came, and of all.
+
+        Raises:
+            NotFound: there is no such remote, or it has no such run.
+            IntegrityError: what came does not have its name; no ref is changed.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        return self._remotes.pull(remote, runs, jobs=jobs, progress=progress)
 
     # --- bundles ---
 

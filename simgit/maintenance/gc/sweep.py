@@ -22,6 +22,7 @@ from simgit.objects.oid import Oid
 from simgit.odb import unreachable
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.truncate import cut_line, entries_to_prune, prune_index
+from simgit.refs.remote_cache import forget_packs
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
 from simgit.storage.watched import WatchedWrite
@@ -29,6 +30,10 @@ from simgit.storage.watched import WatchedWrite
 SLICE: Final = 0.2
 """Seconds after which a transaction ends, so that writers can continue."""
 Action = Callable[[WriteTxn], None]
+
+
+_BESIDE: Final = ("pending", "meta", "remotes")
+"""Tables that gc writes to itself."""
 
 
 @dataclass
@@ -67,7 +72,7 @@ class Removed:
     @property
     def bytes(self) -> int:
         """The removed bytes of keys and values, less those that had to be written anew."""
-        return sum(size for table, size in self.tables.items() if table not in ("pending", "meta"))
+        return sum(size for table, size in self.tables.items() if table not in _BESIDE)
 
 
 class Sweeper:
@@ -124,6 +129,8 @@ class Sweeper:
         plan = self.planner.plan(txn, self.window)
         self._siblings, self._last_moved = {}, None
         write_pending(txn, plan)
+        if plan.cuts:
+            forget_packs(txn)
         return self._actions(plan)
 
     def finish(self, txn: WriteTxn) -> None:

@@ -69,6 +69,32 @@ def set_refs(
     return found
 
 
+def set_run(
+    odb: ObjectDatabase,
+    refs: Refs,
+    txn: WriteTxn,
+    name: str,
+    entry: RunEntry,
+    why: str,
+) -> ImportedRef:
+    """Set a run whose states are stored: created, fast-forwarded or kept aside.
+
+    Its parent is the run of this name here, if there is one.
+
+    Raises:
+        IntegrityError: an object that it names is missing.
+    """
+    parent = entry.parent if entry.parent and refs.has_run(txn, entry.parent) else None
+    found = _Setting(odb, refs, txn, why).run(name, entry, parent)
+    if own_ancestor({each: run.parent for each, run in refs.runs(txn)}):
+        short = found.name.removeprefix(RUNS)
+        run = refs.run(txn, short)
+        refs.update_run(txn, short, run, run._replace(parent=None), None)
+    if entry.oid is not None:
+        refs.follow(txn, found.name.removeprefix(RUNS))
+    return found
+
+
 def _new_name(name: str, what: str) -> str:
     try:
         return check_ref_name(name, what)
@@ -79,10 +105,11 @@ def _new_name(name: str, what: str) -> str:
 class _Setting:
     """Sets refs in one transaction."""
 
-    def __init__(self, odb: ObjectDatabase, refs: Refs, txn: WriteTxn) -> None:
+    def __init__(self, odb: ObjectDatabase, refs: Refs, txn: WriteTxn, why: str = "import") -> None:
         self.odb = odb
         self.refs = refs
         self.txn = txn
+        self.why = why
 
     def run(self, name: str, entry: RunEntry, parent: str | None) -> ImportedRef:
         """Set a run."""
@@ -95,7 +122,7 @@ class _Setting:
         idle = old.writer is None or old.shown_status == "crashed"
         if old.status != "completed" and idle and self._contains(new, old):
             forward = moved(old, self.odb.states.tip(self.txn, new.place))
-            self.refs.update_run(self.txn, name, old, forward, "import: fast-forward")
+            self.refs.update_run(self.txn, name, old, forward, f"{self.why}: fast-forward")
             return ImportedRef(RUNS + name, "forward")
         return self._new_run(name, new)
 
@@ -131,7 +158,7 @@ class _Setting:
         """Create a run; return the state of an existing one of this name."""
         if self.refs.has_run(self.txn, name):
             return self.refs.run(self.txn, name).oid
-        self.refs.create_run(self.txn, name, ref._replace(writer=None), "import: created")
+        self.refs.create_run(self.txn, name, ref._replace(writer=None), f"{self.why}: created")
         return ref.oid
 
     def _first_free(

@@ -1,0 +1,321 @@
+"""A remote as users have it: push to it, fetch from it, look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from simgit.errors import InvalidInput, NotFound
+from simgit.objects.oid import Oid
+from simgit.refs.names import HEAD, RUNS, TAGS, expanded, is_pattern
+from simgit.remotes.connection import Connection
+from simgit.remotes.transport import Transport, open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simgit.odb.database import ObjectDatabase
+    from simgit.refs.refs import Refs
+    from simgit.remotes.fetch import FetchReport
+    from simgit.remotes.fetch import Progress as FetchProgress
+    from simgit.remotes.push import Progress as PushProgress
+    from simgit.remotes.push import PushReport
+    from simgit.storage.base import ReadTxn
+
+
+class Local:
+    """The store that a remote is used from."""
+
+    def __init__(
+        self,
+        odb: ObjectDatabase,
+        refs: Refs,
+        journaled: Callable[..., ObjectDatabase],
+        name: str,
+    ) -> None:
+        """Take the store.
+
+        Args:
+            odb: its object database.
+            refs: its refs.
+            journaled: returns the database for the writes of a command.
+            name: the name that the remote has in it.
+        """
+        self.odb = odb
+        self.refs = refs
+        self.journaled = journaled
+        self.name = name
+
+
+class Remote:
+    """A remote: a directory or a bucket that repositories push to and fetch from.
+
+    ``Repository.remote`` opens one by its name, or by its URL; ``Remote.open`` opens one without a
+    repository. It is a context manager.
+
+    Attributes:
+        url: where it lies, without credentials.
+        name: its name in the repository; None without one.
+    """
+
+    def __init__(self, connection: Connection, local: Local | None = None) -> None:
+        self._connection = connection
+        self._local = local
+        self.url = connection.transport.url
+        self.name = local.name if local else None
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        endpoint: str | None = None,
+        region: str | None = None,
+        profile: str | None = None,
+        read_only: bool = False,
+        single_writer: bool = False,
+    ) -> Self:
+        """Open the remote at a URL.
+
+        Args:
+            url: a path, ``file:///path`` or ``s3://bucket/prefix``.
+            endpoint: the address of a service that speaks S3; None for Amazon's.
+            region: its region; None for the environment's.
+            profile: whose credentials of ``~/.aws/credentials`` to use; None for those of the
+                environment.
+            read_only: True to refuse to write to it.
+            single_writer: True to accept storage that ignores conditional writes: nobody else may
+                write to it.
+
+        Raises:
+            InvalidInput: the URL is none, or something else lies there.
+            FormatError: a newer version made the remote.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        transport = open_transport(url, endpoint=endpoint, region=region, profile=profile)
+        options = {"read_only": read_only, "single_writer": single_writer}
+        return cls(_opened(transport, options))
+
+    @classmethod
+    def of(cls, transport: Transport, local: Local, **options: Any) -> Self:
+        """Open a remote for a store; see ``open`` for the options."""
+        return cls(_opened(transport, options), local)
+
+    def close(self) -> None:
+        """Close the connection; closing it twice is fine."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def exists(self) -> bool:
+        """True if something was pushed to it."""
+        return self._connection.exists
+
+    def refs(self) -> dict[str, Oid | None]:
+        """Return the states of all runs and tags of the remote, by full name.
+
+        Raises:
+            IntegrityError: a ref is damaged.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        if not self.exists:
+            return {}
+        found = self._connection.read_refs(None, self._known())
+        return {name: each.ref.oid for name, each in found.items() if not each.ref.deleted}
+
+    def _known(self) -> Callable[[str], tuple[str, bytes] | None]:
+        if self._local is None:
+            return lambda key: None
+        from simgit.refs.remote_cache import RemoteCache
+
+        cache = RemoteCache(self._connection.info.id)
+        odb = self._local.odb
+
+        def known(key: str) -> tuple[str, bytes] | None:
+            with odb.read() as txn:
+                return cache.ref(txn, key)
+
+        return known
+
+    # --- push ---
+
+    def push(
+        self,
+        refs: Sequence[str] | None = None,
+        *,
+        all: bool = False,
+        tags: bool = False,
+        delete: Sequence[str] = (),
+        force: bool = False,
+        expect: Mapping[str, Oid | None] | None = None,
+        aside: bool = False,
+        dry_run: bool = False,
+        progress: PushProgress | None = None,
+    ) -> PushReport:
+        """Send runs and tags, with all that leads to them; return what was done.
+
+        Packs go first and refs last, so that a push that ends in between changes nothing; the next
+        one goes on from there. A ref that does not lead to the state that it has at the remote is
+        refused, and then nothing is pushed.
+
+        Args:
+            refs: names of runs and tags, or patterns of them; HEAD's run, if none is named.
+            all: all runs.
+            tags: all tags.
+            delete: names of runs and tags to delete at the remote.
+            force: replace refs there that have other states, if they are as they were last seen.
+            expect: by name of a ref the state that it must have there; then ``force`` goes by it.
+            aside: push a run that has other states there as ``NAME.conflict-1``.
+            dry_run: find out what would be sent, and write nothing.
+            progress: called with the number of states that were sent, and of all.
+
+        Raises:
+            NotFound: there is no such run or tag, here or (to delete it) there.
+            Conflict: a ref has other states at the remote, or moved meanwhile.
+            InvalidInput: the remote is read-only here, or its storage ignores conditions.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        from simgit.remotes.push import Push
+
+        local = self._here()
+        with local.odb.read() as txn:
+            names = self._named(local, txn, refs, all=all, tags=tags, nothing=bool(delete))
+        gone = [self._full(each) for each in delete]
+        leases = {self._full(name): oid for name, oid in (expect or {}).items()}
+        odb = local.journaled("push", local.name, *names[:8])
+        push = Push(
+            local.odb, odb, local.refs, self._connection, local.name, force=force or bool(leases),
+            leases=leases, aside=aside, dry_run=dry_run, progress=progress,
+        )  # fmt: skip
+        return push.run(names, gone)
+
+    @staticmethod
+    def _full(name: str) -> str:
+        return name if name.startswith((RUNS, TAGS)) else RUNS + name
+
+    @staticmethod
+    def _named(
+        local: Local,
+        txn: ReadTxn,
+        refs: Sequence[str] | None,
+        *,
+        all: bool,
+        tags: bool,
+        nothing: bool,
+    ) -> list[str]:
+        """Return the full names of the runs and tags to push."""
+        found: list[str] = []
+        if all:
+            found += [RUNS + name for name, _ in local.refs.runs(txn)]
+        if tags:
+            found += [TAGS + name for name, _ in local.refs.tags(txn)]
+        if not refs and not all and not tags:
+            if nothing:
+                return []
+            refs = [HEAD]
+        for name in refs or ():
+            found += _resolved(local, txn, name)
+        return found
+
+    def _here(self) -> Local:
+        if self._local is None:
+            raise InvalidInput("this remote was opened without a repository; see Repository.remote")
+        return self._local
+
+    # --- fetch ---
+
+    def fetch(
+        self,
+        refs: Sequence[str] | None = None,
+        *,
+        prune: bool = False,
+        jobs: int = 1,
+        progress: FetchProgress | None = None,
+    ) -> FetchReport:
+        """Get runs and tags, with all that leads to them; return what was done.
+
+        Runs become remote-tracking refs such as ``origin/main``: no run of this repository is
+        changed. New tags are created. A fetch that was interrupted goes on where it ended.
+
+        Args:
+            refs: names of runs there, or patterns of them; tags by full name (``tags/v1``). None
+                for all runs and tags.
+            prune: remove tracking refs of runs that the remote has no more.
+            jobs: the number of processes that decode and hash states.
+            progress: called with the number of states that were imported, and of all.
+
+        Raises:
+            NotFound: the remote is empty, or has no such run.
+            IntegrityError: what came does not have its name; no ref is changed.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        from simgit.remotes.fetch import Fetch
+
+        local = self._here()
+        if not self.exists:
+            raise NotFound(f"'{self._connection.shown}' is empty: nothing was pushed to it yet")
+        odb = local.journaled("fetch", local.name, *(refs or ())[:8])
+        fetch = Fetch(odb, local.refs, self._connection, local.name, jobs=jobs, progress=progress)
+        return fetch.run(None if refs is None else [self._full(each) for each in refs], prune=prune)
+
+    def prune(self) -> list[str]:
+        """Remove tracking refs of runs that the remote has no more; return the names of these.
+
+        Raises:
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        from simgit.refs.remotes import delete_remote_run, remote_runs
+
+        local = self._here()
+        there = self.refs()
+        with local.journaled("remote", "prune", local.name).write() as txn:
+            known = [name for _, name, _ in remote_runs(txn, local.name)]
+            pruned = [name for name in known if RUNS + name not in there]
+            for name in pruned:
+                delete_remote_run(txn, local.name, name, "remote: pruned")
+        return pruned
+
+
+def _resolved(local: Local, txn: ReadTxn, name: str) -> list[str]:
+    """Return the full names that a name of a run or tag, or a pattern, stands for."""
+    if name in (HEAD, "@"):
+        head = local.refs.head(txn)
+        if isinstance(head, Oid):
+            raise InvalidInput("HEAD is detached; name the runs to push")
+        name = head
+    if is_pattern(name):
+        if name.startswith(TAGS):
+            known = [TAGS + each for each, _ in local.refs.tags(txn)]
+            return expanded([name], known, "tag")
+        known = [each for each, _ in local.refs.runs(txn)]
+        return [RUNS + each for each in expanded([name.removeprefix(RUNS)], known)]
+    if name.startswith(TAGS):
+        local.refs.tag(txn, name[len(TAGS) :])
+        return [name]
+    short = name.removeprefix(RUNS)
+    if not name.startswith(RUNS) and not local.refs.has_run(txn, short):
+        if local.refs.has_tag(txn, short):
+            return [TAGS + short]
+        near = local.refs.near(txn, short, RUNS, TAGS)
+        raise NotFound(f"there is no run or tag '{short}' to push{near}", name=short)
+    local.refs.run(txn, short)
+    return [RUNS + short]
+
+
+def _opened(transport: Transport, options: dict[str, Any]) -> Connection:
+    try:
+        return Connection.open(transport, **options)
+    except BaseException:
+        transport.close()
+        raise

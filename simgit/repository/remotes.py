@@ -1,0 +1,255 @@
+"""Remotes of a repository: their settings, and what pull and clone do with what was fetched."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from simgit.errors import AlreadyExists, InvalidInput, NotFound, did_you_mean
+from simgit.objects.oid import Oid
+from simgit.refs.names import RUNS, check_remote_name, expanded
+from simgit.refs.remotes import (
+    RemoteSettings,
+    remote_run,
+    remote_runs,
+    remotes,
+    remove_remote,
+    set_remote,
+)
+from simgit.remotes.remote import Local, Remote
+from simgit.remotes.transport import Transport, open_transport
+from simgit.storage.directory import DIRECTORY, is_repository
+
+if TYPE_CHECKING:
+    from simgit.remotes.bundle.import_refs import ImportedRef
+    from simgit.remotes.fetch import FetchReport
+    from simgit.remotes.fetch import Progress as FetchProgress
+    from simgit.repository.repository import Repository
+    from simgit.repository.store import Store
+
+R = TypeVar("R", bound="Repository")
+ORIGIN = "origin"
+
+
+@dataclass
+class PullReport:
+    """What a pull did.
+
+    Attributes:
+        fetched: what came.
+        runs: the outcome for each run, by its name at the remote.
+    """
+
+    fetched: FetchReport
+    runs: dict[str, ImportedRef] = field(default_factory=dict)
+
+
+class Remotes:
+    """The remotes of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def all(self) -> dict[str, RemoteSettings]:
+        """Return the settings of all remotes by name."""
+        with self._store.read() as txn:
+            return remotes(txn)
+
+    def add(self, name: str, settings: RemoteSettings) -> bool:
+        """Add a remote; return whether anything was pushed to it yet.
+
+        Raises:
+            AlreadyExists: there is one of this name.
+            InvalidInput: the name or the URL cannot be, or something else lies there.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        check_remote_name(name)
+        if name in self.all():
+            raise AlreadyExists(
+                f"remote '{name}' already exists; see 'simgit remote -v'", name=name
+            )
+        settings = settings._replace(url=self._stored_url(settings.url))
+        with self._open(name, settings) as remote:
+            exists = remote.exists
+        with self._store.journaled("remote", "add", name).write() as txn:
+            set_remote(txn, name, settings)
+        return exists
+
+    def _stored_url(self, url: str) -> str:
+        """Return a URL as settings keep it: paths are absolute, whatever directory one is in."""
+        return url if "://" in url else str(Path(url).expanduser().resolve())
+
+    def remove(self, name: str) -> None:
+        """Remove a remote with its tracking refs.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        self.settings(name)
+        with self._store.journaled("remote", "rm", name).write() as txn:
+            remove_remote(txn, name, "remote: removed")
+
+    def settings(self, name: str) -> RemoteSettings:
+        """Return the settings of a remote.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        known = self.all()
+        if name in known:
+            return known[name]
+        hint = did_you_mean(name, known) or "; add it with 'simgit remote add NAME URL'"
+        raise NotFound(f"remote '{name}' not found{hint}", name=name)
+
+    def default(self) -> str:
+        """Return the remote that is meant where none is named: origin, or the only one.
+
+        Raises:
+            NotFound: there is none.
+            InvalidInput: there are several, and none is called origin.
+        """
+        known = self.all()
+        if ORIGIN in known:
+            return ORIGIN
+        if not known:
+            raise NotFound("no remote is set up; add one with 'simgit remote add origin URL'")
+        if len(known) > 1:
+            raise InvalidInput(f"which remote? There are {', '.join(known)}")
+        return next(iter(known))
+
+    def open(self, name: str | None = None, transport: Transport | None = None) -> Remote:
+        """Open a remote by its name.
+
+        Args:
+            name: the name; None for origin, or the only one.
+            transport: one to use in place of the URL's.
+        """
+        name = self.default() if name is None else name
+        return self._open(name, self.settings(name), transport)
+
+    def _open(
+        self, name: str, settings: RemoteSettings, transport: Transport | None = None
+    ) -> Remote:
+        if transport is None:
+            transport = open_transport(
+                settings.url, endpoint=settings.endpoint or None,
+                region=settings.region or None, profile=settings.profile or None,
+            )  # fmt: skip
+        store = self._store
+        return Remote.of(
+            transport, Local(store.odb, store.refs, store.journaled, name),
+            read_only=settings.read_only, single_writer=settings.single_writer, shown=name,
+        )  # fmt: skip
+
+    # --- pull ---
+
+    def pull(self, name: str | None, runs: Sequence[str] | None, **options: Any) -> PullReport:
+        """Fetch runs, and set those of this repository by the rules of an import."""
+        with self.open(name) as remote:
+            assert remote.name is not None
+            if runs is None:
+                runs = [self._head()]
+            report = PullReport(remote.fetch(runs, **options))
+            with self._store.read() as txn:
+                known = [each for _, each, _ in remote_runs(txn, remote.name)]
+            wanted = [each.removeprefix(RUNS) for each in runs if not each.startswith("tags/")]
+            self.set_runs(remote.name, expanded(wanted, known), report, "pull")
+        return report
+
+    def _head(self) -> str:
+        with self._store.read() as txn:
+            head = self._store.refs.head(txn)
+        if isinstance(head, Oid):
+            raise InvalidInput("HEAD is detached; name the runs to pull")
+        return head
+
+    def set_runs(self, remote: str, names: Sequence[str], report: PullReport, why: str) -> None:
+        """Set runs of this repository to what was fetched."""
+        from simgit.remotes.bundle.import_refs import set_run
+        from simgit.remotes.bundle.manifest import RunEntry
+
+        odb = self._store.journaled(why, remote, *names[:8])
+        with odb.write() as txn:
+            for name in names:
+                ref = remote_run(txn, remote, name)
+                entry = RunEntry(
+                    ref.oid, ref.record, ref.status, ref.created, ref.ended, ref.parent
+                )
+                found = set_run(odb, self._store.refs, txn, name, entry, why)
+                report.runs[name] = found
+
+    # --- clone ---
+
+    def begin(
+        self,
+        settings: RemoteSettings,
+        runs: Sequence[str] | None,
+        jobs: int,
+        progress: FetchProgress | None,
+    ) -> PullReport:
+        """Make this new repository a clone of a remote, or of some of its runs."""
+        self.add(ORIGIN, settings)
+        with self.open(ORIGIN) as remote:
+            report = PullReport(remote.fetch(runs, jobs=jobs, progress=progress))
+        names = [name[len(RUNS) :] for name in report.fetched.refs if name.startswith(RUNS)]
+        self.set_runs(ORIGIN, _parents_first(self._store, names), report, "clone")
+        if names:
+            head = "main" if "main" in names else names[0]
+            with self._store.journaled("clone").write() as txn:
+                self._store.refs.set_head(txn, head, f"clone: from {settings.url}")
+        return report
+
+
+def clone_remote(
+    repository: type[R],
+    source: str,
+    target: Path,
+    runs: Sequence[str] | None,
+    jobs: int,
+    progress: FetchProgress | None,
+    options: dict[str, Any],
+) -> R:
+    """Make a clone of a remote; where that fails nothing is left.
+
+    Raises:
+        AlreadyExists: there is a repository at the target.
+    """
+    directory = target / DIRECTORY
+    if is_repository(directory):
+        raise AlreadyExists(f"repository '{directory}' already exists", path=directory)
+    was_there = target.exists()
+    made = repository.init(target)
+    try:
+        made._remotes.begin(RemoteSettings(source, **options), runs, jobs, progress)
+    except BaseException:
+        made.close()
+        shutil.rmtree(directory if was_there else target, ignore_errors=True)
+        raise
+    return made
+
+
+def _parents_first(store: Store, names: Sequence[str]) -> list[str]:
+    """Return names of fetched runs, each after the run that it was branched off."""
+    with store.read() as txn:
+        parents = {name: ref.parent for _, name, ref in remote_runs(txn, ORIGIN)}
+    found: dict[str, None] = {}
+    for name in names:
+        path: list[str] = []
+        each: str | None = name
+        while each is not None and each not in found and each not in path:
+            path.append(each)
+            each = parents.get(each)
+        found.update(dict.fromkeys(reversed(path)))
+    return [name for name in found if name in set(names)]
+
+
+def is_remote(source: str) -> bool:
+    """Return True if what is to be cloned is a remote, and no repository: by URL or directory."""
+    if "://" in source:
+        return True
+    from simgit.remotes.layout import REMOTE
+
+    return (Path(source) / REMOTE).is_file()
