@@ -32,6 +32,17 @@ def open_transport(
         NotFound: the package that the transport needs is not installed.
     """
     scheme, _, rest = url.partition("://") if "://" in url else ("", "", url)
+    if scheme == "s3":
+        bucket, _, prefix = _plain(rest, url).partition("/")
+        from simgit.remotes.transport.s3 import S3Transport
+
+        return S3Transport(
+            bucket,
+            check_prefix(prefix),
+            endpoint=check_endpoint(endpoint),
+            region=region,
+            profile=profile,
+        )
     if endpoint or region or profile:
         raise InvalidInput("an endpoint, a region and a profile are for s3:// remotes only")
     if scheme == "memory":

@@ -53,8 +53,8 @@ class Counts:
     Attributes:
         requests: requests that were sent, repeated ones too. A page of a listing is one, and so is
             a batch of deletions, an upload of several parts one for each, and two.
-        sent: bytes of the bodies that were sent.
-        received: bytes of the bodies that were received.
+        sent: bytes of objects that were sent.
+        received: bytes of objects that were received.
         retries: requests that were sent again.
     """
 
@@ -204,6 +204,11 @@ def check_key(key: str) -> str:
             key=key,
         )
     return key
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text has the form of a key."""
+    return len(text) <= MAX_KEY and _KEY.fullmatch(text) is not None
 
 
 def check_prefix(prefix: str) -> str:
