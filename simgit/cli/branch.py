@@ -10,8 +10,12 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.output import STATUS_STYLES, Output, columns, number, width
 from simgit.cli.params import REVISION, branch_settings, matches
 from simgit.errors import plural
+from simgit.refs.names import expanded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simgit.refs.remotes import Upstream
     from simgit.refs.runs import RunInfo
     from simgit.repository import Repository
 
@@ -40,6 +44,8 @@ simgit branch -f try-1 main@500""")  # fmt: skip
 @click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
 @click.option("-f", "--force", "moves", is_flag=True, help="Move the run NAME if it exists.")
 @click.option("-l", "--list", "listing", is_flag=True, help="List the runs that match patterns.")
+@click.option("-r", "--remotes", is_flag=True, help="List, or delete with -d, runs of remotes.")
+@click.option("-a", "--all", "every", is_flag=True, help="List runs, and those of remotes.")
 @click.option("--contains", type=REVISION, help="List the runs whose history has this state.")
 @click.option("--show-current", "current", is_flag=True, help="Print the run of HEAD.")
 @click.option("-v", "--verbose", is_flag=True, help="List returns and settings too.")
@@ -53,6 +59,8 @@ def branch(
     move: bool,
     moves: bool,
     listing: bool,
+    remotes: bool,
+    every: bool,
     contains: str | None,
     current: bool,
     verbose: bool,
@@ -63,9 +71,15 @@ def branch(
     Nothing is copied. The new run inherits the configuration of START's run. The VALUE of --set is
     JSON or a plain string, the KEY may be dotted. A run that --force moves keeps its settings, and
     its reflog the states that it leaves; 'simgit reset' moves the run that is checked out.
+
+    Runs of remotes are shown as they were last seen there. To delete one with -d -r is to forget
+    it here; nothing changes at the remote.
     """
     one_of(delete=delete or force, move=move, contains=contains, show_current=current)
     one_of(delete=delete or force, move=move, list=listing)
+    one_of(delete=delete or force, all=every)
+    one_of(move=move, show_current=current, remotes=remotes, all=every)
+    listing = listing or every or (remotes and not (delete or force))
     if current and names:
         raise click.UsageError("--show-current takes no names")
     creates = names and not (delete or force or move or listing) and contains is None
@@ -76,13 +90,14 @@ def branch(
         if current:
             _print_current(repo, out, as_json)
         elif delete or force:
-            _delete(repo, out, names, force, as_json)
+            _delete(repo, out, names, force, remotes, as_json)
         elif move:
             _rename(repo, out, names, as_json)
         elif creates:
             _create(repo, out, names, pairs, seed, moves, as_json)
         else:
-            _list(repo, out, names, contains, verbose, as_json)
+            which = "all" if every else "remotes" if remotes else "runs"
+            _list(repo, out, names, which, contains, verbose, as_json)
 
 
 def _print_current(repo: Repository, out: Output, json: bool) -> None:
@@ -97,18 +112,26 @@ def _print_current(repo: Repository, out: Output, json: bool) -> None:
         out.line(name)
 
 
-def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:
+def _delete(
+    repo: Repository, out: Output, names: tuple[str, ...], force: bool, remotes: bool, json: bool
+) -> None:
     if not names:
         raise click.UsageError("-d and -D need the name of a run")
-    names = tuple(repo.runs.matching(*names))
+    if remotes:
+        names = tuple(expanded(names, repo.remote_runs(), "remote-tracking ref"))
+    else:
+        names = tuple(repo.runs.matching(*names))
     with repo.transaction("delete", *names):
-        deleted = {name: repo.delete_run(name, force=force) for name in names}
+        deleted = {
+            name: repo.delete_remote_run(name) if remotes else repo.delete_run(name, force=force)
+            for name in names
+        }
     for name, was in deleted.items():
         if json:
             out.json({"deleted": name, "oid": was})
         else:
             at = f" (was {was.short(repo.abbreviation)})" if was else ""
-            out.line(f"deleted run {name}{at}")
+            out.line(f"deleted {'remote-tracking ref' if remotes else 'run'} {name}{at}")
 
 
 def _rename(repo: Repository, out: Output, names: tuple[str, ...], json: bool) -> None:
@@ -147,36 +170,66 @@ def _list(
     repo: Repository,
     out: Output,
     patterns: tuple[str, ...],
+    which: str,
     contains: str | None,
     verbose: bool,
     as_json: bool,
 ) -> None:
-    wanted = repo.contains(contains) if contains is not None else None
-    infos = [
-        info for info in repo.runs.values()
-        if (wanted is None or info.name in wanted) and matches(info.name, patterns)
-    ]  # fmt: skip
+    infos: list[RunInfo] = []
+    if which != "remotes":
+        wanted = repo.contains(contains) if contains is not None else None
+        infos += [info for info in repo.runs.values() if wanted is None or info.name in wanted]
+    there = list(repo.remote_runs().values()) if which != "runs" else []
+    if contains is not None:
+        there = [info for info in there if info.oid and repo.is_ancestor(contains, info.oid)]
+    infos, there = ([i for i in each if matches(i.name, patterns)] for each in (infos, there))
     if as_json:
+        from simgit.repository.jsonable import run_record
+
         for info in infos:
-            from simgit.repository.jsonable import run_record
-
-            out.json(run_record(info) | {"head": info.name == repo.head})
+            out.json(run_record(info) | {"head": info.name == repo.head, "remote": None})
+        for info in there:
+            remote = info.name.partition("/")[0]
+            out.json(run_record(info) | {"head": False, "remote": remote})
         return
-    write_runs(out, repo, infos, verbose)
+    write_runs(out, repo, infos, verbose, there, "remotes/" if which == "all" else "")
 
 
-def write_runs(out: Output, repo: Repository, infos: list[RunInfo], verbose: bool) -> None:
-    """Print a table of runs, HEAD's with a star."""
+def write_runs(
+    out: Output,
+    repo: Repository,
+    infos: list[RunInfo],
+    verbose: bool,
+    there: Sequence[RunInfo] = (),
+    begins: str = "",
+) -> None:
+    """Print a table of runs, HEAD's with a star.
+
+    Args:
+        out: where to print.
+        repo: the repository.
+        infos: the runs.
+        verbose: with returns, settings, and how they stand to those that they track.
+        there: runs of remotes, which come after them.
+        begins: what stands before the names of these.
+    """
     from simgit.objects.oid import Oid
 
     head, digits = repo.head, repo.abbreviation
     if isinstance(head, Oid):
         out.line(f"* {out.paint(f'(HEAD detached at {head.short(digits)})', 'head')}")
     rows = [_row(info, info.name == head, digits, verbose) for info in infos]
+    tracked = repo.upstreams(*(info.name for info in infos)) if verbose and infos else {}
+    for row, info in zip(rows, infos, strict=True):
+        if tracked:
+            row.append(_tracked(tracked.get(info.name)))
+    for info in there:
+        row = _row(info, False, digits, verbose)
+        rows.append([(f"  {begins}{info.name}", "remote"), *row[1:], *([""] if tracked else [])])
     if verbose and rows:
         taken = sum(max(width(_text(row[i])) for row in rows) + 2 for i in range(len(rows[0])))
         room = columns() - taken
-        for row, info in zip(rows, infos, strict=True):
+        for row, info in zip(rows, (*infos, *there), strict=True):
             row.append(_settings(info, room))
     out.table(rows, (2, 4, 5) if verbose else (2,), fit=verbose)
 
@@ -190,6 +243,15 @@ def _row(info: RunInfo, here: bool, digits: int, verbose: bool) -> list[str | tu
         row += [f"{info.episodes} ep", number(info.return_)]
         row.append(f"from {info.parent}" if info.parent else "")
     return row
+
+
+def _tracked(found: Upstream | None) -> str:
+    """Return how a run stands to the one that it tracks, as git's ``branch -vv`` does."""
+    if found is None:
+        return ""
+    parts = [f"ahead {found.ahead}"] * bool(found.ahead)
+    parts += [f"behind {found.behind}"] * bool(found.behind)
+    return f"[{found.name}: {', '.join(parts)}]" if parts else f"[{found.name}]"
 
 
 def _text(cell: str | tuple[str, str]) -> str:

@@ -37,8 +37,9 @@ def config(
     Inherited settings are included. A VALUE is JSON or a plain string, a KEY may be dotted. A star
     marks the run's own overrides.
 
-    With --repository the settings are those of maintenance, such as gc.grace, and live.types.NAME,
-    the import path of a type of simulations; a star marks those that differ from the default.
+    With --repository the settings are those of maintenance, such as gc.grace; live.types.NAME, the
+    import path of a type of simulations; and remote.NAME.url, with endpoint, region, profile,
+    read-only and single-writer. A star marks those that differ from the default.
     """
     one_of(own=own, repository=repository)
     if repository:

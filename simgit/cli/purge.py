@@ -53,4 +53,5 @@ def _keeper(name: str, count: int) -> str:
         ref = name.removeprefix("log: ")
         return f"the reflog of {ref.removeprefix('runs/')} ({count} more)"
     kind, slash, rest = name.partition("/")
-    return f"{kind[:-1]} {rest} ({count})" if slash else f"{name} ({count})"
+    what = "remote-tracking ref" if kind == "remotes" else kind[:-1]
+    return f"{what} {rest} ({count})" if slash else f"{name} ({count})"

@@ -269,6 +269,7 @@ def cli(
     \b
     A revision names a state:
       HEAD  main  tags/v1  3f9a2c41    a run, a tag, the beginning of an oid
+      origin/main                      a run of a remote, as it was last seen there
       main~3  main^2  main@{2}         ancestors, parents, the reflog's entry 2
       main@{yesterday}  @{-1}          the run at a time, HEAD before the last checkout
       main@200  main@ep5  main@ep5.10  a step, an episode, a state in it

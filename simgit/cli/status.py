@@ -9,12 +9,15 @@ from simgit.cli.output import STATUS_STYLES, Output, clean, number
 from simgit.errors import plural
 
 if TYPE_CHECKING:
+    from simgit.refs.remotes import Upstream
     from simgit.repository import Repository
 
 
 @command("status", example="simgit status")
 def status(app: App, as_json: bool) -> None:
     """Show where HEAD is, its run's status, and the files that have changed.
+
+    Of a run that is known at a remote, how far it is ahead or behind what was last seen there.
 
     A directory without a file of HEAD's state is one line. What .simgitignore names is left out,
     by git's patterns.
@@ -27,7 +30,7 @@ def status(app: App, as_json: bool) -> None:
             "untracked": list(files.untracked),
         }
         if as_json:
-            out.json(_head(repo) | found)
+            out.json(_head(repo) | _upstream(repo) | found)
             return
         _write_head(repo, out)
         for kind, style in (("modified", "bad"), ("deleted", "bad"), ("untracked", "dim")):
@@ -68,3 +71,23 @@ def _write_head(repo: Repository, out: Output) -> None:
     shown = out.paint(info.status, STATUS_STYLES.get(info.status, ""))
     episodes = plural(info.episodes, "episode")
     out.line(f"{shown}, step {info.step}, {episodes}, return {number(info.return_)}")
+    if (found := repo.upstreams(head).get(head)) is not None:
+        out.line(_standing(found))
+
+
+def _upstream(repo: Repository) -> dict[str, Any]:
+    head = repo.head
+    found = repo.upstreams(head).get(head) if isinstance(head, str) else None
+    return {"upstream": None if found is None else found._asdict()}
+
+
+def _standing(found: Upstream) -> str:
+    """Return how a run stands to the one that it tracks, in git's words."""
+    name, ahead, behind = found
+    if ahead and behind:
+        return f"diverged from '{name}': {plural(ahead, 'state')} only here, {behind} only there"
+    if ahead:
+        return f"ahead of '{name}' by {plural(ahead, 'state')}"
+    if behind:
+        return f"behind '{name}' by {plural(behind, 'state')}"
+    return f"up to date with '{name}'"

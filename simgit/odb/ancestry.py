@@ -243,6 +243,34 @@ def reach(odb: ObjectDatabase, txn: ReadTxn, places: Sequence[Location]) -> dict
     return found
 
 
+def ahead_behind(
+    odb: ObjectDatabase, txn: ReadTxn, a: Location | None, b: Location | None
+) -> tuple[int, int]:
+    """Return how many states of each of two histories are not in the other; None is an empty one.
+
+    Lines are counted, not states; histories without merges are compared by where they part.
+    """
+    merged = any(read_line(txn, each.line).merged for each in (a, b) if each is not None)
+    if not merged:
+        fork = fork_point(txn, a, b) if a is not None and b is not None else None
+        shared = 0 if fork is None else fork.step + 1
+        return _states(a) - shared, _states(b) - shared
+    reached = [reach(odb, txn, [] if each is None else [each]) for each in (a, b)]
+    return _beyond(txn, *reached), _beyond(txn, *reversed(reached))
+
+
+def _states(tip: Location | None) -> int:
+    """Return how many states a history without merges has."""
+    return 0 if tip is None else tip.step + 1
+
+
+def _beyond(txn: ReadTxn, mine: dict[int, int], other: dict[int, int]) -> int:
+    """Return how many states a reach has that another has not."""
+    return sum(
+        max(0, last - other.get(line, read_line(txn, line).step - 1)) for line, last in mine.items()
+    )
+
+
 def leaves(odb: ObjectDatabase, txn: ReadTxn) -> Iterator[Location]:
     """Yield the states without children."""
     for key, _ in txn.scan("lines"):

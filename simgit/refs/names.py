@@ -56,6 +56,11 @@ def check_remote_name(name: str) -> str:
     return _checked(name, "a remote", _remote_fault)
 
 
+def is_remote_name(name: str) -> bool:
+    """Return True if a remote may have a name."""
+    return _remote_fault(name) is None
+
+
 def _checked(name: str, what: str, fault: Callable[[str], str | None]) -> str:
     if not isinstance(name, str):
         raise InvalidInput(f"the name of {what} must be a text, got {shown(name)}")

@@ -29,6 +29,7 @@ from simgit.refs.records import (
     pack_ref,
     unpack_ref,
 )
+from simgit.refs.settings import REMOTE, URL, is_set
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
 
@@ -298,6 +299,13 @@ class Refs:
             raise AlreadyExists(
                 f"cannot create {what} '{name}': there is a remote-tracking ref '{name}', and the "
                 f"name would be ambiguous; use '{name.replace('/', '-')}'",
+                name=name,
+            )
+        remote, slash, _ = name.partition("/")
+        if slash and is_set(txn, f"{REMOTE}{remote}{URL}"):
+            raise AlreadyExists(
+                f"cannot create {what} '{name}': '{remote}' is a remote, and the name would be "
+                f"ambiguous with that of a run there; use '{name.replace('/', '-')}'",
                 name=name,
             )
 

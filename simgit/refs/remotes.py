@@ -8,14 +8,19 @@ They are no runs: nothing records to them. What they lead to is reachable, as fr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final, NamedTuple
 
-from simgit.errors import NotFound
+from simgit.errors import NotFound, did_you_mean
 from simgit.objects.codec import decode_name
 from simgit.refs.names import REMOTES, RUNS, check_name, check_remote_name
 from simgit.refs.records import RunRef, decode_one_of_many, decode_run, pack_ref
 from simgit.refs.refs import Refs
+from simgit.refs.settings import REMOTE, URL, get_setting, put_setting, setting_names
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
+
+ORIGIN: Final = "origin"
+"""The remote whose runs are tracked by those that have the same names here."""
 
 
 def has_tracking(txn: ReadTxn, short: str) -> bool:
@@ -102,3 +107,103 @@ def delete_remote_run(txn: WriteTxn, remote: str, name: str, message: str) -> Ru
     txn.delete("refs", full.encode())
     Refs().log_entry(txn, full, ref.oid, None, message)
     return ref
+
+
+# --- remotes ------------------------------------------------------------------------------------
+
+
+class RemoteSettings(NamedTuple):
+    """The settings of a remote: ``remote.NAME.url`` and so on.
+
+    Attributes:
+        url: where it lies, without a user or a password.
+        endpoint: the address of the object store, "" for its usual one.
+        region: the region of the object store, "" for the usual one.
+        profile: the profile of credentials to use, "" for the usual one.
+        read_only: whether nothing may be pushed to it.
+        single_writer: whether nobody else ever pushes to it, so that its store need not compare.
+    """
+
+    url: str
+    endpoint: str = ""
+    region: str = ""
+    profile: str = ""
+    read_only: bool = False
+    single_writer: bool = False
+
+
+def remotes(txn: ReadTxn) -> dict[str, RemoteSettings]:
+    """Return the remotes by name, in order.
+
+    Raises:
+        IntegrityError: a setting is damaged.
+    """
+    names = [
+        name.removeprefix(REMOTE).removesuffix(URL)
+        for name in setting_names(txn)
+        if name.startswith(REMOTE) and name.endswith(URL)
+    ]
+    return {name: _settings_of(txn, name) for name in sorted(names)}
+
+
+def _settings_of(txn: ReadTxn, remote: str) -> RemoteSettings:
+    return RemoteSettings(*(get_setting(txn, _setting(remote, f)) for f in RemoteSettings._fields))
+
+
+def _setting(remote: str, field: str) -> str:
+    return f"{REMOTE}{remote}.{field.replace('_', '-')}"
+
+
+def set_remote(txn: WriteTxn, remote: str, settings: RemoteSettings) -> None:
+    """Add a remote, or change all of its settings.
+
+    Raises:
+        InvalidInput: it cannot have such a name, or such a setting.
+        AlreadyExists: a run or a tag is called ``REMOTE/…``, as its runs would be.
+    """
+    check_remote_name(remote)
+    for field, value in settings._asdict().items():
+        default = RemoteSettings._field_defaults.get(field)
+        put_setting(txn, _setting(remote, field), None if value == default else value)
+
+
+def remove_remote(txn: WriteTxn, remote: str, message: str) -> int:
+    """Remove a remote with its settings and its remote-tracking refs; return how many these were.
+
+    Raises:
+        NotFound: there is no such remote.
+    """
+    known = remotes(txn)
+    if remote not in known:
+        raise NotFound(f"remote '{remote}' not found{did_you_mean(remote, known)}", name=remote)
+    for field in RemoteSettings._fields:
+        put_setting(txn, _setting(remote, field), None)
+    names = [name for _, name, _ in remote_runs(txn, remote)]
+    for name in names:
+        delete_remote_run(txn, remote, name, message)
+    return len(names)
+
+
+class Upstream(NamedTuple):
+    """The difference between a run and the remote-tracking ref of the run that it tracks.
+
+    Attributes:
+        name: the ref, such as ``origin/main``.
+        ahead: how many states only the run has in its history.
+        behind: how many only the other has.
+    """
+
+    name: str
+    ahead: int
+    behind: int
+
+
+def upstream(txn: ReadTxn, run: str) -> tuple[str, str] | None:
+    """Return the remote, and the run there, that a run tracks; it need not have been seen yet.
+
+    It is the run of the same name at the remote ``origin``, or at the only remote.
+    """
+    known = remotes(txn)
+    if ORIGIN in known:
+        return ORIGIN, run
+    return (next(iter(known)), run) if len(known) == 1 else None

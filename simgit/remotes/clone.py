@@ -10,7 +10,7 @@ from simgit.errors import AlreadyExists
 from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.refs.refs import Refs
-from simgit.refs.settings import forget_types
+from simgit.refs.settings import forget_families
 from simgit.refs.simulations import clear_simulations
 from simgit.storage.directory import is_repository, write_format
 from simgit.storage.failpoints import fail_point
@@ -51,7 +51,8 @@ def clone(source: Path, target: Path) -> None:
 def _make_own(made: LmdbStorage, is_trusted: bool) -> None:
     """Give the copy its identity, and note that no process writes or executes its runs.
 
-    What it has is foreign, unless the source is trusted; then it registers no types either.
+    Unless the source is trusted, what it has is foreign, no types of simulations are registered,
+    and there are no remotes.
     """
     odb = ObjectDatabase(made)
     refs = Refs()
@@ -60,7 +61,7 @@ def _make_own(made: LmdbStorage, is_trusted: bool) -> None:
         clear_simulations(txn)
         if not is_trusted:
             foreign.mark_all(txn)
-            forget_types(txn)
+            forget_families(txn)
         for name, ref in list(refs.runs(txn)):
             if ref.writer is not None:
                 refs.update_run(txn, name, ref, ref._replace(writer=None), None)

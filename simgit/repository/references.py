@@ -7,15 +7,26 @@ from typing import TYPE_CHECKING
 from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
 from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
+from simgit.odb import ancestry
 from simgit.process import now
 from simgit.refs.names import HEAD, OF_RUNS, REMOTES, RUNS, SPACES, TAGS
 from simgit.refs.records import LogEntry, TagRef, decode_run
-from simgit.refs.remotes import delete_remote_run, remote_runs, tracking
+from simgit.refs.remotes import (
+    Upstream,
+    delete_remote_run,
+    has_tracking,
+    remote_runs,
+    tracking,
+    upstream,
+)
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from simgit.refs.runs import RunInfo
     from simgit.repository.store import Store
+    from simgit.storage.base import ReadTxn
 
 
 class References:
@@ -70,6 +81,20 @@ class References:
                 return delete_remote_run(txn, remote, run, f"branch: deleted {name}").oid
 
         return make_room(self._store.storage, delete)
+
+    def upstreams(self, runs: Sequence[str]) -> dict[str, Upstream]:
+        with self._store.read() as txn:
+            wanted = runs or [name for name, _ in self._refs.stored_runs(txn)]
+            return {run: found for run in wanted if (found := self._upstream(txn, run)) is not None}
+
+    def _upstream(self, txn: ReadTxn, run: str) -> Upstream | None:
+        there = upstream(txn, run)
+        name = "" if there is None else "/".join(there)
+        if not has_tracking(txn, name) or not self._refs.has_run(txn, run):
+            return None
+        mine, other = self._refs.run(txn, run), tracking(txn, name)
+        places = [ref.place if ref.oid is not None else None for ref in (mine, other)]
+        return Upstream(name, *ancestry.ahead_behind(self._store.odb, txn, *places))
 
     def reflog(self, ref: str) -> list[LogEntry]:
         with self._store.read() as txn:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from simgit.refs.attachments import Attached
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
     from simgit.refs.records import LogEntry
-    from simgit.refs.remotes import RemoteSettings
+    from simgit.refs.remotes import RemoteSettings, Upstream
     from simgit.refs.runs import RunInfo
     from simgit.remotes import bundle
     from simgit.remotes.fetch import Progress as FetchProgress
@@ -1096,6 +1096,14 @@ class Repository:
             NotFound: there is no remote-tracking ref of this name.
         """
         return self._references.delete_remote_run(name)
+
+    def upstreams(self, *runs: str) -> dict[str, Upstream]:
+        """Return for runs, or for all, how many states they are ahead and behind what they track.
+
+        A run tracks the run of its own name at the remote ``origin``, or at the only remote. Runs
+        of which nothing was seen there yet are left out.
+        """
+        return self._references.upstreams(runs)
 
     def reflog(self, ref: str = HEAD) -> list[LogEntry]:
         """Return the changes of a ref, the newest first.

@@ -44,6 +44,8 @@ REPOSITORY: Final[dict[str, str]] = {
     "decorations": "GET /v1/decorations",
     "delete_query": "queries in SQL could read files of the server",
     "delete_remote_run": _REMOTE,
+    "remote_runs": _REMOTE,
+    "upstreams": _REMOTE,
     "delete_run": "DELETE /v1/runs/{name}",
     "delete_tag": "DELETE /v1/tags/{name}",
     "derived": _PYTHON,

@@ -1,4 +1,4 @@
-"""Merge bases against their definition, over random histories with merges."""
+"""Merge bases, and what one history has more, against their definitions, over random histories."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import pytest
 
 from simgit import Oid, Repository
+from simgit.odb.ancestry import ahead_behind
 
 
 def _random_history(repo: Repository, rng: random.Random, size: int) -> dict[Oid, tuple[Oid, ...]]:
@@ -52,6 +53,40 @@ def test_merge_bases_are_the_common_ancestors_that_no_other_descends_from(seed: 
         for oid in names:
             holds = {f"r{i}" for i, tip in enumerate(names) if i and oid in above[tip]}
             assert set(repo.contains(oid)) - {"root"} == holds
+
+
+def _forest(repo: Repository, rng: random.Random, size: int) -> dict[Oid, tuple[Oid, ...]]:
+    """Record chains on random states, some of them from new roots, without any merge."""
+    parents: dict[Oid, tuple[Oid, ...]] = {}
+    for run in range(size):
+        above = rng.choice(list(parents)) if parents and rng.random() < 0.9 else None
+        name = f"run{run}"
+        if above is not None:
+            repo.branch(name, above)
+        for i in range(rng.randrange(1, 5)):
+            oid = repo.commit(run * 100 + i, run=name)
+            parents[oid] = () if above is None else (above,)
+            above = oid
+    return parents
+
+
+@pytest.mark.parametrize("merges", [True, False])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_states_ahead_and_behind_are_those_of_one_history_only(seed: int, merges: bool) -> None:
+    rng = random.Random(200 + seed)
+    with Repository.init(":memory:") as repo:
+        parents = (_random_history if merges else _forest)(repo, rng, 30)
+        above = {oid: _ancestors(parents, oid) for oid in parents}
+        names = list(parents)
+        with repo.odb.read() as txn:
+            places = {oid: repo.odb.locate(txn, oid) for oid in names}
+            for _ in range(200):
+                a, b = rng.choice(names), rng.choice(names)
+                found = ahead_behind(repo.odb, txn, places[a], places[b])
+                assert found == (len(above[a] - above[b]), len(above[b] - above[a]))
+                assert ahead_behind(repo.odb, txn, places[a], None) == (len(above[a]), 0)
+                assert ahead_behind(repo.odb, txn, None, places[b]) == (0, len(above[b]))
+            assert ahead_behind(repo.odb, txn, None, None) == (0, 0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -218,6 +218,7 @@ def test_a_server_without_a_tracker_starts_nothing(repo: Repository) -> None:
 def test_what_names_code_is_refused_wherever_it_is_given(client: Client, repo: Repository) -> None:
     given = [
         ("PATCH", "settings", {"live.types.x": "os:system"}),
+        ("PATCH", "settings", {"remote.origin.url": "/elsewhere"}),
         ("POST", "runs", {"name": "x", "metadata": {"simulation": {"type": "os:system"}}}),
         ("POST", "runs", {"name": "x", "metadata": {"simulator": {"rebuild": "os:system"}}}),
         ("PATCH", "runs/main", {"metadata": {"simulation": {"type": "os:system"}}}),

@@ -26,7 +26,7 @@ from simgit.recording import stream
 from simgit.refs.oplog.log import Operation
 from simgit.refs.run_config import flat, is_within, nested
 from simgit.refs.runs import HOOKS, SIMULATION
-from simgit.refs.settings import TYPES as REGISTERED
+from simgit.refs.settings import is_of_user
 from simgit.repository import Repository
 from simgit.repository.jsonable import run_record, tag_record, to_jsonable
 from simgit.server.answers import Route, check_match, reply
@@ -127,8 +127,11 @@ def set_settings(request: Request, served: Served, given: Settings) -> Response:
     """Change settings of the repository; null restores a default."""
     with served.writing(request) as repo:
         for name in given.root:
-            if name.startswith(REGISTERED):
-                raise Untrusted(f"setting '{name}' names code, which nobody may do over HTTP")
+            if is_of_user(name):
+                raise Untrusted(
+                    f"setting '{name}' names code, or where runs are sent, which nobody may do "
+                    "over HTTP"
+                )
         with repo.transaction():
             for name, value in given.root.items():
                 repo.set_setting(name, value)

@@ -1,4 +1,4 @@
-// The settings of the repository; those that name code are shown, and changed elsewhere.
+// The settings of the repository; those that only its user may change are shown, and changed elsewhere.
 import { html } from "../../vendor/preact.js";
 import { get, send, session, url } from "../../core/api.js";
 import { command, json, plain } from "../../core/format.js";
@@ -11,7 +11,10 @@ const TEXTS = {
   "gc.reflog": "days for which reflogs are kept", "gc.keep": "retention rules of attachments, such as agent: last 5, every 100", "gc.auto": "small segments after which they are joined by themselves; 0 for never",
   "gc.rewrite": "percent of a segment that must be unreachable for gc to rewrite it", "live.days": "days for which events of simulations are kept",
 };
-const CODE = "live.types.";
+const ELSEWHERE = [
+  { begins: "live.types.", title: "Types of simulations", what: "They name code" },
+  { begins: "remote.", title: "Remotes", what: "They say where runs are sent" },
+];
 const again = new Store(0);
 
 /** The settings as a form: what is typed is stored when it is left. */
@@ -22,11 +25,11 @@ export function Settings() {
   if (found.error) return html`<p class="error" role="alert">${plain(found.error.message)}</p>`;
   if (!found.data) return html`<p class="empty" role="status">reading …</p>`;
   const all = Object.entries(found.data);
-  const code = all.filter(([name]) => name.startsWith(CODE));
+  const isHere = ([name]) => !ELSEWHERE.some(({ begins }) => name.startsWith(begins));
   return html`<p class="muted">Settings of the repository are no part of operations: undo does not change them back.</p>
-    <div class="entries">${all.filter(([name]) => !name.startsWith(CODE)).map(([name, value]) => html`<${Setting} key=${`${name} ${time}`} name=${name} value=${value} mayWrite=${mayWrite} />`)}</div>
-    ${code.length > 0 && html`<h2>Types of simulations</h2><p class="muted">They name code, which is changed by <code>simgit config --repository</code> only.</p>
-      <dl class="entries">${code.map(([name, value]) => html`<div key=${name}><dt>${plain(name)}</dt><dd><code>${plain(value)}</code></dd></div>`)}</dl>`}`;
+    <div class="entries">${all.filter(isHere).map(([name, value]) => html`<${Setting} key=${`${name} ${time}`} name=${name} value=${value} mayWrite=${mayWrite} />`)}</div>
+    ${ELSEWHERE.map((kind) => ({ ...kind, found: all.filter(([name]) => name.startsWith(kind.begins)) })).filter(({ found: some }) => some.length > 0).map(({ title, what, found: some }) => html`<h2 key=${title}>${title}</h2><p class="muted">${what}, which is changed by <code>simgit config --repository</code> only.</p>
+      <dl class="entries">${some.map(([name, value]) => html`<div key=${name}><dt>${plain(name)}</dt><dd><code>${plain(String(value))}</code></dd></div>`)}</dl>`)}`;
 }
 
 function Setting({ name, value, mayWrite }) {
