@@ -46,8 +46,8 @@ def clone(
     remote has it as origin, and all its runs and tags, or those named with --run.
     The default DIRECTORY is SOURCE's name in the current directory.
     """
+    from simgit.remotes.clone import is_remote
     from simgit.repository import Repository
-    from simgit.repository.remotes import is_remote
     from simgit.storage.directory import DIRECTORY
 
     is_url = "://" in source

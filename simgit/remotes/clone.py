@@ -48,6 +48,15 @@ def clone(source: Path, target: Path) -> None:
     write_format(target)
 
 
+def is_remote(source: str) -> bool:
+    """Return True if what is to be cloned is a remote, and no repository: by URL or directory."""
+    if "://" in source:
+        return True
+    from simgit.remotes.layout import REMOTE
+
+    return (Path(source) / REMOTE).is_file()
+
+
 def _make_own(made: LmdbStorage, is_trusted: bool) -> None:
     """Give the copy its identity, and note that no process writes or executes its runs.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, did_you_mean
 from simgit.objects.oid import Oid
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from simgit.remotes.bundle.import_refs import ImportedRef
     from simgit.remotes.fetch import FetchReport
     from simgit.remotes.fetch import Progress as FetchProgress
-    from simgit.repository.repository import Repository
     from simgit.repository.store import Store
 
-R = TypeVar("R", bound="Repository")
 ORIGIN = "origin"
 
 
@@ -203,32 +202,22 @@ class Remotes:
         return report
 
 
-def clone_remote(
-    repository: type[R],
-    source: str,
-    target: Path,
-    runs: Sequence[str] | None,
-    jobs: int,
-    progress: FetchProgress | None,
-    options: dict[str, Any],
-) -> R:
-    """Make a clone of a remote; where that fails nothing is left.
+@contextmanager
+def new_clone(target: Path) -> Iterator[Path]:
+    """Yield where a clone of a remote is made; where that fails nothing is left.
 
     Raises:
-        AlreadyExists: there is a repository at the target.
+        AlreadyExists: there is a repository.
     """
     directory = target / DIRECTORY
     if is_repository(directory):
         raise AlreadyExists(f"repository '{directory}' already exists", path=directory)
     was_there = target.exists()
-    made = repository.init(target)
     try:
-        made._remotes.begin(RemoteSettings(source, **options), runs, jobs, progress)
+        yield target
     except BaseException:
-        made.close()
         shutil.rmtree(directory if was_there else target, ignore_errors=True)
         raise
-    return made
 
 
 def _parents_first(store: Store, names: Sequence[str]) -> list[str]:
@@ -244,12 +233,3 @@ def _parents_first(store: Store, names: Sequence[str]) -> list[str]:
             each = parents.get(each)
         found.update(dict.fromkeys(reversed(path)))
     return [name for name in found if name in set(names)]
-
-
-def is_remote(source: str) -> bool:
-    """Return True if what is to be cloned is a remote, and no repository: by URL or directory."""
-    if "://" in source:
-        return True
-    from simgit.remotes.layout import REMOTE
-
-    return (Path(source) / REMOTE).is_file()

@@ -270,19 +270,17 @@ class Repository:
             StorageError: the target cannot be written; or the source's ``lock.mdb`` cannot, and the
                 source is written too often to be copied without it.
         """
-        from simgit.repository.remotes import clone_remote, is_remote
+        from simgit.remotes.clone import clone, is_remote
         from simgit.storage.directory import DIRECTORY, check_format, repository_directory
 
         if is_remote(str(source)):
-            directory = Path(target).resolve()
-            made = clone_remote(cls, str(source), directory, runs, jobs, progress, remote)
+            given = {"runs": runs, "jobs": jobs, "progress": progress, **remote}
+            made = cls._clone_remote(str(source), Path(target).resolve(), **given)
             if checkout:
                 made._checkout.restore_files()
             return made
         if runs is not None or remote:
             raise InvalidInput(f"'{source}' is no remote; a repository is cloned whole")
-        from simgit.remotes.clone import clone
-
         found = repository_directory(Path(source).resolve())
         check_format(found)
         directory = Path(target).resolve() / DIRECTORY
@@ -290,6 +288,29 @@ class Repository:
         made = cls.open(directory)
         if checkout:
             made._checkout.restore_files()
+        return made
+
+    @classmethod
+    def _clone_remote(
+        cls,
+        source: str,
+        target: Path,
+        *,
+        runs: Sequence[str] | None,
+        jobs: int,
+        progress: FetchProgress | None,
+        **remote: Any,
+    ) -> Self:
+        from simgit.refs.remotes import RemoteSettings
+        from simgit.repository.remotes import new_clone
+
+        with new_clone(target) as place:
+            made = cls.init(place)
+            try:
+                made._remotes.begin(RemoteSettings(source, **remote), runs, jobs, progress)
+            except BaseException:
+                made.close()
+                raise
         return made
 
     # --- trust ---
