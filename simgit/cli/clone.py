@@ -40,7 +40,7 @@ def clone(
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    """Copy a repository, compacted, even while others write to it; or what a remote has.
+    """Copy a repository, compacted, even while others write to it, or a remote.
 
     SOURCE is a directory, or the URL of a remote: s3://BUCKET/PREFIX or file:///PATH. A clone of a
     remote has it as origin, and all its runs and tags, or those named with --run.

@@ -43,7 +43,7 @@ def fetch(
     """Get runs and tags of a remote, as REMOTE/RUN; no run here is changed.
 
     The default REMOTE is origin, or the only one; without RUN all are fetched. Tags that are new
-    are created. Every oid is recomputed. Fetch again after an interruption: it goes on.
+    are created. Every oid is recomputed. An interrupted fetch is resumed by the next one.
     """
     if prune and refs:
         raise click.UsageError("--prune is for all runs; name none")
@@ -74,7 +74,7 @@ def pull(
     """Fetch runs, and move those here forward.
 
     The default RUN is HEAD's. A run that is not here is created. One that has other states than
-    the remote's stays as it is, and the remote's is kept as NAME.conflict-1.
+    the remote's is left as it is, and the remote's is kept as NAME.conflict-1.
     """
     one_of(all=everything, run=bool(refs))
     with app.repository() as repo, app.output() as out:

@@ -43,7 +43,7 @@ def list_(app: App, verbose: bool, as_json: bool) -> None:
 @command("add", example="""\
 simgit remote add origin /mnt/shared/swing
 simgit remote add origin s3://bucket/swing
-simgit remote add lab s3://bucket/swing --endpoint http://ceph:8080 --profile lab""")  # fmt: skip
+simgit remote add lab s3://bucket/swing --endpoint http://ceph:8080""")  # fmt: skip
 @NAME
 @click.argument("url")
 @click.option("--endpoint", metavar="URL", default="", help="Address of a service that speaks S3.")

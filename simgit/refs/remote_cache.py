@@ -1,4 +1,4 @@
-"""What is known of remotes; it saves questions to them.
+"""Notes on remotes, which save questions to them.
 
 remotes: 16-byte id ‖ "r" ‖ key of a ref     -> u16 length ‖ etag ‖ the ref's bytes ‖ check
          16-byte id ‖ "p" ‖ name of a pack   -> check: all of it is here
@@ -31,7 +31,7 @@ class CachedRef(NamedTuple):
 
 
 class RemoteCache:
-    """What one store knows of one remote."""
+    """The notes of one store on one remote."""
 
     def __init__(self, remote: bytes) -> None:
         self.remote = remote

@@ -62,7 +62,7 @@ class FetchedRef:
 
 @dataclass
 class FetchReport:
-    """What a fetch did.
+    """The outcome of a fetch.
 
     Attributes:
         refs: the outcome for each ref, by its full name at the remote.

@@ -170,7 +170,7 @@ class RemoteInfo:
         return cls(found["id"], found["conditional"])
 
 
-class Stretch(NamedTuple):
+class PackStretch(NamedTuple):
     """Consecutive states in a pack.
 
     Attributes:
@@ -186,7 +186,7 @@ class Stretch(NamedTuple):
 
 
 class PackEntry(NamedTuple):
-    """What shards and refs say of a pack.
+    """The description of a pack in shards and refs.
 
     Attributes:
         name: its hash.
@@ -200,7 +200,7 @@ class PackEntry(NamedTuple):
     size: int
     states: int
     after: tuple[bytes, ...]
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[PackStretch, ...]
 
     def plain(self) -> list[Any]:
         """Return the entry as a list of plain values."""
@@ -217,11 +217,11 @@ def _entry(found: Any) -> PackEntry:
     return PackEntry(name, size, states, tuple(after), tuple(map(_stretch, stretches)))
 
 
-def _stretch(found: Any) -> Stretch:
+def _stretch(found: Any) -> PackStretch:
     ref, first, last, oid = found
     if type(ref) is not str or not _natural(first) <= _natural(last):
-        raise TypeError("a stretch is malformed")
-    return Stretch(ref, first, last, Oid(oid))
+        raise TypeError("a range of states is malformed")
+    return PackStretch(ref, first, last, Oid(oid))
 
 
 def _natural(value: Any) -> int:

@@ -22,7 +22,7 @@ from simgit.remotes.bundle import records
 from simgit.remotes.bundle.creation import Creation
 from simgit.remotes.bundle.manifest import Manifest
 from simgit.remotes.bundle.select import BundleSelection
-from simgit.remotes.layout import PackEntry, Stretch
+from simgit.remotes.layout import PackEntry, PackStretch
 from simgit.storage.base import ReadTxn
 
 CUT: Final = 8 << 20
@@ -110,7 +110,7 @@ class _Open:
     needs: dict[int, int] = field(default_factory=dict)  # the newest needed step of each line
     after: set[int] = field(default_factory=set)
     states: int = 0
-    stretches: list[Stretch] = field(default_factory=list)
+    stretches: list[PackStretch] = field(default_factory=list)
     ranges: list[ancestry.LineRange] = field(default_factory=list)  # one for each stretch
     bound: list[ancestry.LineRange] = field(default_factory=list)
     records: set[str] = field(default_factory=set)
@@ -141,7 +141,7 @@ class _SentBefore:
 
 
 class Packing(Creation):
-    """What a remote lacks of some refs, in packs, each given away when it is made.
+    """Packs of all that a remote lacks of some refs, each given away when it is made.
 
     Raises:
         InvalidInput: an object is too large for a pack.
@@ -229,7 +229,7 @@ class Packing(Creation):
             pack.stretches[-1] = pack.stretches[-1]._replace(last=stop - 1, oid=oid)
         else:
             pack.ranges.append(ancestry.LineRange(place.line, place.step, stop))
-            pack.stretches.append(Stretch(name, place.step, stop - 1, oid))
+            pack.stretches.append(PackStretch(name, place.step, stop - 1, oid))
         self._sent_in.setdefault(place.line, []).append((stop - 1, len(self._names)))
 
     def _is_sent(self, place: Location) -> bool:

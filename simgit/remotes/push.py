@@ -61,7 +61,7 @@ class PushedRef:
 
 @dataclass
 class PushReport:
-    """What a push did.
+    """The outcome of a push.
 
     Attributes:
         refs: the outcome for each ref, by its full name here.

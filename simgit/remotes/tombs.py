@@ -62,7 +62,7 @@ def rescue(connection: Connection, names: Iterable[bytes]) -> list[bytes]:
 
 
 def _is_kept(connection: Connection, name: bytes) -> bool:
-    """Return True if a pack has no tomb, or a writer's word in it that it stays."""
+    """Return True if a pack has no tomb, or one in which a writer keeps it."""
     key = key_of_tomb(name)
     until = time.monotonic() + _PATIENCE
     was_deleting = False

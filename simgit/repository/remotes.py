@@ -1,4 +1,4 @@
-"""Remotes of a repository: their settings, and what pull and clone do with what was fetched."""
+"""Remotes of a repository: settings, and the runs that pull and clone make of fetched ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ORIGIN = "origin"
 
 @dataclass
 class PullReport:
-    """What a pull did.
+    """The outcome of a pull.
 
     Attributes:
         fetched: what came.
@@ -79,6 +79,8 @@ class Remotes:
 
     def _stored_url(self, url: str) -> str:
         """Return a URL as settings keep it: paths are absolute, whatever directory one is in."""
+        if "\0" in url:
+            raise InvalidInput("the URL of a remote cannot contain a NUL byte")
         return url if "://" in url else str(Path(url).expanduser().resolve())
 
     def remove(self, name: str) -> None:

@@ -95,7 +95,7 @@ class Sent(Protocol):
 
 
 class Out(Protocol):
-    """Where records go."""
+    """A receiver of records."""
 
     def put(self, kind: int, *parts: bytes) -> None:
         """Write a record, its body given in parts."""
