@@ -13,7 +13,7 @@ _DELETE: Final = (
     "'simgit attachments -d REVISION NAME' an attachment"
 )
 _EXPORT: Final = "'simgit bundle create FILE RUN' writes runs into a file for 'simgit import FILE'"
-_FETCH: Final = "'simgit import FILE' reads the runs of a file of 'simgit bundle create FILE RUN'"
+_APPLY: Final = "'simgit import FILE' reads the runs of a file of 'simgit bundle create FILE RUN'"
 _GC: Final = "'simgit gc' does it, and 'simgit gc --dry-run' shows what it would remove"
 _LOG: Final = "'simgit log --oneline' lists states, with --json for programs"
 _OWN_RUN: Final = "'simgit checkout -b NAME REVISION' starts a run at a state"
@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "add": "'simgit commit --file PATH' records a file with a state",
     "amend": "'simgit undo' removes the last state from the run, then commit the right one",
     "annotate": "'simgit log --where CONDITION' finds the states where a value is reached",
-    "apply": _FETCH,
+    "apply": _APPLY,
     "archive": _EXPORT,
     "blame": "'simgit log --where CONDITION' finds the states where a value is reached",
     "cherry": "'simgit diff --runs RUN HEAD' shows what each of two histories has alone",
@@ -41,7 +41,6 @@ COMMANDS: Final = {
     "difftool": "'simgit diff REVISION HEAD' compares states field by field",
     "fast-export": "'simgit log --json --fields all --reverse' prints states one a line",
     "fast-import": "'simgit commit --stdin' records states from a pipe",
-    "fetch": _FETCH,
     "filter-branch": _UNCHANGED,
     "for-each-ref": _REFS,
     "format-patch": _EXPORT,
@@ -52,17 +51,14 @@ COMMANDS: Final = {
     "init-db": "'simgit init' creates a repository",
     "ls": _REFS,
     "ls-files": "'simgit ls-tree -r HEAD' lists the files of a state",
-    "ls-remote": "'simgit bundle list FILE' lists the refs of a bundle",
+    "ls-remote": "'simgit remote show NAME' lists the refs of a remote",
     "maintenance": _GC,
     "mv": "'simgit branch -m OLD NEW' renames a run",
     "name-rev": "'simgit branch --contains REVISION' lists the runs that have a state",
     "notes": "'simgit attach REVISION NAME FILE' attaches a file to a state",
     "prune": _GC,
-    "pull": _FETCH,
-    "push": _EXPORT,
     "range-diff": "'simgit diff --runs RUN HEAD' compares two histories",
     "rebase": _UNCHANGED,
-    "remote": "'simgit clone SOURCE DIR' copies a repository, 'simgit bundle create FILE RUN' runs",
     "remove": _DELETE,
     "rename": "'simgit branch -m OLD NEW' renames a run",
     "repack": _GC,
@@ -128,8 +124,6 @@ OPTIONS: Final = {
     "diff --staged": _FILES,
     "diff --stat": _FILES,
     "diff --name-only": _FILES,
-    "branch --all": "'simgit branch' always lists all runs",
-    "branch -a": "'simgit branch' always lists all runs",
     "branch -c": "'simgit branch NEW OLD' creates a run where another is",
     "branch --copy": "'simgit branch NEW OLD' creates a run where another is",
     "checkout -B": "'simgit branch -f NAME REVISION' moves a run to a state",
@@ -145,7 +139,17 @@ OPTIONS: Final = {
     "config --list": "'simgit config' lists the settings of HEAD's run",
     "config -l": "'simgit config' lists the settings of HEAD's run",
     "config --get": "'simgit config RUN' lists the settings of a run",
-    "clone --depth": "a clone has all states; 'simgit bundle create FILE RUN' carries single runs",
+    "clone --depth": "a clone has all states; 'simgit clone --run RUN URL' gets single runs",
+    "clone --branch": "'simgit clone --run RUN URL' gets single runs of a remote",
+    "push -f": "'simgit push --force-with-lease REMOTE RUN' replaces what was last seen there",
+    "push --force": "'simgit push --force-with-lease REMOTE RUN' replaces what was last seen there",
+    "push -u": "a run tracks the one of its name at origin; 'simgit push' needs no more",
+    "push --set-upstream": "a run tracks the one of its name at origin; 'simgit push' is enough",
+    "push --mirror": "'simgit push --all --tags REMOTE' sends all runs and tags",
+    "fetch --all": "'simgit fetch REMOTE' gets all runs of a remote",
+    "fetch --depth": "'simgit fetch REMOTE RUN' gets single runs, each with its history",
+    "pull --rebase": f"history is never rewritten; {_OWN_RUN}",
+    "remote remove": "'simgit remote rm NAME' removes a remote",
     "gc --prune": "'simgit gc --grace now' removes unreachable objects at once",
     "fsck --full": "'simgit fsck' always checks everything, '--sample 1/7' a part",
     "fsck --unreachable": "'simgit gc --list-unreachable' lists unreachable objects",

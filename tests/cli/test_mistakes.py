@@ -62,6 +62,8 @@ def test_an_option_without_its_value_leads_to_the_help_of_the_command(
 ) -> None:
     for param in command.params:
         if isinstance(param, click.Option) and not (param.is_flag or param.hidden):
+            if param._flag_needs_value:  # it may be without
+                continue
             for option in param.opts:
                 assert run(*name.split(), option, code=2).err == (
                     f"error: option '{option}' requires an argument\n"
@@ -165,10 +167,16 @@ def test_a_run_in_use_is_told_the_option_for_another_one(repo: Call) -> None:
     assert "record to another run (--run)" in repo("record", "CartPole-v1", code=128).err
 
 
-@pytest.mark.parametrize("url", ["https://example.org/a", "ssh://h/a", "git@example.org:a/b"])
-def test_a_url_cannot_be_cloned(url: str, run: Call, directory: Path) -> None:
-    said = run("clone", url, code=2).err
-    assert said.startswith(f"error: cannot clone from URL '{url}'; give the directory of a ")
+@pytest.mark.parametrize("url", ["https://example.org/a", "ssh://h/a"])
+def test_a_url_of_no_remote_cannot_be_cloned(url: str, run: Call, directory: Path) -> None:
+    said = run("clone", url, code=128).err
+    assert said.startswith("fatal: remotes have URLs that begin with s3:// or file://, or are paths")
+    assert not list(directory.iterdir())
+
+
+def test_no_host_can_be_cloned_from(run: Call, directory: Path) -> None:
+    said = run("clone", "git@example.org:a/b", code=2).err
+    assert said.startswith("error: cannot clone from 'git@example.org:a/b'; give a directory, or ")
     assert not list(directory.iterdir())
 
 
