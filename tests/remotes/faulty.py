@@ -1,84 +1,182 @@
-"""A transport that fails at a request of its user's choice."""
+"""A transport whose n-th call goes wrong, to go through every n of a push or a fetch."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final, Literal
 
-from simgit.errors import TransportError
-from simgit.remotes.transport import Got, Listed, Transport
+from simgit.errors import SimgitError, TransportError
+from simgit.remotes.transport import Counts, Got, Listed, Transport
+
+Fault = Literal["fail", "lose", "duplicate", "truncate", "delay", "kill", "kill after"]
+FAULTS: Final[tuple[Fault, ...]] = ("fail", "lose", "duplicate", "truncate", "delay")
+_KILLS: Final = ("kill", "kill after")
+_CONDITIONAL: Final = ("put_new", "put_if")
 
 
 class Killed(BaseException):
-    """What ends a process, but for its threads."""
+    """The end of a process, but for its threads."""
 
 
-class Faulty(Transport):
-    """Another transport, whose n-th request (from 1) fails.
+class FaultyTransport(Transport):
+    """A transport that does what another one does, until the n-th call.
 
-    Args:
-        inner: the transport.
-        at: the number of the request; 0 for none.
-        how: ``fail`` (it is not done), ``lost`` (it is done, and the answer is lost), ``kill`` (it
-            is not done, and the process ends) or ``killed after``.
-        before: called with the number and the name of each request, before it.
+    Then, by the fault:
+
+    - ``fail``: nothing is done, and the call raises.
+    - ``lose``: it is done, and the call raises: its answer is lost.
+    - ``duplicate``: a write is done twice, and the second answer comes back: ``put_new`` and
+      ``put_if`` then seem to have been too late. A read is read twice.
+    - ``truncate``: the second half of the bytes that were read is missing; a listing raises in its
+      middle. A write is done in full, and its answer is lost.
+    - ``delay``: the call takes ``seconds`` longer.
+    - ``kill``, ``kill after``: it is not done, or it is; it and all later ones raise ``Killed``.
+
+    Attributes:
+        calls: calls so far, with the one that went wrong; a listing is one.
+        names: their names and keys, in order.
     """
 
     def __init__(
         self,
         inner: Transport,
+        fault: Fault = "fail",
         at: int = 0,
-        how: str = "fail",
-        before: Callable[[int, str], object] | None = None,
+        *,
+        lasting: bool = False,
+        seconds: float = 0.05,
+        before: Callable[[int, str, str], object] | None = None,
     ) -> None:
-        super().__init__(inner.url, inner.conditional)
-        self.inner = inner
-        self.at = at
-        self.how = how
-        self.before = before
-        self.calls = 0
-        self.counts = inner.counts
+        """Wrap a transport.
 
-    def _call(self, name: str, *args: Any, **options: Any) -> Any:
-        self.calls += 1
-        number = self.calls
-        if self.before is not None:
-            self.before(number, name)
-        if self.at and number > self.at and self.how.startswith("kill"):
-            raise Killed
-        if number != self.at:
-            return getattr(self.inner, name)(*args, **options)
-        if self.how == "kill":
-            raise Killed
-        if self.how == "fail":
-            raise TransportError("the network is down", kind="unreachable", retryable=True)
-        done = getattr(self.inner, name)(*args, **options)
-        if self.how == "killed after":
-            raise Killed
-        if name not in ("put_new", "put_if"):
-            return done  # what can be repeated is repeated
-        raise TransportError("the answer was lost", kind="unknown", retryable=True, unknown=True)
+        Args:
+            inner: it.
+            fault: what happens.
+            at: at which call, counted from 1; 0: at none.
+            lasting: at every later call too.
+            seconds: of a delay.
+            before: is called before each call, with its number, name and key (or prefix).
+        """
+        self.inner = inner
+        self.fault = fault
+        self.at = at
+        self.lasting = lasting
+        self.seconds = seconds
+        self.before = before
+        self.names: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:  # type: ignore[override]
+        return self.inner.url
+
+    @property
+    def counts(self) -> Counts:  # type: ignore[override]
+        return self.inner.counts
+
+    @property
+    def conditional(self) -> str:  # type: ignore[override]
+        return self.inner.conditional
+
+    @conditional.setter
+    def conditional(self, value: str) -> None:
+        self.inner.conditional = value
+
+    @property
+    def calls(self) -> int:
+        return len(self.names)
+
+    @property
+    def was_hit(self) -> bool:
+        """True if the call that goes wrong has come; else all n have been tried."""
+        return 0 < self.at <= self.calls
 
     def get(self, key: str, *, unless: str | None = None) -> Got | None:
-        return self._call("get", key, unless=unless)
+        got: Got | None = self._call("get", key, lambda: self.inner.get(key, unless=unless))
+        return got
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        return self._call("get_range", key, start, length)
+        data: bytes = self._call("get_range", key, lambda: self.inner.get_range(key, start, length))
+        return data
 
     def head(self, key: str) -> Listed:
-        return self._call("head", key)
+        found: Listed = self._call("head", key, lambda: self.inner.head(key))
+        return found
 
     def put(self, key: str, data: bytes | BinaryIO) -> str:
-        return self._call("put", key, data)
+        if not isinstance(data, bytes):
+            data = data.read()  # perhaps twice
+        return str(self._call("put", key, lambda: self.inner.put(key, data)))
 
     def put_new(self, key: str, data: bytes) -> str:
-        return self._call("put_new", key, data)
+        return str(self._call("put_new", key, lambda: self.inner.put_new(key, data)))
 
     def put_if(self, key: str, data: bytes, etag: str) -> str:
-        return self._call("put_if", key, data, etag)
+        return str(self._call("put_if", key, lambda: self.inner.put_if(key, data, etag)))
 
     def delete(self, keys: Iterable[str]) -> None:
-        return self._call("delete", list(keys))
+        found = list(keys)
+        self._call("delete", ",".join(found), lambda: self.inner.delete(found))
 
     def list(self, prefix: str, *, etags: bool = False) -> Iterator[Listed]:
-        return iter(list(self._call("list", prefix, etags=etags)))
+        def listed() -> tuple[Listed, ...]:
+            return tuple(self.inner.list(prefix, etags=etags))
+
+        found = self._call("list", prefix, listed)
+        yield from found
+        if isinstance(found, _Cut):
+            raise _error("list", "lost")
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def _call(self, name: str, key: str, call: Callable[[], Any]) -> Any:
+        with self._lock:
+            self.names.append((name, key))
+            number = len(self.names)
+        if self.before is not None:
+            self.before(number, name, key)
+        if self.fault in _KILLS and 0 < self.at < number:
+            raise Killed
+        if number != self.at and not (self.lasting and 0 < self.at < number):
+            return call()
+        if self.fault == "kill":
+            raise Killed
+        if self.fault == "fail":
+            raise _error(name, "failed")
+        if self.fault == "delay":
+            time.sleep(self.seconds)
+            return call()
+        answer = call()
+        if self.fault == "kill after":
+            raise Killed
+        if self.fault == "duplicate":
+            return call()
+        if self.fault == "truncate" and not name.startswith(("put", "delete")):
+            return _half(answer)
+        raise _error(name, "lost")
+
+
+class _Cut(tuple[Listed, ...]):
+    is_cut = True
+
+
+def _half(answer: Any) -> Any:
+    if isinstance(answer, Got):
+        return answer._replace(data=answer.data[: len(answer.data) // 2])
+    if isinstance(answer, bytes):
+        return answer[: len(answer) // 2]
+    if isinstance(answer, Listed):
+        return answer._replace(size=answer.size // 2)
+    return answer if answer is None else _Cut(answer[: len(answer) // 2])
+
+
+def _error(name: str, what: str) -> SimgitError:
+    return TransportError(
+        f"the call '{name}' {what}, as the test wants it",
+        kind="unreachable",
+        retryable=True,
+        unknown=what == "lost" and name in _CONDITIONAL,
+    )

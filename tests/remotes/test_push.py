@@ -20,7 +20,7 @@ from simgit.remotes.remote import Local, Remote
 from simgit.remotes.transport import Transport
 from simgit.remotes.transport.directory import DirectoryTransport
 from simgit.remotes.transport.memory import MemoryTransport
-from tests.remotes.faulty import Faulty, Killed
+from tests.remotes.faulty import FAULTS, Fault, FaultyTransport, Killed
 from tests.remotes.test_bundle import fill
 
 _number = itertools.count()
@@ -295,15 +295,15 @@ def test_a_remote_that_is_read_only_or_something_else(
 
 
 def _requests(repo: Repository, transport: Transport) -> int:
-    faulty = Faulty(transport)
+    faulty = FaultyTransport(transport)
     push(repo, faulty, all=True)
     return faulty.calls
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["fail", "lost", "kill", "killed after"])
+@pytest.mark.parametrize("how", [*FAULTS, "kill", "kill after"])
 def test_a_push_that_fails_at_any_request_goes_on(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packs, "CUT", 1500)
     with Repository.init(tmp_path / "n") as repo:
@@ -314,10 +314,10 @@ def test_a_push_that_fails_at_any_request_goes_on(
         transport = MemoryTransport(f"push-{next(_number)}")
         with Repository.init(tmp_path / f"{at}") as repo:
             _grow(repo, 0)
-            _push_or_fail(repo, Faulty(transport, at, how))
+            _push_or_fail(repo, FaultyTransport(transport, how, at))
             assert_whole(transport, tmp_path)
             _grow(repo, 1)
-            _push_or_fail(repo, Faulty(transport, at, how))
+            _push_or_fail(repo, FaultyTransport(transport, how, at))
             assert_whole(transport, tmp_path)
             push(repo, transport, all=True)
             refs = assert_whole(transport, tmp_path)
@@ -334,14 +334,14 @@ def _grow(repo: Repository, seed: int) -> None:
 
 
 def _push_or_fail(repo: Repository, transport: Transport) -> None:
-    with suppress(TransportError, Killed):
+    with suppress(TransportError, IntegrityError, Killed):
         push(repo, transport, all=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["fail", "kill", "killed after"])
+@pytest.mark.parametrize("how", ["fail", "truncate", "kill", "kill after"])
 def test_a_fetch_that_fails_at_any_request_goes_on(
-    how: str, repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: Fault, repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packs, "CUT", 1500)
     transport = MemoryTransport(f"push-{next(_number)}")
@@ -351,11 +351,11 @@ def test_a_fetch_that_fails_at_any_request_goes_on(
     push(repo, transport, all=True)
     for at in range(1, 30):
         with Repository.init(tmp_path / f"{at}") as clone:
-            faulty = Faulty(transport, at, how)
+            faulty = FaultyTransport(transport, how, at)
             try:
                 with connect(clone, faulty) as remote:
                     remote.fetch()
-            except (TransportError, Killed):
+            except (TransportError, IntegrityError, Killed):
                 assert not clone.remote_runs()
             assert not clone.fsck().problems
             with connect(clone, transport) as remote:
@@ -380,11 +380,11 @@ def test_two_writers_of_one_run(repo: Repository, tmp_path: Path) -> None:
         with longer:
             record(longer, "main", 2, seed=2)
 
-            def meanwhile(number: int, name: str) -> None:
+            def meanwhile(number: int, name: str, key: str) -> None:
                 if name == "put_if":
                     push(repo, transport)
 
-            done = push(longer, Faulty(transport, before=meanwhile))
+            done = push(longer, FaultyTransport(transport, before=meanwhile))
             assert whats(done) == {"runs/main": "forward"} and done.conflicts == 1
             assert connect(other, transport).refs() == {"runs/main": longer.state("main").oid}
     assert_whole(transport, tmp_path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from simgit.errors import InvalidInput
-from simgit.remotes.transport.base import Transport, check_prefix
+from simgit.remotes.transport.base import Transport, check_prefix, no_credentials
 from simgit.remotes.transport.directory import DirectoryTransport
 from simgit.remotes.transport.memory import MemoryTransport
 
@@ -39,7 +39,7 @@ def open_transport(
         return S3Transport(
             bucket,
             check_prefix(prefix),
-            endpoint=check_endpoint(endpoint),
+            endpoint=endpoint,
             region=region,
             profile=profile,
         )
@@ -60,32 +60,10 @@ def open_transport(
     return DirectoryTransport(_path(url))
 
 
-def check_endpoint(endpoint: str | None) -> str | None:
-    """Return the address of a server, without a slash at its end.
-
-    Raises:
-        InvalidInput: it is not one, or has a user's name or password.
-    """
-    if endpoint is None:
-        return None
-    try:
-        parts = urlsplit(endpoint)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
-        is_good = False
-    if "@" in endpoint:
-        raise _no_credentials()
-    if not is_good or parts.query or parts.fragment:
-        raise InvalidInput(
-            f"'{endpoint}' is not an endpoint: give http://host:port or https://host:port"
-        )
-    return endpoint.rstrip("/")
-
-
 def _plain(rest: str, url: str) -> str:
     """Return what follows the scheme, if it is a name and parts of keys."""
     if "@" in rest.partition("/")[0]:
-        raise _no_credentials()
+        raise no_credentials()
     name, _, prefix = rest.partition("/")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise InvalidInput(f"'{url}' has no name of a bucket: give s3://bucket/prefix")
@@ -97,10 +75,3 @@ def _path(path: str) -> str:
     if not path or "\0" in path:
         raise InvalidInput("the path of a remote is empty, or has a null character")
     return path
-
-
-def _no_credentials() -> InvalidInput:
-    return InvalidInput(
-        "the URL of a remote must not have a user's name or password: set AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws"
-    )

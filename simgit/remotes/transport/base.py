@@ -250,6 +250,14 @@ def beyond(key: str, start: int, size: int) -> InvalidInput:
     return InvalidInput(f"object '{key}' has {size} bytes, none at {start}", key=key)
 
 
+def no_credentials() -> InvalidInput:
+    """Return the error for an address with credentials, which it does not show."""
+    return InvalidInput(
+        "the URL of a remote must not have a user's name or password: set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws"
+    )
+
+
 def batches(keys: Iterable[str]) -> Iterator[list[str]]:
     """Yield checked keys, as many at a time as one request deletes."""
     rest = iter(keys)

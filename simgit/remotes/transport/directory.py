@@ -75,9 +75,11 @@ class DirectoryTransport(Transport):
         """Return an object; see ``Transport``."""
         with self._read(key) as (file, found):
             data = file.read()
-        self.counts.add(received=len(data))
         etag = _etag(data)
-        return None if etag == unless else Got(data, etag, found.st_mtime)
+        if etag == unless:
+            return None
+        self.counts.add(received=len(data))
+        return Got(data, etag, found.st_mtime)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return bytes of an object; see ``Transport``."""
@@ -149,7 +151,7 @@ class DirectoryTransport(Transport):
         parts = prefix.split("/") if (prefix := base.check_prefix(prefix)) else []
         with self._told("list"):
             self._check_parent()
-            top = self._below([*_directories(parts)])
+            top = self._below([*_directories(parts), ""])  # whose last may be no link either
         before = f"{prefix}/" if prefix else ""
         self.counts.add(requests=1)
         for count, each in enumerate(self._walk(top, before, len(parts), etags)):
@@ -281,14 +283,15 @@ class DirectoryTransport(Transport):
             pause = min(2 * pause, 0.02)
 
     def _below(self, names: Sequence[str]) -> str:
-        """Return the path of something below the root, where no directory is a link."""
+        """Return a path below the root, where no directory is a link."""
+        *folders, last = names
         path = str(self._root)
-        for each in names[:-1]:
+        for each in folders:
             path = f"{path}/{each}"
             with suppress(FileNotFoundError, NotADirectoryError):
                 if stat.S_ISLNK(mode := os.lstat(path).st_mode):
                     raise _not_a_file(path, mode)
-        return f"{path}/{names[-1]}" if names else path
+        return f"{path}/{last}"
 
     def _check_parent(self) -> None:
         """Check that the root can be made, at least: else a disk may not be mounted.

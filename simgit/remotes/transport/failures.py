@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Final, NamedTuple
 
 from simgit.errors import SimgitError, StorageFullError, TransportError
@@ -34,8 +35,8 @@ _REGION: Final = (
     "IllegalLocationConstraintException", "IncorrectEndpoint",
 )  # fmt: skip
 _FULL: Final = ("QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "NoSpaceLeft")
-_METADATA: Final = ("//169.254.169.254", "//169.254.170.2", "//169.254.170.23", "//sts.")
-"""Beginnings of the addresses that credentials are asked from."""
+_CREDENTIALS: Final = r"://[^/ ]+/latest/(api/token|meta-data/)|//169\.254\.|//sts\."
+"""Addresses that credentials are asked from."""
 WHOLE: Final = "WholeObject"
 """The code of an answer with all of an object where a range of it was asked for."""
 _CANNOT: Final = ("NotImplemented", "XNotImplemented", "MethodNotAllowed", WHOLE)
@@ -66,7 +67,7 @@ class StoreAnswer(NamedTuple):
         request = re.search(r"<RequestId>([^<]+)</RequestId>", short)
         kind = re.search(r"\bkind: (Connect|Request|Timeout|Interrupted|Decode|Unknown),", debug)
         reason = re.search(r'message: "([^"]+)"|error: "([^"]+)"|InvalidCertificate', debug)
-        if any(each in short for each in _METADATA):
+        if re.search(_CREDENTIALS, short):
             return cls(None, "NoCredentials", "", "", None)
         if "redirect without LOCATION" in short:
             return cls(301, "PermanentRedirect", "", "", None)
@@ -79,7 +80,7 @@ class StoreAnswer(NamedTuple):
         return cls(
             None if status is None else int(status[1]),
             "" if code is None else code[1] or code[2],
-            first if said is None else said[1],
+            first if said is None else unescape(said[1]),
             "",
             None if request is None else request[1],
         )
@@ -112,7 +113,14 @@ class StoreAnswer(NamedTuple):
 
 
 def error_of(
-    answer: StoreAnswer, key: str, url: str, place: str, region: str, tries: int = 1
+    answer: StoreAnswer,
+    key: str,
+    url: str,
+    place: str,
+    region: str,
+    tries: int = 1,
+    *,
+    is_conditional: bool = False,
 ) -> SimgitError:
     """Return the error for an answer.
 
@@ -123,6 +131,7 @@ def error_of(
         place: the bucket and its server, for messages.
         region: the region that was named in the request.
         tries: how often it was asked.
+        is_conditional: it was a write under a condition, which is not repeated: it may be done.
     """
     code, status = answer.code, answer.status
     known = f"{status} {code}".strip() if status else code
@@ -149,7 +158,7 @@ def error_of(
         said = f"{place} is in another region than '{region}': set the region of the remote"
     elif code in _DENIED:
         kind, said = "denied", f"{place} refuses ({known}): {_DENIED[code]}"
-    elif status in (401, 403):
+    elif status in (401, 403) or code == "AccessDenied":
         kind = "denied"
         what = f"object '{key}' in {place}" if key else place
         said = f"{what} is refused ({known}): {_RIGHTS}"
@@ -164,10 +173,13 @@ def error_of(
         said = f"{place} does not answer as S3 does ({known}): check the endpoint"
     else:
         said = f"{place} refuses ({known or 'no status'}): {answer.said}"
+    unknown = is_conditional and answer.may_be_done
     if tries > 1:
         said += f" (tried {tries} times)"
+    if unknown:
+        said += f"; '{key}' may have been written or not"
     return TransportError(
-        said, kind=kind, retryable=retryable, unknown=False, request_id=answer.request_id
+        said, kind=kind, retryable=retryable, unknown=unknown, request_id=answer.request_id
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+from urllib.parse import urlsplit
 
 from simgit.errors import InvalidInput, NotFound, SimgitError, TransportError, reason
 from simgit.remotes.transport import base, failures
@@ -34,6 +35,9 @@ _PART: Final = 8 << 20
 """The least bytes of a part; S3 has 10 000 parts at most."""
 _SMALL: Final = 1 << 20
 """Bytes up to which a request must have an answer in a minute."""
+PAUSE: Final = 0.1
+"""Seconds before a request is sent again: between 0 and twice as much, and so on; ten times as much
+where the store asks for fewer requests."""
 _BLOCK: Final = 1 << 20
 """Bytes that are read at once from a file that is sent in parts."""
 _OWN_ROLES: Final = (
@@ -82,7 +86,7 @@ class S3Transport(Transport):
         self._failures = (BaseError, FileNotFoundError)
         found = _profile(profile)
         endpoint = endpoint or _environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-        endpoint = endpoint or _environment("AWS_ENDPOINT") or found.endpoint
+        endpoint = _checked(endpoint or _environment("AWS_ENDPOINT") or found.endpoint)
         region = region or _environment("AWS_REGION", "AWS_DEFAULT_REGION") or found.region
         self._region = region or "us-east-1"
         self._place = f"bucket '{bucket}' at {endpoint or 'AWS'}"
@@ -196,7 +200,7 @@ class S3Transport(Transport):
             try:
                 self._send(partial(self._obstore.delete, self._store, batch))
             except _Refused as refused:
-                raise self._error(refused, batch[0]) from None
+                raise self._error(refused, batch[0] if len(batch) == 1 else "") from None
 
     def list(self, prefix: str, *, etags: bool = False) -> Iterator[Listed]:
         """Yield objects by key; see ``Transport``. Keys that simgit does not make are left out."""
@@ -302,7 +306,8 @@ class S3Transport(Transport):
                 answer = StoreAnswer.of(str(error))
             if once or tries == TRIES or not answer.is_transient:
                 raise _Refused(answer, tries)
-            time.sleep(random.random() * min(5, (1 if answer.is_busy else 0.1) * 2**tries))
+            longest = PAUSE * (10 if answer.is_busy else 1) * 2**tries
+            time.sleep(random.random() * min(5, longest))
         raise AssertionError
 
     def _error(self, refused: _Refused, key: str) -> SimgitError:
@@ -312,10 +317,9 @@ class S3Transport(Transport):
 
     def _lost(self, refused: _Refused, key: str) -> SimgitError:
         """Return the error of a write under a condition, which may have been done."""
-        error = self._error(refused, key)
-        if isinstance(error, TransportError) and refused.answer.may_be_done:
-            error.unknown = True
-        return error
+        return failures.error_of(
+            refused.answer, key, self.url, self._place, self._region, is_conditional=True
+        )
 
 
 class _Refused(Exception):
@@ -325,6 +329,28 @@ class _Refused(Exception):
         super().__init__(answer.code)
         self.answer = answer
         self.tries = tries
+
+
+def _checked(endpoint: str | None) -> str | None:
+    """Return the address of a server, without a slash at its end.
+
+    Raises:
+        InvalidInput: it is not one, or has a user's name or password.
+    """
+    if endpoint is None:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_good = False
+    if "@" in endpoint:
+        raise base.no_credentials()
+    if not is_good or parts.query or parts.fragment:
+        raise InvalidInput(
+            f"'{endpoint}' is not an endpoint: give http://host:port or https://host:port"
+        )
+    return endpoint.rstrip("/")
 
 
 def _profile(name: str | None) -> Profile:

@@ -1,0 +1,143 @@
+"""A real HTTP server that answers as the test says, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+
+class Reply(NamedTuple):
+    """An answer."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    cut: int | None = None
+    """The bytes of the body after which the connection is closed; negative: before any answer."""
+
+
+def error(status: int, code: str, message: str = "no") -> Reply:
+    """Return an error in S3's form."""
+    return Reply(
+        status,
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}'
+        f"</Message><Key>a</Key><RequestId>request-7</RequestId></Error>".encode(),
+        (("Content-Type", "application/xml"),),
+    )
+
+
+def found(data: bytes, cut: int | None = None) -> Reply:
+    """Return an object."""
+    etag, date = f'"{hashlib.md5(data).hexdigest()}"', "Mon, 30 Nov 2026 17:12:41 GMT"
+    return Reply(200, data, (("ETag", etag), ("Last-Modified", date)), cut)
+
+
+class Server:
+    """The server: its address, what it will answer, and the requests that it got.
+
+    Attributes:
+        replies: answers to come; the last is given again and again.
+        asked: the method, path and headers of each request.
+    """
+
+    def __init__(self) -> None:
+        self.replies = [Reply()]
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.address = ""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    told: Server
+
+    def handle_any(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.told.asked.append((self.command, self.path, dict(self.headers)))
+        reply = self.told.replies[0]
+        if len(self.told.replies) > 1:
+            self.told.replies.pop(0)
+        if reply.cut is not None and reply.cut < 0:
+            self.close_connection = True
+            return
+        self.send_response(reply.status)
+        for name, value in reply.headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(reply.body[: reply.cut])
+        if reply.cut is not None:
+            self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Careless(BaseHTTPRequestHandler):
+    """A store that ignores conditions."""
+
+    protocol_version = "HTTP/1.1"
+    objects: dict[str, bytes]
+
+    def do_PUT(self) -> None:
+        self.objects[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(b"", self.objects[self.path])
+
+    def do_GET(self) -> None:
+        self._answer(self.objects[self.path], self.objects[self.path])
+
+    def do_POST(self) -> None:
+        assert urlsplit(self.path).query == "delete"
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        place = urlsplit(self.path).path.rstrip("/")
+        for each in asked.split("<Key>")[1:]:
+            self.objects.pop(f"{place}/{each.partition('<')[0]}", None)
+        self._answer(b"<DeleteResult></DeleteResult>", b"")
+
+    def _answer(self, body: bytes, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
+        self.send_header("Last-Modified", "Mon, 30 Nov 2026 17:12:41 GMT")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def replying() -> Iterator[Server]:
+    """Run a server that answers as it is told."""
+    server = Server()
+    with _running(type("Handler", (_Handler,), {"told": server})) as server.address:
+        yield server
+
+
+@contextmanager
+def careless() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Run a store that ignores conditions; yield its address and its objects."""
+    objects: dict[str, bytes] = {}
+    with _running(type("Handler", (_Careless,), {"objects": objects})) as address:
+        yield address, objects
+
+
+@contextmanager
+def _running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
