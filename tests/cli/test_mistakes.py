@@ -170,7 +170,9 @@ def test_a_run_in_use_is_told_the_option_for_another_one(repo: Call) -> None:
 @pytest.mark.parametrize("url", ["https://example.org/a", "ssh://h/a"])
 def test_a_url_of_no_remote_cannot_be_cloned(url: str, run: Call, directory: Path) -> None:
     said = run("clone", url, code=128).err
-    assert said.startswith("fatal: remotes have URLs that begin with s3:// or file://, or are paths")
+    assert said.startswith(
+        "fatal: remotes have URLs that begin with s3:// or file://, or are paths"
+    )
     assert not list(directory.iterdir())
 
 

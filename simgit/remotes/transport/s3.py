@@ -290,7 +290,8 @@ class S3Transport(Transport):
             raise _Refused(StoreAnswer.of(str(error)), TRIES) from None
         finally:
             self.counts.add(requests=-(-sent // size) + 2, sent=sent)
-        return _bare(done)
+        # Ceph does not say it here
+        return _bare(done) or str(self.head(key).etag)
 
     def _send(self, request: Callable[[], _T], *, sent: int = 0, once: bool = False) -> _T:
         """Make a request, again if it failed for a moment.

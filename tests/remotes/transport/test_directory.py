@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +15,8 @@ import pytest
 from simgit.errors import AlreadyExists, NotFound, StorageFullError, TransportError
 from simgit.remotes.transport import Transport, directory, open_transport
 from simgit.remotes.transport.directory import DirectoryTransport
+from tests.remotes.transport import processes
 from tests.remotes.transport.contract import TransportContract
-from tests.support.paths import ROOT
 
 
 class TestDirectoryTransport(TransportContract):
@@ -273,77 +271,12 @@ def test_readers_see_the_old_bytes_or_the_new(transport: Transport) -> None:
     assert seen > 5
 
 
-_COUNTS = """
-import sys
-from simgit.remotes.transport import open_transport
-from tests.remotes.transport.contract import increase
-transport = open_transport(sys.argv[1])
-for _ in range(int(sys.argv[2])):
-    increase(transport, "refs/runs/a")
-"""
-_WRITES = """
-import sys, itertools
-from simgit.remotes.transport import open_transport
-transport = open_transport(sys.argv[1])
-print(flush=True)
-for i in itertools.count():
-    data = bytes([i % 256]) * 300_000
-    transport.put_new(f"packs/{sys.argv[2]}/{i}", data)
-    transport.put("heads", data)
-    transport.put_if("refs/a", data, transport.head("refs/a").etag) if sys.argv[2] == "0" else None
-"""
-
-
-def start(code: str, *words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-    )
-
-
 @pytest.mark.slow
 def test_processes_that_count_by_comparing_lose_nothing(root: Path, transport: Transport) -> None:
-    transport.put_new("refs/runs/a", b"")
-    processes = [start(_COUNTS, str(root), "50") for _ in range(8)]
-    assert [each.wait() for each in processes] == [0] * 8
-    got = transport.get("refs/runs/a")
-    assert got is not None and got.data.count(b"\n") == 400
-    for each in processes:
-        assert each.stdout is not None
-        each.stdout.close()
-
-
-@pytest.fixture
-def killed(root: Path, transport: Transport) -> Iterator[Transport]:
-    """A transport to a directory that writers were killed in, at any moment."""
-    transport.put_new("refs/a", b"\0" * 300_000)
-    for turn in range(6):
-        processes = [start(_WRITES, str(root), str(i)) for i in range(2)]
-        for each in processes:
-            assert each.stdout is not None
-            each.stdout.readline()
-        time.sleep(0.05 + turn * 0.037)
-        for each in processes:
-            each.kill()
-            each.wait()
-            assert each.stdout is not None
-            each.stdout.close()
-        transport.delete(each.key for each in list(transport.list("packs"))[1:])
-        for number in range(2):  # the next begin at 0 again
-            transport.delete([f"packs/{number}/0"])
-    return transport
+    processes.count(transport, str(root), 50)
 
 
 @pytest.mark.slow
-def test_killed_writers_leave_whole_objects_and_no_locks(root: Path, killed: Transport) -> None:
+def test_killed_writers_leave_whole_objects_and_no_locks(root: Path, transport: Transport) -> None:
+    processes.kill(transport, str(root), 6)
     assert list((root / ".scratch").iterdir()) != []  # some were killed while they wrote
-    for each in killed.list("", etags=True):
-        got = killed.get(each.key)
-        assert got is not None and (len(got.data), got.etag) == (300_000, each.etag)
-        assert len(set(got.data)) == 1
-    etag = killed.head("refs/a").etag
-    assert etag is not None
-    killed.put_if("refs/a", b"after", etag)
-    killed.put("heads", b"after")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from simgit.remotes.transport import Transport, open_transport
+from tests.remotes.transport import processes
 from tests.remotes.transport.contract import TransportContract
 
 
@@ -20,3 +21,23 @@ class TestS3Transport(TransportContract):
 
     # a thousand requests, which moto takes seconds for
     test_a_listing_is_of_pages = pytest.mark.slow(TransportContract.test_a_listing_is_of_pages)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("keys")
+def test_processes_that_count_by_comparing_lose_nothing(
+    moto: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    url = f"s3://{bucket}/x"
+    processes.count(open_transport(url), url, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("keys")
+def test_killed_writers_leave_whole_objects(
+    moto: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    url = f"s3://{bucket}/x"
+    processes.kill(open_transport(url), url, 4)
