@@ -48,7 +48,7 @@ class Got(NamedTuple):
 
 
 class Counts:
-    """What a transport has asked of its store so far; threads may count at once.
+    """Counts of what a transport has asked of its store so far; threads may count at once.
 
     Attributes:
         requests: requests that were sent, repeated ones too. A page of a listing is one, and so is

@@ -251,6 +251,8 @@ class DirectoryTransport(Transport):
         try:
             handle = os.open(path, flags | os.O_RDWR, 0o666)
         except PermissionError:  # another user's: a local file system locks what can be read
+            if not os.path.lexists(path):
+                raise
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             self._wait_for(handle)
@@ -350,7 +352,8 @@ class DirectoryTransport(Transport):
         if error.errno in _AWAY:
             return TransportError(said, kind="unreachable", retryable=True, unknown=what == "write")
         if error.errno == errno.ENOENT:  # somebody removes it while it is used
-            return TransportError(said, kind="no-bucket", unknown=what == "write")
+            self._is_prepared = False
+            return TransportError(said, kind="no-bucket", retryable=True, unknown=what == "write")
         if error.errno in _CLASH:
             return TransportError(
                 f"{said}: the begin of a key is a key there, or the other way round",

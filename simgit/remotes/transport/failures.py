@@ -1,4 +1,4 @@
-"""What an S3 store answers where it does not do what was asked, as errors that say what to do."""
+"""Errors that say what to do, for what an S3 store answers where it does not do what was asked."""
 
 from __future__ import annotations
 
@@ -40,12 +40,17 @@ _CREDENTIALS: Final = r"://[^/ ]+/latest/(api/token|meta-data/)|//169\.254\.|//s
 WHOLE: Final = "WholeObject"
 """The code of an answer with all of an object where a range of it was asked for."""
 _CANNOT: Final = ("NotImplemented", "XNotImplemented", "MethodNotAllowed", WHOLE)
+_NETWORK: Final = {
+    "Connect": "no connection", "Request": "the connection broke", "Timeout": "no answer in time",
+    "Interrupted": "the connection broke", "Decode": "its answer was cut",
+    "Unknown": "the connection broke",
+}  # fmt: skip
 TRIES: Final = 5
 """How often a request is sent that may be repeated."""
 
 
 class StoreAnswer(NamedTuple):
-    """What came back instead of what was asked for."""
+    """An answer that is not what was asked for."""
 
     status: int | None
     """The status code of HTTP; None if there was no answer."""
@@ -66,7 +71,8 @@ class StoreAnswer(NamedTuple):
         said = re.search(r"<Message>([^<]*)</Message>", short)
         request = re.search(r"<RequestId>([^<]+)</RequestId>", short)
         kind = re.search(r"\bkind: (Connect|Request|Timeout|Interrupted|Decode|Unknown),", debug)
-        reason = re.search(r'message: "([^"]+)"|error: "([^"]+)"|InvalidCertificate', debug)
+        reason = re.search(r'message: "([^"]+)"|error: "([^"]+)"', debug)
+        distrust = re.search(r"InvalidCertificate\((?:\s*Other\(\s*OtherError\()?\s*(\w+)", debug)
         if re.search(_CREDENTIALS, short):
             return cls(None, "NoCredentials", "", "", None)
         if "redirect without LOCATION" in short:
@@ -74,8 +80,10 @@ class StoreAnswer(NamedTuple):
         if "Received non-partial response" in short:
             return cls(200, WHOLE, "it sends all of an object where a part is asked for", "", None)
         if status is None and kind is not None:
-            words = kind[1] if reason is None else reason[1] or reason[2] or "bad certificate"
-            return cls(None, "", words.lower(), kind[1], None)
+            words = _NETWORK[kind[1]] if reason is None else (reason[1] or reason[2]).lower()
+            if distrust is not None:
+                words = f"its certificate is refused ({distrust[1]})"
+            return cls(None, "", words, kind[1], None)
         first = short.partition("\n")[0].partition("<")[0].strip().rstrip(":")
         return cls(
             None if status is None else int(status[1]),
@@ -102,7 +110,7 @@ class StoreAnswer(NamedTuple):
     @property
     def is_busy(self) -> bool:
         """True if the store asks for fewer requests."""
-        return self.code in _BUSY or self.status in (429, 503)
+        return self.code in (*_BUSY, "ServiceUnavailable") or self.status == 429
 
     @property
     def may_be_done(self) -> bool:
@@ -152,7 +160,7 @@ def error_of(
         said = f"the clocks of this machine and of {place} differ too much: set this one"
     elif answer.is_busy:
         kind = "throttled"
-        said = f"{place} has too many requests ({known}): try again later, or push fewer at once"
+        said = f"{place} is too busy ({known}): try again later"
     elif code in _REGION or status in (301, 307):
         kind = "no-bucket"
         said = f"{place} is in another region than '{region}': set the region of the remote"
@@ -184,6 +192,6 @@ def error_of(
 
 
 def _look_at(answer: StoreAnswer) -> str:
-    if "certificate" in answer.said:
+    if "UnknownIssuer" in answer.said:
         return "name the file of the authority that signed it in AWS_CA_BUNDLE"
     return "check the endpoint and the network"

@@ -17,7 +17,7 @@ _OTHER_WAYS: Final = (
 
 
 class Profile(NamedTuple):
-    """What a profile says; None for what it does not."""
+    """The settings of a profile; None for those that it has not."""
 
     access_key_id: str | None = None
     secret_access_key: str | None = None

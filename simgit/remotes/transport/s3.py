@@ -84,13 +84,14 @@ class S3Transport(Transport):
         super().__init__(f"s3://{bucket}/{prefix}".rstrip("/"), "etag")
         self._obstore = obstore
         self._failures = (BaseError, FileNotFoundError)
+        self._has_bucket = False
         found = _profile(profile)
         endpoint = endpoint or _environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
         endpoint = _checked(endpoint or _environment("AWS_ENDPOINT") or found.endpoint)
         region = region or _environment("AWS_REGION", "AWS_DEFAULT_REGION") or found.region
         self._region = region or "us-east-1"
         self._place = f"bucket '{bucket}' at {endpoint or 'AWS'}"
-        config: S3Config = {"region": self._region}
+        config: S3Config = {"region": self._region, "conditional_put": "etag"}
         if endpoint:
             config["aws_endpoint_url_s3"] = endpoint
         is_plain = bool(endpoint) and not str(endpoint).startswith("https://")
@@ -179,7 +180,7 @@ class S3Transport(Transport):
         try:
             return self._put(key, data, "create")
         except _Refused as refused:
-            if refused.answer.status in (409, 412) or refused.answer.status == 304:
+            if refused.answer.status in (304, 409, 412):
                 raise base.taken(key, self.url) from None
             raise self._lost(refused, key) from None
 
@@ -253,6 +254,8 @@ class S3Transport(Transport):
         """Return why a HEAD was refused: its answer has no words, but that to a GET has."""
         if refused.answer.network or refused.answer.code:
             return refused
+        if refused.answer.status == 404 and self._has_bucket:
+            return _Refused(refused.answer._replace(code="NoSuchKey"), refused.tries)
         options: GetOptions = {"range": (0, 1)}
         try:
             self._send(lambda: self._obstore.get(self._store, key, options=options).meta)
@@ -302,9 +305,12 @@ class S3Transport(Transport):
         for tries in itertools.count(1):
             self.counts.add(requests=1, sent=sent, retries=tries > 1)
             try:
-                return request()
+                done = request()
             except self._failures as error:
                 answer = StoreAnswer.of(str(error))
+            else:
+                self._has_bucket = True
+                return done
             if once or tries == TRIES or not answer.is_transient:
                 raise _Refused(answer, tries)
             longest = PAUSE * (10 if answer.is_busy else 1) * 2**tries
@@ -324,7 +330,7 @@ class S3Transport(Transport):
 
 
 class _Refused(Exception):
-    """What was asked for was not done."""
+    """A request that was not done, and the answer to it."""
 
     def __init__(self, answer: StoreAnswer, tries: int) -> None:
         super().__init__(answer.code)

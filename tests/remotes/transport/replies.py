@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -115,10 +117,11 @@ class _Careless(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def replying() -> Iterator[Server]:
-    """Run a server that answers as it is told."""
+def replying(certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """Run a server that answers as it is told; with a certificate and its key, by HTTPS."""
     server = Server()
-    with _running(type("Handler", (_Handler,), {"told": server})) as server.address:
+    handler = type("Handler", (_Handler,), {"told": server})
+    with _running(handler, certificate) as server.address:
         yield server
 
 
@@ -131,13 +134,20 @@ def careless() -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 @contextmanager
-def _running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def _running(
+    handler: type[BaseHTTPRequestHandler], certificate: tuple[Path, Path] | None = None
+) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            scheme = "http" if certificate is None else "https"
+            yield f"{scheme}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,6 +161,39 @@ def test_a_file_of_certificates_that_is_not_there_is_told(monkeypatch: pytest.Mo
         InvalidInput, match="cannot read AWS_CA_BUNDLE '/no/such/file': no such file"
     ):
         open_transport("s3://bucket")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, to sign a certificate")
+def test_a_certificate_of_ones_own_is_trusted_where_it_is_named(
+    keys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signed(name: str, subject: str) -> tuple[Path, Path]:
+        made = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+             "-nodes", "-days", "2", "-subj", "/CN=tests", "-addext", f"subjectAltName={subject}",
+             "-addext", "basicConstraints=critical,CA:FALSE", "-out", made[0], "-keyout", made[1]],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        return made
+
+    with replies.replying(good := signed("good", "IP:127.0.0.1")) as server:
+        server.replies = [found(b"1")]
+        with pytest.raises(TransportError) as caught:
+            open_transport("s3://bucket", endpoint=server.address).get("a")
+        assert str(caught.value) == (
+            f"cannot reach bucket 'bucket' at {server.address}: its certificate is refused "
+            "(UnknownIssuer); name the file of the authority that signed it in AWS_CA_BUNDLE"
+        )
+        assert (caught.value.kind, caught.value.retryable) == ("unreachable", False)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(good[0]))
+        got = open_transport("s3://bucket", endpoint=server.address).get("a")
+        assert got is not None and got.data == b"1"
+    with replies.replying(other := signed("other", "IP:127.0.0.2")) as server:
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(other[0]))
+        with pytest.raises(TransportError, match="its certificate is refused") as caught:
+            open_transport("s3://bucket", endpoint=server.address).get("a")
+        assert "AWS_CA_BUNDLE" not in str(caught.value)
 
 
 def test_obstore_is_imported_for_s3_only_and_asked_for_where_it_is_missing() -> None:

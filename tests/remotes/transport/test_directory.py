@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -235,6 +236,18 @@ def test_a_full_disk_is_told_and_nothing_is_lost(root: Path, transport: Transpor
     assert [each.key for each in transport.list("")] == ["a"]
     assert transport.head("a").etag == etag
     assert list((root / ".scratch").iterdir()) == []
+
+
+def test_a_remote_that_is_removed_while_it_is_used_is_told_and_made_again(
+    root: Path, transport: Transport
+) -> None:
+    transport.put("a", b"1")
+    shutil.rmtree(root)
+    with pytest.raises(NotFound):
+        transport.get("a")
+    assert "no such file or directory" in told(lambda: transport.put("a", b"2"), "no-bucket")
+    transport.put("a", b"2")
+    assert transport.get_range("a", 0, 1) == b"2"
 
 
 def test_a_lock_that_is_held_for_long_is_told(

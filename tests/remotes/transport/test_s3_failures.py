@@ -126,10 +126,12 @@ def test_a_head_has_no_words_so_they_are_asked_for(
 @pytest.mark.parametrize(
     ("reply", "kind", "said"),
     [
-        (error(503, "SlowDown"), "throttled", "has too many requests (503 SlowDown): try again later"),
-        (error(429, "TooManyRequests"), "throttled", "has too many requests (429 TooManyRequests)"),
+        (error(503, "SlowDown"), "throttled", "is too busy (503 SlowDown): try again later"),
+        (error(429, "TooManyRequests"), "throttled", "is too busy (429 TooManyRequests): try"),
         (error(500, "InternalError"), "unreachable", "failed (500 InternalError): try again later"),
+        (error(503, "ServiceUnavailable"), "throttled", "is too busy (503 ServiceUnavailable)"),
         (Reply(502, b"<html>bad gateway</html>"), "unreachable", "failed (502): try again later"),
+        (Reply(503, b"<html>no server</html>"), "unreachable", "failed (503): try again later"),
         (Reply(cut=-1), "unreachable", "cannot reach bucket 'bucket' at "),
     ],
 )  # fmt: skip
@@ -173,6 +175,8 @@ def test_a_store_that_fails_for_a_moment_is_not_noticed(
         (Reply(cut=-1), True),
         (error(500, "InternalError"), True),
         (Reply(502), True),
+        (Reply(503), True),
+        (error(503, "ServiceUnavailable"), True),
         (Reply(504), True),
         (error(503, "SlowDown"), False),
     ],
