@@ -348,7 +348,8 @@ class DirectoryTransport(Transport):
         if error.errno in _FULL:
             return StorageFullError(f"{said}; make room there")
         if error.errno in _DENIED:
-            return TransportError(f"{said}; ask its owner", kind="denied")
+            hint = "mount it to be written" if error.errno == errno.EROFS else "ask its owner"
+            return TransportError(f"{said}; {hint}", kind="denied")
         if error.errno in _AWAY:
             return TransportError(said, kind="unreachable", retryable=True, unknown=what == "write")
         if error.errno == errno.ENOENT:  # somebody removes it while it is used

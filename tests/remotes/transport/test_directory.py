@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -9,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,20 @@ class TestDirectoryTransport(TransportContract):
 
     # a thousand files that are synced
     test_a_listing_is_of_pages = pytest.mark.slow(TransportContract.test_a_listing_is_of_pages)
+
+
+class TestDirectoryWithoutLinks(TransportContract):
+    """A file system that knows no second names of a file, as on memory cards."""
+
+    @pytest.fixture
+    def open_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Transport]:
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", refuse)
+        return lambda: open_transport(f"{tmp_path}/remote")
+
+    test_a_listing_is_of_pages = None  # type: ignore[assignment]
 
 
 @pytest.fixture
@@ -168,6 +184,33 @@ def test_a_failed_write_leaves_nothing(root: Path, transport: Transport) -> None
         transport.put_new("a", b"2")
     assert transport.head("a").etag == etag
     assert list((root / ".scratch").iterdir()) == []
+
+
+def test_bytes_are_on_the_disk_before_their_name_and_the_name_before_the_answer(
+    root: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    etag = transport.put("refs/runs/old", b"1")
+    events: list[str] = []
+
+    def noted(name: str, usual: Callable[..., None], *args: object) -> None:
+        if name == "fsync":
+            where = Path(f"/proc/self/fd/{args[0]}").readlink()
+        else:
+            where = Path(str(args[-1]))
+        events.append(f"{name} {where.relative_to(root).parts[0]}")
+        usual(*args)
+
+    for name in ("fsync", "link", "replace"):
+        monkeypatch.setattr(os, name, partial(noted, name, getattr(os, name)))
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("replace", lambda: transport.put("refs/runs/a", b"1")),
+        ("link", lambda: transport.put_new("refs/runs/b", b"1")),
+        ("replace", lambda: transport.put_if("refs/runs/old", b"2", etag)),
+    ]
+    for name, call in calls:
+        events.clear()
+        call()
+        assert events == ["fsync .scratch", f"{name} refs", "fsync refs"]
 
 
 def test_a_file_system_that_does_not_tell_letters_is_refused(root: Path) -> None:
