@@ -248,27 +248,61 @@ def ahead_behind(
 ) -> tuple[int, int]:
     """Return how many states of each of two histories are not in the other; None is an empty one.
 
-    Lines are counted, not states; histories without merges are compared by where they part.
+    Cost grows with the forks since their common ancestors; not with states.
     """
-    merged = any(read_line(txn, each.line).merged for each in (a, b) if each is not None)
-    if not merged:
+    if not any(read_line(txn, each.line).merged for each in (a, b) if each is not None):
         fork = fork_point(txn, a, b) if a is not None and b is not None else None
         shared = 0 if fork is None else fork.step + 1
-        return _states(a) - shared, _states(b) - shared
-    reached = [reach(odb, txn, [] if each is None else [each]) for each in (a, b)]
-    return _beyond(txn, *reached), _beyond(txn, *reversed(reached))
+        lengths = [0 if tip is None else tip.step + 1 for tip in (a, b)]
+        return lengths[0] - shared, lengths[1] - shared
+    sides = _Sides()
+    sides.add(a, (True, False))
+    sides.add(b, (False, True))
+    ahead = behind = 0
+    while sides.differ:
+        number, mine, other = sides.pop()
+        line = read_line(txn, number)
+        ahead += max(0, mine - max(other, line.step - 1))
+        behind += max(0, other - max(mine, line.step - 1))
+        for parent in parents_of(odb, txn, line):
+            sides.add(parent, (mine >= 0, other >= 0))
+    return ahead, behind
 
 
-def _states(tip: Location | None) -> int:
-    """Return how many states a history without merges has."""
-    return 0 if tip is None else tip.step + 1
+class _Sides:
+    """Lines that two histories have reached, with the newest step of each in them; -1 for none.
 
+    A line's parents lie on lines of smaller numbers: when the one of the greatest number is taken,
+    nothing reaches it any more.
 
-def _beyond(txn: ReadTxn, mine: dict[int, int], other: dict[int, int]) -> int:
-    """Return how many states a reach has that another has not."""
-    return sum(
-        max(0, last - other.get(line, read_line(txn, line).step - 1)) for line, last in mine.items()
-    )
+    Attributes:
+        differ: how many of the lines the histories have not reached at the same step.
+    """
+
+    def __init__(self) -> None:
+        self.differ = 0
+        self._steps: dict[int, tuple[int, int]] = {}
+        self._heap: list[int] = []
+
+    def add(self, place: Location | None, sides: tuple[bool, bool]) -> None:
+        """Let one of the histories, or both, reach a state."""
+        if place is None:
+            return
+        if place.line not in self._steps:
+            heapq.heappush(self._heap, -place.line)
+        old = self._steps.get(place.line, (-1, -1))
+        mine, other = (
+            max(step, place.step) if side else step for step, side in zip(old, sides, strict=True)
+        )
+        self.differ += (mine != other) - (old[0] != old[1])
+        self._steps[place.line] = mine, other
+
+    def pop(self) -> tuple[int, int, int]:
+        """Return the line of the greatest number, with the newest steps in it."""
+        line = -heapq.heappop(self._heap)
+        mine, other = self._steps.pop(line)
+        self.differ -= mine != other
+        return line, mine, other
 
 
 def leaves(odb: ObjectDatabase, txn: ReadTxn) -> Iterator[Location]:

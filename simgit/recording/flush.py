@@ -153,7 +153,7 @@ class RunWriter:
         old = self.name
         ref = self.ref._replace(status="active", created=now(), ended=None, writer=this_writer())
         self.ref = moved(ref, self.tip)
-        for name in conflict_names(self.base):
+        for name in conflict_names(self.refs.unambiguous(txn, self.base)):
             try:
                 self.refs.create_run(txn, name, self.ref, f"{message} (conflict with '{old}')")
             except AlreadyExists:

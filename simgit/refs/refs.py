@@ -96,11 +96,20 @@ class Refs:
         for _, name in txn.scan("meta", start, start + b"\xff"):
             yield decode_name(name)
 
+    def unambiguous(self, txn: ReadTxn, name: str) -> str:
+        """Return a name, with ``-`` for the first ``/`` if a remote is called as what is before it.
+
+        So is a run of another repository called here, whose name a new run could not have.
+        """
+        while "/" in name and is_set(txn, f"{REMOTE}{name.partition('/')[0]}{URL}"):
+            name = name.replace("/", "-", 1)
+        return name
+
     def is_taken(self, txn: ReadTxn, name: str) -> bool:
         """Return True if a new run cannot have this name."""
-        return self.has_tag(txn, name) or bool(
-            txn.get("meta", b"fold\0" + (RUNS + fold(name)).encode())
-        )
+        if self.has_tag(txn, name) or txn.get("refs", (REMOTES + name).encode()) is not None:
+            return True
+        return txn.get("meta", b"fold\0" + (RUNS + fold(name)).encode()) is not None
 
     def near(self, txn: ReadTxn, name: str, *prefixes: str) -> str:
         """Return a hint at the ref whose name is nearest to a wrong one; '' if none is near."""
@@ -298,14 +307,13 @@ class Refs:
         if txn.get("refs", (REMOTES + name).encode()) is not None:
             raise AlreadyExists(
                 f"cannot create {what} '{name}': there is a remote-tracking ref '{name}', and the "
-                f"name would be ambiguous; use '{name.replace('/', '-')}'",
+                f"name would be ambiguous; use '{name.replace('/', '-', 1)}'",
                 name=name,
             )
-        remote, slash, _ = name.partition("/")
-        if slash and is_set(txn, f"{REMOTE}{remote}{URL}"):
+        if (other := self.unambiguous(txn, name)) != name:
             raise AlreadyExists(
-                f"cannot create {what} '{name}': '{remote}' is a remote, and the name would be "
-                f"ambiguous with that of a run there; use '{name.replace('/', '-')}'",
+                f"cannot create {what} '{name}': '{name.partition('/')[0]}' is a remote, and the "
+                f"name would be ambiguous with that of a run there; use '{other}'",
                 name=name,
             )
 

@@ -138,12 +138,12 @@ def remotes(txn: ReadTxn) -> dict[str, RemoteSettings]:
     Raises:
         IntegrityError: a setting is damaged.
     """
-    names = [
-        name.removeprefix(REMOTE).removesuffix(URL)
-        for name in setting_names(txn)
-        if name.startswith(REMOTE) and name.endswith(URL)
-    ]
-    return {name: _settings_of(txn, name) for name in sorted(names)}
+    return {name: _settings_of(txn, name) for name in _remote_names(txn)}
+
+
+def _remote_names(txn: ReadTxn) -> list[str]:
+    names = (name for name in setting_names(txn) if name.startswith(REMOTE))
+    return sorted(name.removeprefix(REMOTE)[: -len(URL)] for name in names if name.endswith(URL))
 
 
 def _settings_of(txn: ReadTxn, remote: str) -> RemoteSettings:
@@ -173,7 +173,7 @@ def remove_remote(txn: WriteTxn, remote: str, message: str) -> int:
     Raises:
         NotFound: there is no such remote.
     """
-    known = remotes(txn)
+    known = _remote_names(txn)
     if remote not in known:
         raise NotFound(f"remote '{remote}' not found{did_you_mean(remote, known)}", name=remote)
     for field in RemoteSettings._fields:
@@ -198,12 +198,16 @@ class Upstream(NamedTuple):
     behind: int
 
 
+def tracked_remote(txn: ReadTxn) -> str | None:
+    """Return the remote whose runs are tracked: ``origin``, or the only one; else None."""
+    known = _remote_names(txn)
+    return ORIGIN if ORIGIN in known else known[0] if len(known) == 1 else None
+
+
 def upstream(txn: ReadTxn, run: str) -> tuple[str, str] | None:
     """Return the remote, and the run there, that a run tracks; it need not have been seen yet.
 
-    It is the run of the same name at the remote ``origin``, or at the only remote.
+    It is the run of the same name at the remote that is tracked.
     """
-    known = remotes(txn)
-    if ORIGIN in known:
-        return ORIGIN, run
-    return (next(iter(known)), run) if len(known) == 1 else None
+    remote = tracked_remote(txn)
+    return None if remote is None else (remote, run)

@@ -444,7 +444,8 @@ class Runs:
             start = None if ref.oid is None else Resolved(ref.oid, ref.place, name)
             above = {} if start is not None else run_config.resolve(self.odb, txn, ref.record)
             run_config.merge(above, run_config.nested(config or {}))
-            other = next(n for n in more_names(name) if not self.refs.is_taken(txn, n))
+            names = more_names(self.refs.unambiguous(txn, name))
+            other = next(each for each in names if not self.refs.is_taken(txn, each))
             ref = self.create(txn, other, start, above, seed, {}, f"run: created beside {name}")
             why = str(error).partition(";")[0]
             return Opened(other, ref, f"{why}; recording to run '{other}' instead")

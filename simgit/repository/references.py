@@ -16,8 +16,8 @@ from simgit.refs.remotes import (
     delete_remote_run,
     has_tracking,
     remote_runs,
+    tracked_remote,
     tracking,
-    upstream,
 )
 from simgit.storage.base import make_room
 
@@ -84,12 +84,14 @@ class References:
 
     def upstreams(self, runs: Sequence[str]) -> dict[str, Upstream]:
         with self._store.read() as txn:
-            wanted = runs or [name for name, _ in self._refs.stored_runs(txn)]
-            return {run: found for run in wanted if (found := self._upstream(txn, run)) is not None}
+            remote = tracked_remote(txn)
+            if remote is None:
+                return {}
+            names = runs or [name for name, _ in self._refs.stored_runs(txn)]
+            found = ((run, self._upstream(txn, run, f"{remote}/{run}")) for run in names)
+            return {run: each for run, each in found if each is not None}
 
-    def _upstream(self, txn: ReadTxn, run: str) -> Upstream | None:
-        there = upstream(txn, run)
-        name = "" if there is None else "/".join(there)
+    def _upstream(self, txn: ReadTxn, run: str, name: str) -> Upstream | None:
         if not has_tracking(txn, name) or not self._refs.has_run(txn, run):
             return None
         mine, other = self._refs.run(txn, run), tracking(txn, name)

@@ -128,6 +128,10 @@ FAULTS = (
         "            except lmdb.PanicError:\n                pass",
         "check(io_errors.sweep(d, 0, 40))",
     ),
+    Planted(
+        "gc forgets remote-tracking refs", "maintenance/gc/roots.py",
+        "for space in OF_RUNS]", "for space in OF_RUNS[:1]]", ROOTS,
+    ),
     _forgetful("the reflogs", "    yield from logged_oids(txn, read)\n"),
     _forgetful("the operation log", "    yield from OperationLog().roots(txn, read)\n"),
     _forgetful("HEAD", "    yield from [head] if head is not None else []\n"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simgit import AlreadyExists, InvalidInput, NotFound, Repository
+from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Repository
 from simgit.refs.remotes import (
     RemoteSettings,
     remote_runs,
@@ -155,3 +155,39 @@ def test_a_clone_of_a_stranger_knows_no_remotes_but_what_was_seen_there(tmp_path
         assert not [name for name in clone.settings() if name.startswith("remote.")]
         with clone.odb.read() as txn:
             assert [name for _, name, _ in remote_runs(txn)] == ["main"]
+
+
+def test_an_imported_run_that_begins_as_a_remote_gets_another_name(
+    repo: Repository, tmp_path: Path
+) -> None:
+    with Repository.init(tmp_path / "other") as other:
+        other.commit(1, run="origin/x")
+        other.branch("origin/x/y", "origin/x")
+        other.tag("origin/v1", "origin/x")
+        other.create_bundle(tmp_path / "b.simgit", ["origin/x", "origin/x/y", "origin/v1"])
+        tip = other.commit(2, run="origin/x")
+        other.create_bundle(tmp_path / "c.simgit", ["origin/x"])
+    put(repo, "origin", FULL)
+    put(repo, "origin-x", FULL)
+    done = repo.import_bundle(tmp_path / "b.simgit")
+    assert {name: each.name for name, each in done.refs.items()} == {
+        "runs/origin/x": "runs/origin-x", "runs/origin/x/y": "runs/origin-x-y",
+        "tags/origin/v1": "tags/origin-v1",
+    }  # fmt: skip
+    assert repo.runs["origin-x-y"].parent == "origin-x"
+    again = repo.import_bundle(tmp_path / "c.simgit")
+    assert again.refs["runs/origin/x"].what == "forward"
+    assert repo.resolve("origin-x") == tip and repo.fsck().is_clean
+
+
+def test_states_of_a_moved_run_find_a_name_beside_a_new_remote(repo: Repository) -> None:
+    recorder = repo.recorder("origin/x")
+    recorder.append(1)
+    recorder.flush()
+    recorder.append(2)
+    repo.delete_run("origin/x", force=True)
+    put(repo, "origin", FULL)
+    with pytest.raises(Conflict, match=r"are in run 'origin-x.conflict-1'"):
+        recorder.flush()
+    recorder.close()
+    assert repo.trajectory("origin-x.conflict-1").observations.tolist() == [1, 2]

@@ -52,6 +52,8 @@ def set_refs(
     """
     names = {name: _new_name(rename or prefix + name, "a run") for name in manifest.runs}
     tags = {name: _new_name(prefix + name, "a tag") for name in manifest.tags}
+    for called in (names, tags):
+        called.update({each: refs.unambiguous(txn, name) for each, name in called.items()})
     setting = _Setting(odb, refs, txn)
     found = {}
     for name, run in manifest.runs.items():

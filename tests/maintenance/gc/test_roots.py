@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from simgit import NotFound, Oid, Repository
+from tests.support.tracking import track
 
 
 def lose(repo: Repository, *tables: str) -> None:
@@ -52,6 +53,15 @@ def by_run(repo: Repository) -> Oid:
     return oid
 
 
+def by_remote(repo: Repository) -> Oid:
+    oid = deleted_run(repo)
+    repo.branch("found", oid)
+    track(repo, "origin/found", "found")
+    repo.delete_run("found")
+    lose(repo, "log", "operations")
+    return oid
+
+
 def by_tag(repo: Repository) -> Oid:
     oid = deleted_run(repo)
     repo.tag("found", oid, message="annotated")
@@ -68,7 +78,7 @@ def by_binding(repo: Repository) -> Oid:
     return oid
 
 
-ROOTS = [by_reflog, by_operations, by_head, by_run, by_tag, by_binding]
+ROOTS = [by_reflog, by_operations, by_head, by_run, by_remote, by_tag, by_binding]
 
 
 @pytest.mark.parametrize("root", ROOTS)
