@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def write_run(out: Output, repo: Repository, info: RunInfo) -> None:
     """Print a run's record."""
+    from simgit.refs.own_names import SESSIONS
+
     digits = repo.abbreviation
     out.line(out.paint(f"run {info.name}", "run"))
     newest = "no states yet"
@@ -39,7 +41,8 @@ def write_run(out: Output, repo: Repository, info: RunInfo) -> None:
     if info.writer:
         rows.append(("writer", f"process {info.writer['pid']}"))
     out.table([[(f"{name}:", "bold"), text] for name, text in rows])
-    for title, mapping in (("config", info.config), ("metadata", info.metadata)):
+    notes = {key: each for key, each in info.metadata.items() if key != SESSIONS}
+    for title, mapping in (("config", info.config), ("metadata", notes)):
         if mapping:
             out.line(out.paint(f"{title}:", "bold"))
             write_settings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from simgit.history.trajectory import Trajectory
@@ -14,15 +14,16 @@ _MOST: Final = 16384
 
 
 def attached_steps(
-    odb: ObjectDatabase, states: Trajectory, name: str, newest: int, oldest: int = 0
+    odb: ObjectDatabase, states: Trajectory, name: str | Sequence[str], newest: int, oldest: int = 0
 ) -> Iterator[int]:
     """Yield the steps of a whole history up to ``newest`` whose states have an attachment.
 
-    Those before ``oldest`` are left out, and not looked at.
+    It has the name, or one of some names. Those before ``oldest`` are left out, and not looked at.
 
     The newest comes first. The states are looked at one by one, or, where these are fewer, the
     attachments.
     """
+    names = (name,) if isinstance(name, str) else name
     stop, size = newest + 1, _FIRST
     while stop > oldest:
         start = max(oldest, stop - size)
@@ -30,11 +31,11 @@ def attached_steps(
             is_last = size > _FIRST and attachments.count(txn) < stop
             if is_last:
                 place = odb.locate(txn, states[stop - 1].oid)
-                found = attachments.steps_in_history(odb, txn, place, name)
+                found = attachments.steps_in_history(odb, txn, place, *names)
                 steps = [step for step in found if step >= oldest]
             else:
                 oids = states[start:stop].oids
-                has = [attachments.is_bound(txn, oid, name) for oid in oids]
+                has = [any(attachments.is_bound(txn, oid, each) for each in names) for oid in oids]
                 steps = [start + i for i in range(len(has) - 1, -1, -1) if has[i]]
         yield from steps
         if is_last:

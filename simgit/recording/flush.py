@@ -14,8 +14,8 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -39,6 +39,7 @@ from simgit.odb.trees import Data, plan
 from simgit.process import now, this_writer
 from simgit.recording.finalize import abandon, finish, status_after, watch
 from simgit.recording.states import pending_tip, prepare, store
+from simgit.refs import run_config
 from simgit.refs.attachments import attach_data, attachable, check_attachment
 from simgit.refs.names import conflict_names
 from simgit.refs.records import RunRef, moved
@@ -80,11 +81,12 @@ Attached = tuple[int, str, Data]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The share of one lane in a flush: states, possibly none, and data bound to them."""
+    """The share of one lane in a flush: states, possibly none, data bound to them, and metadata."""
 
     lane: RunWriter
     columns: Columns
     attached: Sequence[Attached] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,12 @@ class Prepared:
     state: Oid | None
     batches: list[StateBatch]
     attached: Sequence[Attached]
+    notes: Mapping[str, Any]
 
     def bind(self, odb: ObjectDatabase, txn: WriteTxn) -> None:
-        """Store the attachments, once the states are stored."""
+        """Store the attachments and the metadata, once the states are stored."""
+        if self.notes:
+            self.lane.note(txn, self.notes)
         if not self.attached:
             return
         names = [oid for batch in self.batches for oid in batch.oids]
@@ -166,6 +171,15 @@ class RunWriter:
             name=old,
             diverted=self.name,
         )
+
+    def note(self, txn: WriteTxn, metadata: Mapping[str, Any]) -> None:
+        """Add to the run's metadata, map by map; nothing is noted with a run that was deleted."""
+        if not self.refs.has_run(txn, self.name):
+            return
+        current = self.refs.run(txn, self.name)
+        oid = run_config.noted(self.odb, txn, current.record, metadata)
+        self.refs.update_run(txn, self.name, current, current._replace(record=oid), None)
+        self.ref = self.ref._replace(record=oid)  # a run beside this one would begin with it
 
     def claim(self, txn: WriteTxn) -> None:
         """Note in the run's ref that this process writes it."""
@@ -293,7 +307,8 @@ def prepare_all(works: list[Work]) -> list[Prepared]:
         batches = prepare(work.columns, parents, work.lane.origin) if work.columns else []
         if batches:
             tips[id(work.lane)] = pending_tip(batches[-1])
-        prepared.append(Prepared(work.lane, tip.oid if tip else None, batches, work.attached))
+        oid = tip.oid if tip else None
+        prepared.append(Prepared(work.lane, oid, batches, work.attached, work.notes))
     return prepared
 
 

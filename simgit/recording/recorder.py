@@ -29,6 +29,7 @@ from simgit.recording.states import (
     simplified_fields,
 )
 from simgit.refs.attachments import attachable
+from simgit.refs.run_config import merge
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
 
@@ -48,6 +49,7 @@ class RunRecorder(RecorderBase):
         self.simplifier = Simplifier()
         """Takes the values that have no encoding; refuses those without a form."""
         self._attached: list[Attached] = []
+        self._notes: dict[str, Any] = {}
         self._has_states = lane.tip is not None
         self._dtype: np.dtype[Any] | None = None
         self._shape: tuple[int, ...] = ()
@@ -220,6 +222,17 @@ class RunRecorder(RecorderBase):
         if self._bytes > self._most:
             self._start_flush()
 
+    def note(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the run's metadata, map by map, in the transaction of the next flush."""
+        self._check_open()
+        with self._lock:
+            merge(self._notes, metadata)
+
+    def _take_notes(self) -> dict[str, Any]:
+        """Return what is to be noted, and forget it; the lock is held."""
+        notes, self._notes = self._notes, {}
+        return notes
+
     def _keep_rare(
         self, fields: Mapping[str, Any] | None, attachments: Mapping[str, Any] | None
     ) -> None:
@@ -292,7 +305,7 @@ class RunRecorder(RecorderBase):
             count = len(lists[-1])  # those of a state that is being appended are longer
             first = self._taken
             values = [each[:count] for each in lists]
-            attached = self._take_attached(count)
+            attached, notes = self._take_attached(count), self._take_notes()
             self._has_states = self._has_states or count > 0
             for each in lists:
                 del each[:count]
@@ -302,9 +315,9 @@ class RunRecorder(RecorderBase):
             }
             self._bytes = 0
             dtype, shape = self._dtype, self._shape
-        if not count and not attached:
+        if not count and not attached and not notes:
             return []
-        return [Work(self._lanes[0], _columns(values, rare, dtype, shape), attached)]
+        return [Work(self._lanes[0], _columns(values, rare, dtype, shape), attached, notes)]
 
     def _take_attached(self, count: int) -> list[Attached]:
         """Count so many states as taken, and return what is attached to them; the lock is held."""

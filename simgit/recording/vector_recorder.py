@@ -46,7 +46,7 @@ class _Member(RunRecorder):
         """Return states of the group's rows as if they had been here, where no others are."""
         self._has_states = True
         self._bytes = 0
-        return Work(self._lanes[0], columns, self._take_attached(count))
+        return Work(self._lanes[0], columns, self._take_attached(count), self._take_notes())
 
     def note_states(self, has_states: bool) -> None:
         """Note whether states of this lane were flushed in batches."""
@@ -257,6 +257,11 @@ class LaneRecorder(RecorderBase):
             self._start_flush()
         self._left = 0  # data counts too
         self._member(lane).attach(name, data, path=path)
+
+    def note(self, lane: int, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata of a lane's run; see ``RunRecorder.note``."""
+        self._check_open()
+        self._member(lane).note(metadata)
 
     def _member(self, lane: int) -> _Member:
         """Return the buffer of a lane, without its states in the rows.

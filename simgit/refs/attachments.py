@@ -23,6 +23,7 @@ from simgit.odb import ancestry, foreign, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.trees import Data
+from simgit.refs import own_names
 from simgit.refs.names import check_name
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
@@ -59,9 +60,14 @@ def attach(
 def attach_data(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, data: Data) -> None:
     """Store data and bind it to an existing state, under a name that was checked.
 
-    A tree is stored as its difference to the last one of this name.
+    A tree is stored as its difference to the last one of this name. What another session attached
+    under the name remains, see ``own_names``.
     """
-    _bind(odb, txn, state, name, *trees.store(odb, txn, data, latest(txn, name)))
+    target = trees.store(odb, txn, data, latest(txn, name))
+    if name in own_names.OWN and is_bound(txn, state, name):
+        bound = _target(odb, txn, _key(state, name))
+        name = own_names.name_to_bind(odb, txn, name, target, bound)
+    _bind(odb, txn, state, name, *target)
     foreign.unmark(txn, binding(txn, state, name))
 
 
@@ -128,22 +134,25 @@ def in_history(
         tip: the state.
         name: only attachments of this name.
     """
-    for step, here, key in _on_path(odb, txn, tip, name):
+    for step, here, key in _on_path(odb, txn, tip, *([] if name is None else [name])):
         yield attached(odb, txn, step, here, key)
 
 
-def steps_in_history(odb: ObjectDatabase, txn: ReadTxn, tip: Location, name: str) -> list[int]:
-    """Return the steps of a state's first-parent history that have an attachment, newest first."""
-    return [step for step, _, _ in _on_path(odb, txn, tip, name)]
+def steps_in_history(odb: ObjectDatabase, txn: ReadTxn, tip: Location, *names: str) -> list[int]:
+    """Return the steps of a state's first-parent history that have an attachment, newest first.
+
+    It may have any of some names.
+    """
+    return list(dict.fromkeys(step for step, _, _ in _on_path(odb, txn, tip, *names)))
 
 
 def _on_path(
-    odb: ObjectDatabase, txn: ReadTxn, tip: Location, name: str | None
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, *names: str
 ) -> list[tuple[int, str, bytes]]:
     """Return step, name and key of the attachments of a history, the newest first."""
     parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
     found = []
-    for place, here, key in placed(odb, txn, name):
+    for place, here, key in placed(odb, txn, *names):
         part = parts.get(place.line)
         if part is not None and part.start <= place.step < part.stop:
             found.append((-place.step, here, key))
@@ -155,20 +164,18 @@ def count(txn: ReadTxn) -> int:
     return txn.count(_TABLE)
 
 
-def placed(
-    odb: ObjectDatabase, txn: ReadTxn, name: str | None = None
-) -> Iterator[tuple[Location, str, bytes]]:
+def placed(odb: ObjectDatabase, txn: ReadTxn, *names: str) -> Iterator[tuple[Location, str, bytes]]:
     """Yield the place of each attachment's state, its name, and the key of its binding.
 
     Args:
         odb: the database.
         txn: the transaction.
-        name: only attachments of this name.
+        names: only attachments of these names; without any, all.
     """
     places: dict[bytes, Location] = {}
     for key, _ in txn.scan(_TABLE):
         state, here = key[:OID_SIZE], decode_name(key[OID_SIZE:])
-        if name not in (None, here):
+        if names and here not in names:
             continue
         if state not in places:
             places[state] = odb.locate(txn, Oid(state))
@@ -197,6 +204,20 @@ def binding(txn: ReadTxn, state: Oid, name: str) -> Oid:
     if oid is None:
         raise NotFound(f"state '{state.short()}' has no attachment '{name}'", name=name)
     return Oid(oid)
+
+
+def has_others(odb: ObjectDatabase, txn: ReadTxn, state: Oid, session: str | None) -> bool:
+    """Return True if other sessions begin at a state than a given one, None for one unnamed."""
+    key = own_names.KEY
+    bound = {
+        name: target
+        for name, target in attachments(odb, txn, state).items()
+        if own_names.base_name(name) == key
+    }
+    own = None if session is None else own_names.own_name(key, session)
+    if bound.keys() - {key, own}:
+        return True
+    return key in bound and own_names.stored_session(odb, txn, bound[key]) != session
 
 
 def names_aside(name: str) -> Iterator[str]:

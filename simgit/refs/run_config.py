@@ -10,8 +10,9 @@ from simgit.errors import IntegrityError, InvalidInput, NotFound, nested_deeper,
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.kinds import Decodable, Run
 from simgit.objects.oid import Oid
+from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase, decode_lasting
-from simgit.storage.base import ReadTxn
+from simgit.storage.base import ReadTxn, WriteTxn
 
 
 def run_record(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> Run:
@@ -59,6 +60,25 @@ def ancestors(odb: ObjectDatabase, txn: ReadTxn, oid: Oid | None) -> list[Run]:
         records.append(run_record(odb, txn, oid))
         oid = records[-1].parent
     return records
+
+
+def successor(odb: ObjectDatabase, txn: WriteTxn, old: Oid, new: Run) -> Oid:
+    """Store the record that replaces another; it is as foreign as that one."""
+    is_new = txn.get("objects", new.oid) is None  # no record lies in a segment
+    oid = odb.put(txn, new)
+    if is_new and foreign.is_foreign(txn, old):
+        foreign.mark(txn, oid)
+    return oid
+
+
+def noted(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, metadata: Mapping[str, Any]) -> Oid:
+    """Store a run's record with more metadata, merged map by map; return its oid."""
+    old = run_record(odb, txn, oid)
+    merged: dict[str, Any] = {}
+    merge(merged, old.metadata)
+    merge(merged, metadata)
+    new = Run(old.overrides, old.parent, old.branch_point, old.seed, merged)
+    return successor(odb, txn, oid, new)
 
 
 def resolve(odb: ObjectDatabase, txn: ReadTxn, oid: Oid) -> dict[str, Any]:

@@ -553,18 +553,10 @@ class Runs:
             for each in (_VERDICT, FORGETS):  # of another's word this user's says nothing
                 known.pop(each, None)
         new = Run(merged, record.parent, record.branch_point, record.seed, {**known, **metadata})
-        oid = self._successor(txn, ref.record, new)
+        oid = run_config.successor(self.odb, txn, ref.record, new)
         if words and is_own:
             foreign.unmark(txn, oid)  # this user has noted it, and names no code of another's
         self.refs.update_run(txn, name, ref, ref._replace(record=oid), "config: changed")
-
-    def _successor(self, txn: WriteTxn, old: Oid, new: Run) -> Oid:
-        """Store the record that replaces another; it is as foreign as that one."""
-        is_new = txn.get("objects", new.oid) is None  # no record lies in a segment
-        oid = self.odb.put(txn, new)
-        if is_new and foreign.is_foreign(txn, old):
-            foreign.mark(txn, oid)
-        return oid
 
     def set_status(self, txn: WriteTxn, name: str, status: str) -> None:
         """Set the status of a run; ``active`` reopens a completed one.
@@ -641,7 +633,7 @@ class Runs:
         if old.branch_point == point:
             return ref.record
         new = Run(old.overrides, old.parent, point, old.seed, old.metadata)
-        return self._successor(txn, ref.record, new)
+        return run_config.successor(self.odb, txn, ref.record, new)
 
     def doubt(self, txn: ReadTxn, start: Resolved) -> str | None:
         """Return why resuming from a state may not be exact, None if there is no reason.

@@ -69,6 +69,7 @@ from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplified
 from simgit.recording.catch_up import CatchUp
 from simgit.recording.finalize import settle
+from simgit.refs.own_names import session_of
 from simgit.repository import Repository
 
 
@@ -288,7 +289,8 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._episodes = (
             int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
         )
-        self._snapshots.start(step, self._session.noter(), reseeds_before_next(repo, run))
+        found = self._session.continued(repo, run)
+        self._snapshots.start(step, self._session.noter(), reseeds_before_next(repo, run), found)
         catch_up = CatchUp(repo.trajectory(run), step, ignored(repo.lineage(run)), repo.attach)
         if not catch_up.is_done:
             self._catch_up = catch_up
@@ -556,9 +558,11 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._first = False
         random = None if self._start is None else start_of(self.env, self._start)
         self._start = None
-        return self._session.first_attachments(
-            {"seed": seed_in_use(self.env), **({} if random is None else {"random": random})}
-        )
+        facts = {"seed": seed_in_use(self.env), **({} if random is None else {"random": random})}
+        if self._session.is_new:
+            facts = self._session.begin(facts, self._count)
+            self._snapshots.session = session_of(facts)
+        return self._session.first_attachments(facts)
 
     def _after_gap(self) -> dict[str, str]:
         """Return the message about states that were not recorded, and clear it."""

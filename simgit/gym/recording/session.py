@@ -27,6 +27,7 @@ from simgit.gym.drivers.limits import NotPlain
 from simgit.gym.recording.selfcheck import PATIENCE, SelfCheck
 from simgit.gym.recording.volatile import Volatile, ignored_paths, volatile_paths
 from simgit.gym.restoring.run_notes import IGNORE, NOT_CHECKED, VOLATILE, Verdict, note
+from simgit.gym.restoring.sessions import SESSION, at, named, note_of, sessions
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
@@ -35,14 +36,10 @@ from simgit.objects.kinds import Spec
 from simgit.objects.simplify import Simplifier
 from simgit.process import machine
 from simgit.recording.finalize import abandon, is_crashing, settle, status_after
+from simgit.refs.own_names import KEY
 from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
 
-SESSION: Final = "session"
-"""The attachment that marks the first state of a new environment.
-
-It has the seed in use, and the other generators as they were before the first reset.
-"""
 GENERATORS: Final = "generators"
 """The attachment of an unseeded reset's generators, where there are no snapshots."""
 TORCH: Final = "torch_seed"
@@ -126,6 +123,33 @@ class Session:
     def _handle(self) -> Repository:
         """Return an own handle: its states are stored even after the user closed theirs."""
         return self._given.again()
+
+    def begin(self, facts: Mapping[str, Any], step: int, lane: int | None = None) -> dict[str, Any]:
+        """Name a new session by the facts about its start, and note that with the run.
+
+        Args:
+            facts: the seed in use, and the generators as they were before the first reset.
+            step: the step of its first state.
+            lane: the lane, if there are several.
+
+        Returns:
+            The facts with the name.
+        """
+        found = named(facts)
+        note = note_of({step: found[KEY]})
+        self.recorder.note(*([] if lane is None else [lane]), note)
+        return found
+
+    def continued(self, repo: Repository, run: str, lane: int | None = None) -> str | None:
+        """Note the sessions of a run that is continued; return the newest one's name.
+
+        So they are known if the run that it was branched off is deleted.
+        """
+        tip = repo.runs[run].oid
+        found = {} if tip is None else sessions(repo, tip, run)
+        if found:
+            self.recorder.note(*([] if lane is None else [lane]), note_of(found))
+        return at(found, max(found, default=0))
 
     def first_attachments(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return the attachments of the session's first state."""

@@ -67,6 +67,7 @@ class Snapshots:
         self._at_ends = at_ends
         self._is_packed = self._driver is None and driver is None
         self._reseeds: Seeds = {}
+        self.session: str | None = None
         self._is_on = choice is not None or triggered
         self._is_triggered = triggered
         self._episode_trigger = episode_trigger
@@ -111,25 +112,31 @@ class Snapshots:
         """The median seconds of the timed steps, 0 if no step was timed."""
         return self._schedule.step_seconds
 
-    def start(self, count: int, note: Note, seeds: Seeds | None = None) -> None:
+    def start(
+        self, count: int, note: Note, seeds: Seeds | None = None, session: str | None = None
+    ) -> None:
         """Begin to count from a step on.
 
         Args:
             count: the step.
             note: adds to the run's metadata.
             seeds: the reseedings on the way there, with which what is attached is marked.
+            session: likewise, the session that continues there.
         """
-        self._note, self._reseeds = note, seeds or {}
+        self._note, self._reseeds, self.session = note, seeds or {}, session
         self._schedule.last = count
         self._begun = max(0, count)
 
     def packed(self, data: Any) -> Any:
         """Return data in their stored form, marked with the reseedings on the way."""
-        return mark(pack(data), self._reseeds)
+        return mark(pack(data), self._reseeds, self.session)
 
     def _stored(self, data: Any) -> Any:
         # no method that is kept in a field: a circle would keep the recorder from ending at once
-        return self.packed(data) if self._is_packed else data
+        if self._is_packed:
+            return self.packed(data)
+        is_known = isinstance(data, Mapping) and "driver" in data  # or else no restore uses it
+        return mark(data, self._reseeds, self.session) if is_known else data
 
     def start_over(self) -> None:
         """Take a snapshot at the next episode's start: earlier ones do not lead over a gap."""

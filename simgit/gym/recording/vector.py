@@ -56,6 +56,7 @@ from simgit.recording.finalize import settle
 from simgit.recording.lane_rows import EMPTY, NONE, Outcomes
 from simgit.recording.snapshot_schedule import NEVER
 from simgit.recording.states import coerce_info, coerce_reset, simplified_fields
+from simgit.refs.own_names import session_of
 from simgit.repository import Repository
 
 _Step = tuple[int, tuple[Any, ...] | None, tuple[Any, Any] | None]
@@ -217,6 +218,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             made.close()
             raise
         recorder._session.is_new = False
+        for i, name in enumerate(recorder.runs):
+            recorder._snapshots[i].session = recorder._session.continued(repo, name, i)
         recorder._resets = {i for i, each in enumerate(resets) if each}
         if at is not None:
             recorder._continue(at)
@@ -229,7 +232,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             part = self._repo.trajectory(name)[: step + 1]
             self._episodes[i] = int(part.episode_starts.sum()) if step >= 0 else 0
             seeds = reseeds_before_next(self._repo, name)
-            self._snapshots[i].start(step, self._session.noter(i), seeds)
+            session = self._snapshots[i].session
+            self._snapshots[i].start(step, self._session.noter(i), seeds, session)
             catch_up = CatchUp(
                 self._repo.trajectory(name), step, ignored(self._repo.lineage(name)),
                 self._repo.attach,
@@ -708,6 +712,9 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             start = self._starts.pop(i, None)
             start = None if start is None else lane_start(self._parts[i], start)
             facts = {"seed": seed, **({} if start is None else {"random": start})}
+            if self._session.is_new:
+                facts = self._session.begin(facts, self._counts[i] + 1, i)
+                self._snapshots[i].session = session_of(facts)
             attachments = self._session.first_attachments(facts)
         self._counts[i] += 1
         if self._session.volatile:

@@ -21,7 +21,7 @@ from typing import Final
 
 from simgit.errors import Divergence, InvalidInput
 from simgit.gym.drivers import CannotRestore
-from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath, path_to_last
+from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Reexecution
 from simgit.gym.restoring.restore import RestorePlan, begin, from_snapshot
 from simgit.gym.spec.values import plain_info
@@ -152,8 +152,8 @@ class RunCheck:
         """Re-execute everything from the making of the environment; ``most`` states uncompared."""
         with self._opened() as repo:
             path = self._path(repo)
-            made_at, seed = RecordedPath(repo, path.trajectory[0].oid).creation()
-            if seed is None and 0 not in path.attached(SESSION, 0):
+            made_at, seed = path.upto(0).creation()
+            if seed is None and 0 not in path.begun(0):
                 return Outcome(0, unmade="the first reset had no seed")
             plan = RestorePlan(path.step, "creation", made_at, seed=seed)
             states = path.trajectory[made_at : _border(path, made_at)]
@@ -219,7 +219,7 @@ def _resets(path: RecordedPath) -> dict[str, list[tuple[int, int]]]:
     The newest come first: before them there is most that they could have kept.
     """
     stop = path.step + 1
-    borders = [stop, *filter(path.is_reset, path.attached(SESSION, path.step))][::-1]
+    borders = [stop, *filter(path.is_reset, path.begun(path.step))][::-1]
     found = {RESETS: path.seeded_resets(0)[::-1], UNSEEDED: list(path.drawn_resets(0))}
     return {
         kind: [
@@ -233,7 +233,7 @@ def _resets(path: RecordedPath) -> dict[str, list[tuple[int, int]]]:
 
 def _border(path: RecordedPath, step: int) -> int:
     """Return the step after the last that the environment of a step gave."""
-    later = [at for at in path.attached(SESSION, path.step) if at > step and path.is_reset(at)]
+    later = [at for at in path.begun(path.step) if at > step and path.is_reset(at)]
     return min(later, default=path.step + 1)
 
 

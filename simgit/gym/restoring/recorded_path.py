@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import layers, needs_trust, randomness, unpack
-from simgit.gym.restoring.reseeding import Seeds, marked, reseeds
+from simgit.gym.restoring.reseeding import Seeds, marked, reseeds, unmarked
 from simgit.gym.restoring.run_notes import ignored, noted, runs_of
+from simgit.gym.restoring.sessions import SESSION, Sessions, at, of_run, sessions
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Permit, Trust, are_plain, check, refusal
 from simgit.history.trajectory import Trajectory
@@ -18,12 +19,11 @@ from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
 from simgit.recording.attached_steps import attached_steps
 from simgit.refs import attachments
+from simgit.refs.own_names import OWN, own_name, session_of
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
 SNAPSHOT: Final = "snapshot"
-SESSION: Final = "session"
-"""The attachment of a new environment's first state; it has the seed in use."""
 GENERATORS: Final = "generators"
 """The attachment of an unseeded reset's state; it has the generators that the reset draws from."""
 TORCH: Final = "torch_seed"
@@ -41,10 +41,20 @@ class RecordedPath:
         step: the state's step.
     """
 
-    def __init__(self, repo: Repository, revision: str | Oid) -> None:
+    def __init__(self, repo: Repository, revision: str | Oid, run: str | None = None) -> None:
+        """Find the states.
+
+        Args:
+            repo: the repository.
+            revision: the state.
+            run: the run whose history is meant, if the revision does not name one.
+
+        Raises:
+            NotFound: no such state.
+        """
         self.repo = repo
         self.oid = repo.resolve(revision)
-        self.run = _run_of(repo, revision) if isinstance(revision, str) else None
+        self.run = run or run_named(repo, revision)
         self.trajectory: Trajectory = repo.trajectory(self.oid)
         self.step = len(self.trajectory) - 1
         self.known: dict[str, list[int]] = {}
@@ -119,9 +129,35 @@ class RecordedPath:
         return reseeds(self.repo, self.oid, self.run, self.runs)
 
     @cached_property
+    def sessions(self) -> Sessions:
+        """The sessions on the way to the state, by the steps where they begin, if they are noted.
+
+        Sessions that an earlier version recorded have no names, and are not among them.
+        """
+        return sessions(self.repo, self.oid, self.run, self._containing)
+
+    @cached_property
     def runs(self) -> list[str]:
-        """The names of the runs that contain the state."""
+        """The names of the runs that contain the state, without those of other sessions."""
+        if len(self._containing) < 2 or not self._is_shared:
+            return self._containing
+        each = ((name, of_run(self.repo, name, self.oid)) for name in self._containing)
+        return [name for name, found in each if found is None or found == self.sessions]
+
+    @cached_property
+    def _containing(self) -> list[str]:
         return self.repo.contains(self.oid)
+
+    @cached_property
+    def _is_shared(self) -> bool:
+        """True if other sessions begin where those of the path do."""
+        with self.repo.odb.read() as txn:
+            return any(
+                attachments.has_others(
+                    self.repo.odb, txn, self.trajectory[step].oid, self.sessions.get(step)
+                )
+                for step in self.sessions or [0]
+            )
 
     @cached_property
     def recorded_in(self) -> list[RunInfo]:
@@ -136,19 +172,27 @@ class RecordedPath:
     def is_own(self, step: int, stored: Any) -> bool:
         """Return True if a snapshot, or noted generators, of a state belong to this path.
 
-        Another run, reseeded otherwise, may have reached the same state: what its recorder
+        Another run, begun or reseeded otherwise, may have reached the same state: what its recorder
         attached holds the other generators, and says so. (What is not marked does not, or is older:
-        then it is taken for that of the run with the fewest reseedings.)
+        then it is taken for that of the run with the fewest reseedings, if no other one begins with
+        the same states.)
         """
+        session = session_of(stored)
+        says = (session is not None and self._containing) or self._is_shared
+        if says and session != at(self.sessions, step):
+            return False
         before = {at: seed for at, seed in self.reseeds.items() if at < step}
         noted = marked(stored)
         if noted is not None or not before:
             return before == (noted or {})
         return before == reseeds(self.repo, self.trajectory[step].oid)
 
-    def revision(self, step: int) -> str | Oid:
-        """Return a revision of a state on the path, with the run's name if it is known."""
-        return self.trajectory[step].oid if self.run is None else f"{self.run}@{step}"
+    def upto(self, step: int) -> RecordedPath:
+        """Return the path to a state on the way, of the same sessions and reseedings."""
+        found = RecordedPath(self.repo, self.trajectory[step].oid, self.run)
+        found.sessions = {begun: each for begun, each in self.sessions.items() if begun <= step}
+        found.reseeds = {before: seed for before, seed in self.reseeds.items() if before < step}
+        return found
 
     def attached(self, name: str, upto: int, oldest: int = 0) -> Iterator[int]:
         """Return the steps up to ``upto`` whose states have an attachment, the newest first.
@@ -158,20 +202,36 @@ class RecordedPath:
         known = self.known.get(name)
         if known is not None:
             return (step for step in known if oldest <= step <= upto)
-        return attached_steps(self.repo.odb, self.trajectory, name, upto, oldest)
+        own = {own_name(name, each) for each in self.sessions.values()} if name in OWN else ()
+        return attached_steps(self.repo.odb, self.trajectory, (name, *own), upto, oldest)
+
+    def begun(self, upto: int, oldest: int = 0) -> Iterator[int]:
+        """Return the steps up to ``upto`` where a session of this path begins, the newest first."""
+        for step in self.attached(SESSION, upto, oldest):
+            session = session_of(self.attachment(step, SESSION))
+            if not self._containing or session == self.sessions.get(step):
+                yield step
 
     def attachment(self, step: int, name: str) -> Any:
-        """Return an attachment of a state."""
-        return self.repo.attachment(self.trajectory[step].oid, name)
+        """Return an attachment of a state, that of this path's session if there are several."""
+        return self.repo.attachment(self.trajectory[step].oid, self._name(step, name))
 
     def binding(self, step: int, name: str) -> Oid:
         """Return the oid of the binding of an attachment of a state."""
         with self.repo.odb.read() as txn:
-            return attachments.binding(txn, self.trajectory[step].oid, name)
+            return attachments.binding(txn, self.trajectory[step].oid, self._name(step, name))
+
+    def _name(self, step: int, name: str) -> str:
+        session = at(self.sessions, step) if name in OWN else None
+        if session is None:
+            return name
+        own = own_name(name, session)
+        with self.repo.odb.read() as txn:
+            return own if attachments.is_bound(txn, self.trajectory[step].oid, own) else name
 
     def snapshot(self, step: int) -> Any:
         """Return the snapshot attached to a state, unpacked."""
-        return unpack(self.attachment(step, SNAPSHOT))
+        return unpack(unmarked(self.attachment(step, SNAPSHOT)))
 
     def is_reset(self, step: int) -> bool:
         """Return True if a state is that of a reset."""
@@ -204,7 +264,7 @@ class RecordedPath:
         For a restored environment these are of the original one. The seed is None where no seed
         was given or noted.
         """
-        for step in self.attached(SESSION, self.step):
+        for step in self.begun(self.step):
             if self.is_reset(step):
                 return step, self._seed(step, self.attachment(step, SESSION))
         return 0, self._seed(0, {})
@@ -215,7 +275,7 @@ class RecordedPath:
         They were noted before the reset of ``creation``.
         """
         step, _ = self.creation()
-        session = self.attachment(step, SESSION) if step in self.attached(SESSION, step) else {}
+        session = self.attachment(step, SESSION) if step in self.begun(step, step) else {}
         if "random" in session:
             start = unpack(session["random"])
             randomness.apply_start(layers(env), start)
@@ -242,11 +302,14 @@ def path_to_last(repo: Repository, states: Trajectory, revision: str) -> Recorde
     """Return the path to the newest of some states, with the run in their range."""
     path = RecordedPath(repo, states[len(states) - 1].oid)
     path.run = next(
-        filter(None, (_run_of(repo, each) for each in revision.split("..")[::-1])), None
+        filter(None, (run_named(repo, each) for each in revision.split("..")[::-1])), None
     )
     return path
 
 
-def _run_of(repo: Repository, revision: str) -> str | None:
+def run_named(repo: Repository, revision: str | Oid) -> str | None:
+    """Return the run in a revision, None if there is none."""
+    if isinstance(revision, Oid):
+        return None
     name = re.split("[@~^:]", revision, maxsplit=1)[0]
     return name if name in repo.runs else None

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from simgit.errors import NotFound
 from simgit.objects.oid import Oid
+from simgit.refs.own_names import KEY
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
@@ -26,11 +27,19 @@ It is left out where there are none.
 """
 
 
-def mark(stored: Any, seeds: Seeds) -> Any:
-    """Return attached data with the reseedings on the way to their state, where there are some."""
-    if not seeds:
+def mark(stored: Any, seeds: Seeds, session: str | None = None) -> Any:
+    """Return attached data with their session and the reseedings before their state, if any."""
+    marks: dict[str, Any] = {} if session is None else {KEY: session}
+    if seeds:
+        marks[RESEEDED] = [[step, seed] for step, seed in sorted(seeds.items())]
+    return {**stored, **marks} if marks else stored
+
+
+def unmarked(stored: Any) -> Any:
+    """Return attached data without their marks: an unpacked snapshot as its driver made it."""
+    if not isinstance(stored, Mapping):
         return stored
-    return {**stored, RESEEDED: [[step, seed] for step, seed in sorted(seeds.items())]}
+    return {key: each for key, each in stored.items() if key not in (KEY, RESEEDED)}
 
 
 def marked(stored: Any) -> Seeds | None:

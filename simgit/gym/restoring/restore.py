@@ -25,7 +25,7 @@ from simgit.errors import (
 from simgit.gym import drivers
 from simgit.gym.drivers import randomness
 from simgit.gym.restoring.full_reset import KEEPS_ALL, forgets, keeps_all
-from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
+from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
 from simgit.gym.restoring.run_notes import (
     BY_PROCESS,
@@ -48,6 +48,7 @@ from simgit.gym.restoring.run_notes import (
     verdict_of,
     vouches,
 )
+from simgit.gym.restoring.sessions import at, noted_in
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
@@ -153,6 +154,7 @@ def restored(
     """Return a live environment at the last state of a path; see ``restore``."""
     warn_of_changes(path.repo, path)
     _warn_of_process(path)
+    _warn_of_start(path)
     before = None if rng else randomness.capture_globals()
     if env is not None:
         if not hasattr(env, "observation_space") or not hasattr(env, "action_space"):
@@ -373,13 +375,13 @@ def _is_judged(path: RecordedPath) -> bool:
 
 def _following(path: RecordedPath) -> Trajectory:
     """Return the recorded states that follow a state, given by the same environment."""
-    for run in path.recorded_in:
+    for run in sorted(path.recorded_in, key=lambda each: each.name != path.run):
         states = path.repo.trajectory(run.name)
         if len(states) > path.step + 1 and states[path.step].oid == path.oid:
             end = min(len(states), path.step + 1 + MOST_STEPS)
-            later = RecordedPath(path.repo, states[end - 1].oid)
-            new = [at for at in later.attached(SESSION, end - 1) if at > path.step]
-            gaps = [at for at in range(path.step + 1, end) if states[at].message]
+            later = RecordedPath(path.repo, states[end - 1].oid, run.name)
+            new = [step for step in later.begun(end - 1) if step > path.step]
+            gaps = [step for step in range(path.step + 1, end) if states[step].message]
             return states[path.step + 1 : min([end, *new, *gaps])]
     return path.trajectory[path.step + 1 :]
 
@@ -539,6 +541,8 @@ def from_snapshot(path: RecordedPath, trust: Trust, newest: int) -> RestorePlan 
 def _earlier(path: RecordedPath, step: int, lead: int) -> int | None:
     """Return the step of the newest snapshot ``lead`` steps before another, or at a reset."""
     for earlier in path.attached(SNAPSHOT, step - 1):
+        if not path.is_own(earlier, path.attachment(earlier, SNAPSHOT)):
+            continue
         if earlier <= step - lead or path.is_reset(earlier):
             return earlier
     return None
@@ -643,6 +647,23 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
         raise
     except Exception as error:  # of the environment's methods, or of a class in a pickle
         raise raised(step, error) from error
+
+
+def _warn_of_start(path: RecordedPath) -> None:
+    """Warn if the seed of another run may have replaced that of a state's, as it once could."""
+    made, seed = path.creation()
+    reset = path.trajectory[made].reset or {}
+    if seed is None or reset.get("seed") is not None or at(path.sessions, made) is not None:
+        return
+    runs = map(path.repo.runs.get, path.repo.contains(path.trajectory[made].oid))
+    begun = [each.name for each in runs if each and not each.branch_point and not noted_in(each)]
+    if len(begun) > 1:
+        warn(
+            f"state '{path.oid.short()}' follows a reset without a seed that runs "
+            f"'{begun[0]}' and '{begun[1]}' share: one of their seeds was kept, and it may "
+            "continue otherwise than recorded",
+            Unverified,
+        )
 
 
 def _warn_of_process(path: RecordedPath) -> None:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from simgit.errors import Divergence, InvalidInput
 from simgit.gym.restoring.check_process import SECONDS, check_run
-from simgit.gym.restoring.recorded_path import SESSION, RecordedPath, path_to_last
+from simgit.gym.restoring.recorded_path import RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
-from simgit.gym.restoring.restore import restore, settled
+from simgit.gym.restoring.restore import restored, settled
 from simgit.gym.restoring.run_notes import (
     BY_REPLAY,
     DIVERGES,
@@ -98,9 +98,7 @@ def verify(
 def sessions(end: RecordedPath, states: Trajectory) -> list[tuple[int, int]]:
     """Split states up to an end into ranges, each given by one environment."""
     borders = [
-        step
-        for step in end.attached(SESSION, states.stop - 1)
-        if step > states.start and end.is_reset(step)
+        step for step in end.begun(states.stop - 1) if step > states.start and end.is_reset(step)
     ]
     edges = [states.start, *reversed(borders), states.stop]
     return list(pairwise(edges))
@@ -136,14 +134,14 @@ def environment_before(
         trust: see ``restore``.
         make: makes an environment from its spec.
     """
-    path = RecordedPath(end.repo, part[0].oid)
+    path = end.upto(part.start)
     made_at, seed = path.creation()
     if made_at == path.step and (seed is not None or path.step == 0):
         new = end.make(trust) if make is None else make(path.spec)
         path.put_back_start(new)
         return new, seed
     env = None if make is None else make(path.spec)
-    return restore(end.repo, end.revision(path.step - 1), trust=trust, env=env), None
+    return restored(end.upto(path.step - 1), trust=trust, env=env), None
 
 
 # --- verdicts ------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from typing import Any, Final, TypeVar
 
 from simgit.errors import InvalidInput, NotFound, SimgitError
 from simgit.gym.drivers import randomness
-from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
+from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Reexecution
 from simgit.gym.restoring.reseeding import Seeds
 from simgit.gym.restoring.restore import restored
+from simgit.gym.restoring.sessions import SESSION, Sessions
 from simgit.gym.spec.permit import Trust
 from simgit.gym.tools.film import make_rendering, rendered
 from simgit.objects.oid import Oid
@@ -45,6 +46,7 @@ class _Kept:
     env: Any
     oid: Oid
     step: int
+    sessions: Sessions
     reseeds: Seeds
     generators: Mapping[str, Any]
 
@@ -57,6 +59,7 @@ class _Notes:
     step: int
     runs: list[str]
     recorded_in: list[RunInfo]
+    sessions: Sessions
     reseeds: Seeds
     known: dict[str, list[int]]
 
@@ -64,7 +67,9 @@ class _Notes:
     def of(cls, path: RecordedPath) -> _Notes:
         """Read it."""
         until, known = monotonic() + FRESH, _known(path)
-        found = cls(until, path.step, path.runs, path.recorded_in, path.reseeds, known)
+        found = cls(
+            until, path.step, path.runs, path.recorded_in, path.sessions, path.reseeds, known
+        )
         found.give(path)
         return found
 
@@ -83,6 +88,7 @@ class _Notes:
         if path.step < self.step:  # not those that went on after it
             began = [each for each in self.recorded_in if _began(path, each)]
             path.recorded_in = began or self.recorded_in
+        path.sessions = {at: each for at, each in self.sessions.items() if at <= path.step}
         path.reseeds = {at: seed for at, seed in self.reseeds.items() if at < path.step}
         if path.step <= self.step:
             path.known = {
@@ -173,7 +179,7 @@ class Frames:
         kept = next((each for each in nearest if _is_on(path, each)), None)
         if kept is None:
             return None
-        later = takewhile(lambda at: at > kept.step, path.attached(SESSION, path.step))
+        later = takewhile(lambda at: at > kept.step, path.begun(path.step))
         if any(path.is_reset(at) for at in later):
             return None  # another environment took over there
         if path.step - kept.step > NEAR:
@@ -186,7 +192,8 @@ class Frames:
         randomness.apply_globals(kept.generators)
         replay = Reexecution(kept.env, reseeds=path.reseeds, ignore=path.ignored)
         replay.replay(path.trajectory[kept.step + 1 :])
-        kept.oid, kept.step, kept.reseeds = path.oid, path.step, path.reseeds
+        kept.oid, kept.step = path.oid, path.step
+        kept.sessions, kept.reseeds = path.sessions, path.reseeds
         return self._shown(kept)
 
     def _restored(self, path: RecordedPath) -> Pixels:
@@ -196,7 +203,7 @@ class Frames:
         except BaseException:
             env.close()
             raise
-        kept = _Kept(env, path.oid, path.step, path.reseeds, {})
+        kept = _Kept(env, path.oid, path.step, path.sessions, path.reseeds, {})
         self._kept.append(kept)
         while len(self._kept) > KEPT:
             self._drop(self._kept[0])
@@ -233,11 +240,14 @@ def refuse_live(path: RecordedPath) -> None:
 
 
 def _is_on(path: RecordedPath, kept: _Kept) -> bool:
-    """Return True if an environment is at a state of a path, and was reseeded as on it."""
+    """Return True if an environment is at a state of a path, begun and reseeded as on it."""
     if kept.step > path.step or path.trajectory[kept.step].oid != kept.oid:
         return False
     both = (
-        {at: seed for at, seed in each.items() if at < kept.step}
-        for each in (path.reseeds, kept.reseeds)
+        (
+            {at: name for at, name in sessions.items() if at <= kept.step},
+            {at: seed for at, seed in reseeds.items() if at < kept.step},
+        )
+        for sessions, reseeds in ((path.sessions, path.reseeds), (kept.sessions, kept.reseeds))
     )
     return next(both) == next(both)

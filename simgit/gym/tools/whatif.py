@@ -18,11 +18,12 @@ from gymnasium.spaces import Box, Dict, Tuple
 
 from simgit.errors import EnvironmentChanged, InvalidInput, shown
 from simgit.gym import drivers
-from simgit.gym.restoring.recorded_path import RecordedPath
+from simgit.gym.restoring.recorded_path import RecordedPath, run_named
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.reseeding import WHAT_IF
-from simgit.gym.restoring.restore import restore, settled, warn_of_changes
-from simgit.gym.restoring.run_notes import runs_of, snapshots_fail
+from simgit.gym.restoring.restore import restored, settled, warn_of_changes
+from simgit.gym.restoring.run_notes import snapshots_fail
+from simgit.gym.restoring.sessions import note_of
 from simgit.gym.spec import spaces
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified
@@ -53,6 +54,7 @@ class Rollout:
         seed: the random seed for the environment and for random actions; None continues with the
             random numbers of the recorded run.
         is_branched: the run is there already.
+        of: the run whose state it is, None if the state was given by its oid.
     """
 
     state: Oid
@@ -61,11 +63,17 @@ class Rollout:
     horizon: int
     seed: int | None = None
     is_branched: bool = False
+    of: str | None = None
+
+    def path(self, repo: Repository) -> RecordedPath:
+        """Return the path to the state."""
+        return RecordedPath(repo, self.state, self.of)
 
     def branch(self, repo: Repository) -> None:
         """Make the run; by the state's oid: the path to it is compared."""
         facts = {"from": self.state.hex(), "seed": self.seed, "horizon": self.horizon}
-        repo.branch(self.run, self.state, metadata={WHAT_IF: facts})
+        noted = note_of(self.path(repo).sessions)
+        repo.branch(self.run, self.state, metadata={WHAT_IF: facts, **noted})
 
 
 @dataclass(frozen=True)
@@ -129,10 +137,11 @@ def step_batch(
         )
     names = _names(repo, prefix)
     jobs = []
-    for state, given in zip(map(repo.resolve, states), actions, strict=True):
+    for each, given in zip(states, actions, strict=True):
+        state, of = repo.resolve(each), run_named(repo, each)
         sequence = tuple(given) if isinstance(given, (list, tuple)) else (given,)
         sequence = _checked(repo, state, sequence)
-        jobs.append(Rollout(state, next(names(state)), sequence, len(sequence)))
+        jobs.append(Rollout(state, next(names(state)), sequence, len(sequence), of=of))
     return execute(repo, jobs, workers=workers, trust=trust, progress=progress)
 
 
@@ -173,12 +182,14 @@ def what_if(
     Raises:
         see ``step_batch``
     """
-    oid = repo.resolve(state)
+    oid, of = repo.resolve(state), run_named(repo, state)
     actions = _checked(repo, oid, actions)
     names = _names(repo, prefix)(oid)
     seeds = np.random.SeedSequence(seed).generate_state(rollouts).tolist()
     jobs = [
-        Rollout(oid, next(names), (action,), horizon, seed) for action in actions for seed in seeds
+        Rollout(oid, next(names), (action,), horizon, seed, of=of)
+        for action in actions
+        for seed in seeds
     ]
     found = execute(repo, jobs, workers=workers, trust=trust, progress=progress, around=around)
     return [found[i * rollouts : (i + 1) * rollouts] for i in range(len(actions))]
@@ -214,7 +225,7 @@ def execute(
     if around is not None and not callable(around):
         raise InvalidInput(f"around must be a function, got {shown(around)}")
     tell = progress or (lambda done, total: None)
-    paths = [RecordedPath(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
+    paths = [*{(job.state, job.of): job.path(repo) for job in jobs}.values()]
     if any(path.is_live for path in paths):
         raise InvalidInput("live: rollouts are not run on a live cluster; branch the run instead")
     trusted = settled(paths, trust, makes=True)
@@ -276,17 +287,18 @@ def _in_turn(
 ) -> Generator[Continuation, None, None]:
     """Execute rollouts one after another; the same state is not restored twice in a row."""
     env: Any = None
-    start: tuple[Oid, Any] | None = None
+    start: tuple[tuple[Oid, str | None], Any] | None = None
     try:
         for job in jobs:
-            if start is None or start[0] != job.state:
+            if start is None or start[0] != (job.state, job.of):
                 if env is not None:
                     env.close()
-                env = restore(repo, job.state, trust=trusted)
+                path = job.path(repo)
+                env = restored(path, trust=trusted)
                 driver = drivers.select(env)
                 # without snapshots the state is restored each time
-                serves = driver.where == "any" and not snapshots_fail(runs_of(repo, job.state))
-                start = (job.state, driver.snapshot(env)) if serves else None
+                serves = driver.where == "any" and not snapshots_fail(path.recorded_in)
+                start = ((job.state, job.of), driver.snapshot(env)) if serves else None
             else:
                 driver.restore(env, start[1])
             if job.seed is not None:

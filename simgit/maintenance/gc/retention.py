@@ -15,11 +15,13 @@ from typing import Final, NamedTuple
 from simgit.errors import InvalidInput
 from simgit.maintenance.gc.mark import Marker
 from simgit.objects import rows as rowlib
+from simgit.objects.codec import decode_name
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.refs.names import check_name
+from simgit.refs.own_names import base_name
 from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn
 
@@ -100,7 +102,7 @@ def thinned(
         there = [
             RetentionCandidate(key, Oid(key[:OID_SIZE]), marker.place(txn, key[:OID_SIZE]))
             for key, _ in txn.scan("attachments")
-            if key[OID_SIZE:] == rule.name.encode()
+            if base_name(decode_name(key[OID_SIZE:])) == rule.name
         ]
         seen: set[bytes] = set()
         kept: set[bytes] = {each.key for each in there if each.state in tagged}

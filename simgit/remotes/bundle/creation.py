@@ -26,6 +26,7 @@ from simgit.odb.segments.array_groups import Member, groups_between, read_group
 from simgit.odb.segments.header import NO_PARENT
 from simgit.odb.segments.lines import read_line
 from simgit.refs import run_config
+from simgit.refs.own_names import base_name
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle import records
 from simgit.remotes.bundle.limits import (
@@ -173,7 +174,7 @@ class Creation:
     def _find_bindings(self, txn: ReadTxn) -> None:
         """Find the attachments to include, by the locations of their states."""
         for key, oid in txn.scan("attachments"):
-            name = decode_name(key[OID_SIZE:])
+            name = base_name(decode_name(key[OID_SIZE:]))
             if self.names is not None and name not in self.names:
                 continue
             place = self.odb.states.locate(txn, key[:OID_SIZE])

@@ -11,7 +11,7 @@ from simgit.objects.oid import OID_SIZE, Oid, hash_object
 from simgit.odb import foreign, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.loose import loose_base, loose_chunks, loose_size
-from simgit.refs import attachments
+from simgit.refs import attachments, own_names
 from simgit.remotes.bundle import limits
 from simgit.remotes.bundle.records import MAX_OBJECT
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -86,14 +86,16 @@ def bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> 
     target = binding.target_kind, binding.target
     try:
         bound = attachments.attachments(odb, txn, binding.state)
-        for name in attachments.names_aside(binding.name):
+        there = bound.get(binding.name)
+        base = own_names.name_to_bind(odb, txn, binding.name, target, there)  # of its session
+        for name in attachments.names_aside(base):
             if bound.get(name) == target:
                 return None
             if name not in bound:
                 attachments.attach(odb, txn, binding.state, name, *target)
                 if is_new or name != binding.name:
                     foreign.mark(txn, attachments.binding(txn, binding.state, name))
-                return name if name != binding.name else None
+                return name if name != base else None
     except (InvalidInput, NotFound) as error:
         raise IntegrityError(f"malformed attachment in the bundle: {error}") from None
     raise AssertionError

@@ -15,6 +15,7 @@ from simgit.odb.location import Location
 from simgit.odb.segments.lines import read_line
 from simgit.refs import run_config
 from simgit.refs.names import HEAD, RUNS, TAGS
+from simgit.refs.own_names import base_name
 from simgit.refs.records import RunRef, TagRef
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Revisions
@@ -140,7 +141,7 @@ def _referred(
 ) -> Iterator[Location]:
     """Yield the states that attachments to send refer to, and that are not sent yet."""
     for key, oid in txn.scan("attachments"):
-        if names is not None and decode_name(key[OID_SIZE:]) not in names:
+        if names is not None and base_name(decode_name(key[OID_SIZE:])) not in names:
             continue
         if has_binding is not None and has_binding(Oid(oid)):
             continue

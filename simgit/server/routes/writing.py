@@ -23,6 +23,7 @@ from simgit.objects.json_form import parse_json, value_from_json
 from simgit.objects.oid import Oid
 from simgit.odb import foreign
 from simgit.recording import stream
+from simgit.refs import own_names
 from simgit.refs.oplog.log import Operation
 from simgit.refs.run_config import flat, is_within, nested
 from simgit.refs.runs import HOOKS, SIMULATION
@@ -364,7 +365,9 @@ async def attach(
 
     Snapshots, inputs and checkpoints of simulations cannot be given: they lead to code.
     """
-    if name in ("snapshot", "session") or name.startswith((f"{INPUT}-", f"{CHECKPOINT}-")):
+    if own_names.base_name(name) in own_names.OWN or name.startswith(
+        (f"{INPUT}-", f"{CHECKPOINT}-")
+    ):
         raise Untrusted(f"attachment '{name}' is read as code may be, and not taken over HTTP")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     with tempfile.NamedTemporaryFile(prefix="simgit-") as file:

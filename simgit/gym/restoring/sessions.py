@@ -1,0 +1,137 @@
+"""The sessions on the way to a state: where an environment was made anew, and with which numbers.
+
+Two runs that begin with the same observation share their first states, which hold neither the seed
+of an unseeded reset nor the global generators; the metadata of each run name its own sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+from simgit.errors import NotFound
+from simgit.gym.restoring.reseeding import reseeds
+from simgit.objects.codec import encode_value
+from simgit.objects.coerce import coerce
+from simgit.objects.oid import Oid
+from simgit.refs.own_names import KEY, SESSIONS, is_session, session_of
+from simgit.refs.runs import RunInfo
+from simgit.repository import Repository
+
+SESSION: Final = "session"
+"""The attachment that marks the first state of a new environment.
+
+It has the seed in use, and the other generators as they were before the first reset.
+"""
+Sessions = dict[int, str]
+
+
+def named(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts about a session's start with its name: equal facts have the same."""
+    digest = blake2b(encode_value(coerce(dict(facts), SESSION)), digest_size=8)
+    return {**facts, KEY: digest.hexdigest()}
+
+
+def note_of(found: Sessions) -> dict[str, Any]:
+    """Return the metadata that name the sessions of a run."""
+    return {SESSIONS: {str(step): session for step, session in found.items()}} if found else {}
+
+
+def at(found: Sessions, step: int) -> str | None:
+    """Return the session that gave the state of a step, None if it is not known."""
+    begun = max((each for each in found if each <= step), default=None)
+    return None if begun is None else found[begun]
+
+
+def sessions(
+    repo: Repository, state: Oid, run: str | None = None, names: Sequence[str] | None = None
+) -> Sessions:
+    """Return the sessions on the way to a state, by the steps where they begin.
+
+    Args:
+        repo: the repository.
+        state: the state.
+        run: the run whose path is meant, if the state is in its history. Otherwise any run is
+            taken, preferably the one that was recorded first.
+        names: the runs that contain the state, if they are known already.
+    """
+    names = repo.contains(state) if names is None else names
+    if run is not None and run in names:
+        own = of_run(repo, run, state)
+        if own is not None:
+            return own
+    found: list[tuple[str, Sessions]] = []
+    for name in names:
+        each = of_run(repo, name, state)
+        if each is not None and all(each != other for _, other in found):
+            found.append((name, each))
+    if len(found) > 1:  # of runs that were reseeded otherwise none is meant, see ``reseeds``
+        usual = reseeds(repo, state, names=names)
+        found = [each for each in found if reseeds(repo, state, each[0], names) == usual] or found
+    if len(found) > 1:
+        steps = {step for _, each in found for step in each}
+        first = {step: _plain(repo, state, step) for step in steps}
+        for _, each in found:
+            if all(each.get(step) == session for step, session in first.items()):
+                return each
+    return found[0][1] if found else {}
+
+
+def of_run(repo: Repository, name: str, state: Oid) -> Sessions | None:
+    """Return the sessions of a run up to a state; None if others recorded the state."""
+    found: Sessions = {}
+    upto, passed, first = _step(repo, state), {name}, name
+    while upto is not None:
+        run = repo.runs[name]
+        noted, point = noted_in(run), run.branch_point
+        start = -1 if point is None else _step(repo, point)
+        if start is None:  # it was set back to before it, and gc has removed it
+            start, point = -1, None
+        found |= {step: each for step, each in noted.items() if start < step <= upto}
+        if point is None:
+            break
+        is_first, upto = name == first and upto <= start, min(upto, start)
+        parent = run.parent if run.parent in repo.runs else None
+        if parent is None or parent in passed or not _has(repo, parent, start, point):
+            before = {step: each for step, each in noted.items() if step <= upto}
+            if not before and is_first:
+                return None
+            return {**(before or sessions(repo, point)), **found}
+        passed.add(parent)
+        name = parent
+    return found
+
+
+def noted_in(run: RunInfo) -> Sessions:
+    """Return the sessions that a run's metadata name."""
+    noted = run.metadata.get(SESSIONS)
+    if not isinstance(noted, Mapping):
+        return {}
+    return {
+        int(step): session
+        for step, session in noted.items()
+        if isinstance(step, str) and step.isdecimal() and len(step) < 19 and is_session(session)
+    }
+
+
+def _plain(repo: Repository, state: Oid, step: int) -> str | None:
+    """Return the session whose attachment has the plain name at a step before a state."""
+    try:
+        return session_of(repo.attachment(f"{state.hex()}@{step}", SESSION))
+    except NotFound:
+        return None
+
+
+def _has(repo: Repository, run: str, step: int, state: Oid) -> bool:
+    try:
+        return repo.resolve(f"{run}@{step}") == state
+    except NotFound:
+        return False
+
+
+def _step(repo: Repository, state: Oid) -> int | None:
+    try:
+        return repo.state(state).step
+    except NotFound:
+        return None

@@ -1,0 +1,44 @@
+"""Environments that show late which random numbers they draw: their runs share the first states."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+QUIET = 4
+"""The steps after a reset that show nothing."""
+
+
+class Late(gym.Env[Any, Any]):
+    """Draws at each reset and step from its own generator, and shows it later."""
+
+    observation_space = gym.spaces.Box(-1e9, 1e9, (1,), np.float64)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.level, self.time = self.draw(), 0
+        return np.zeros(1), {}
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        self.level += self.draw() + 0.1 * float(action)
+        shown = self.level if self.time > QUIET else 0.0
+        return np.array([shown]), shown, False, self.time >= 3 * QUIET, {}
+
+    def draw(self) -> float:
+        return float(self.np_random.random())
+
+
+class Global(Late):
+    """Draws from Python's global generator, which no seed of a reset sets."""
+
+    def draw(self) -> float:
+        return random.random()
+
+
+gym.register("tests/Late-v0", Late)
+gym.register("tests/Global-v0", Global)
