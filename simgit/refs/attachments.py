@@ -208,16 +208,15 @@ def binding(txn: ReadTxn, state: Oid, name: str) -> Oid:
 
 def has_others(odb: ObjectDatabase, txn: ReadTxn, state: Oid, session: str | None) -> bool:
     """Return True if other sessions begin at a state than a given one, None for one unnamed."""
-    key = own_names.KEY
-    bound = {
-        name: target
-        for name, target in attachments(odb, txn, state).items()
-        if own_names.base_name(name) == key
-    }
-    own = None if session is None else own_names.own_name(key, session)
-    if bound.keys() - {key, own}:
-        return True
-    return key in bound and own_names.stored_session(odb, txn, bound[key]) != session
+    name = own_names.KEY
+    own = None if session is None else own_names.own_name(name, session)
+    first = _key(state, name)
+    for key, _ in txn.scan(_TABLE, first, first + b"."):  # "-" is before "."
+        here = decode_name(key[OID_SIZE:])
+        if here not in (name, own) and own_names.base_name(here) == name:
+            return True
+    target = _target(odb, txn, first)
+    return target is not None and own_names.stored_session(odb, txn, target) != session
 
 
 def names_aside(name: str) -> Iterator[str]:

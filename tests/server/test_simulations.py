@@ -233,7 +233,8 @@ def test_what_names_code_is_refused_wherever_it_is_given(client: Client, repo: R
         found = client.request(method, path, json=body)
         assert found.status_code == 403, (path, found.text)
     assert "x" not in repo.runs
-    for name in ("snapshot", "session", "input-0", "checkpoint-1f"):
+    own = f"snapshot-{'0' * 16}"  # of another session at the same state
+    for name in ("snapshot", own, "session", "input-0", "checkpoint-1f"):
         put = client.request(
             "PUT", f"attachments/main?name={name}", content=b"pickle",
             headers={"Content-Type": "application/octet-stream"},

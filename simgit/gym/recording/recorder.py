@@ -289,7 +289,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._episodes = (
             int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
         )
-        found = self._session.continued(repo, run)
+        found = self._session.continued()
         self._snapshots.start(step, self._session.noter(), reseeds_before_next(repo, run), found)
         catch_up = CatchUp(repo.trajectory(run), step, ignored(repo.lineage(run)), repo.attach)
         if not catch_up.is_done:

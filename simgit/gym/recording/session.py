@@ -27,7 +27,7 @@ from simgit.gym.drivers.limits import NotPlain
 from simgit.gym.recording.selfcheck import PATIENCE, SelfCheck
 from simgit.gym.recording.volatile import Volatile, ignored_paths, volatile_paths
 from simgit.gym.restoring.run_notes import IGNORE, NOT_CHECKED, VOLATILE, Verdict, note
-from simgit.gym.restoring.sessions import SESSION, at, named, note_of, sessions
+from simgit.gym.restoring.sessions import SESSION, Sessions, at, named, note_of, sessions
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
@@ -135,21 +135,29 @@ class Session:
         Returns:
             The facts with the name.
         """
-        found = named(facts)
-        note = note_of({step: found[KEY]})
-        self.recorder.note(*([] if lane is None else [lane]), note)
-        return found
+        begun = named(facts)
+        self._note_sessions({step: begun[KEY]}, lane)
+        return begun
 
-    def continued(self, repo: Repository, run: str, lane: int | None = None) -> str | None:
+    def continued(self, lane: int | None = None) -> str | None:
         """Note the sessions of a run that is continued; return the newest one's name.
 
         So they are known if the run that it was branched off is deleted.
         """
-        tip = repo.runs[run].oid
-        found = {} if tip is None else sessions(repo, tip, run)
-        if found:
-            self.recorder.note(*([] if lane is None else [lane]), note_of(found))
+        run = self._run_of(lane)
+        tip = self._repo.runs[run].oid
+        found = {} if tip is None else sessions(self._repo, tip, run)
+        self._note_sessions(found, lane)
         return at(found, max(found, default=0))
+
+    def _note_sessions(self, found: Sessions, lane: int | None) -> None:
+        note = note_of(found, self._repo.runs[self._run_of(lane)])
+        if note:
+            self.recorder.note(*([] if lane is None else [lane]), note)
+
+    def _run_of(self, lane: int | None) -> str:
+        names = self._current()
+        return names if isinstance(names, str) else names[lane or 0]
 
     def first_attachments(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return the attachments of the session's first state."""
@@ -180,8 +188,7 @@ class Session:
         return partial(self._note_lane, lane)
 
     def _note_lane(self, lane: int, metadata: Mapping[str, Any]) -> None:
-        names = self._current()
-        self.note(names if isinstance(names, str) else names[lane], metadata)
+        self.note(self._run_of(lane), metadata)
 
     def note_torch(self) -> None:
         """Note torch's seed with the runs, if torch was loaded since the session began.
@@ -197,8 +204,7 @@ class Session:
 
     def newest(self, lane: int = 0) -> int:
         """Return the step of a lane's newest stored state, -1 without states."""
-        names = self._current()
-        step = self._repo.runs[names if isinstance(names, str) else names[lane]].step
+        step = self._repo.runs[self._run_of(lane)].step
         return -1 if step is None else step
 
     def flush(self) -> None:

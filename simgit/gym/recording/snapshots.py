@@ -135,8 +135,8 @@ class Snapshots:
         # no method that is kept in a field: a circle would keep the recorder from ending at once
         if self._is_packed:
             return self.packed(data)
-        is_known = isinstance(data, Mapping) and "driver" in data  # or else no restore uses it
-        return mark(data, self._reseeds, self.session) if is_known else data
+        is_used = self._known is not None or (isinstance(data, Mapping) and "driver" in data)
+        return mark(data, self._reseeds, self.session) if is_used else data
 
     def start_over(self) -> None:
         """Take a snapshot at the next episode's start: earlier ones do not lead over a gap."""

@@ -218,8 +218,8 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             made.close()
             raise
         recorder._session.is_new = False
-        for i, name in enumerate(recorder.runs):
-            recorder._snapshots[i].session = recorder._session.continued(repo, name, i)
+        for i, each in enumerate(recorder._snapshots):
+            each.session = recorder._session.continued(i)
         recorder._resets = {i for i, each in enumerate(resets) if each}
         if at is not None:
             recorder._continue(at)

@@ -178,7 +178,7 @@ class RecordedPath:
         the same states.)
         """
         session = session_of(stored)
-        says = (session is not None and self._containing) or self._is_shared
+        says = (session is not None and self.runs) or self._is_shared
         if says and session != at(self.sessions, step):
             return False
         before = {at: seed for at, seed in self.reseeds.items() if at < step}
@@ -209,7 +209,7 @@ class RecordedPath:
         """Return the steps up to ``upto`` where a session of this path begins, the newest first."""
         for step in self.attached(SESSION, upto, oldest):
             session = session_of(self.attachment(step, SESSION))
-            if not self._containing or session == self.sessions.get(step):
+            if not self.runs or session == self.sessions.get(step):
                 yield step
 
     def attachment(self, step: int, name: str) -> Any:

@@ -33,9 +33,16 @@ def named(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**facts, KEY: digest.hexdigest()}
 
 
-def note_of(found: Sessions) -> dict[str, Any]:
-    """Return the metadata that name the sessions of a run."""
-    return {SESSIONS: {str(step): session for step, session in found.items()}} if found else {}
+def note_of(found: Sessions, run: RunInfo | None = None) -> dict[str, Any]:
+    """Return the metadata that name the sessions of a run.
+
+    Those that the run has noted after the last of them are removed: it was set back since.
+    """
+    noted: dict[str, str | None] = {str(step): session for step, session in found.items()}
+    last = max(found, default=-1)
+    stale = [step for step in (noted_in(run) if run is not None else ()) if step > last]
+    noted |= dict.fromkeys(map(str, stale))
+    return {SESSIONS: noted} if noted else {}
 
 
 def at(found: Sessions, step: int) -> str | None:
@@ -66,16 +73,15 @@ def sessions(
         each = of_run(repo, name, state)
         if each is not None and all(each != other for _, other in found):
             found.append((name, each))
-    if len(found) > 1:  # of runs that were reseeded otherwise none is meant, see ``reseeds``
-        usual = reseeds(repo, state, names=names)
-        found = [each for each in found if reseeds(repo, state, each[0], names) == usual] or found
-    if len(found) > 1:
-        steps = {step for _, each in found for step in each}
-        first = {step: _plain(repo, state, step) for step in steps}
-        for _, each in found:
-            if all(each.get(step) == session for step, session in first.items()):
-                return each
-    return found[0][1] if found else {}
+    if len(found) < 2:
+        return found[0][1] if found else {}
+    plain = {
+        step: _plain(repo, state, step) for step in {step for _, each in found for step in each}
+    }
+    found.sort(key=lambda one: any(one[1].get(step) != each for step, each in plain.items()))
+    usual = reseeds(repo, state, names=names)  # nor is a run meant that was reseeded otherwise
+    likely = (each for name, each in found if reseeds(repo, state, name, names) == usual)
+    return next(likely, found[0][1])
 
 
 def of_run(repo: Repository, name: str, state: Oid) -> Sessions | None:

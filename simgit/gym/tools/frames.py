@@ -23,6 +23,7 @@ from simgit.gym.spec.permit import Trust
 from simgit.gym.tools.film import make_rendering, rendered
 from simgit.objects.oid import Oid
 from simgit.plot.notebook import Pixels
+from simgit.recording.attached_steps import attached_steps
 from simgit.refs import attachments
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
@@ -88,7 +89,8 @@ class _Notes:
         if path.step < self.step:  # not those that went on after it
             began = [each for each in self.recorded_in if _began(path, each)]
             path.recorded_in = began or self.recorded_in
-        path.sessions = {at: each for at, each in self.sessions.items() if at <= path.step}
+        if path.step <= self.step or not _begins(path, self.step + 1):
+            path.sessions = {at: each for at, each in self.sessions.items() if at <= path.step}
         path.reseeds = {at: seed for at, seed in self.reseeds.items() if at < path.step}
         if path.step <= self.step:
             path.known = {
@@ -100,6 +102,12 @@ def _began(path: RecordedPath, run: RunInfo) -> bool:
     """Return whether a run has states of its own up to that of a path."""
     point = run.branch_point
     return point is None or path.repo.state(point).step < path.step
+
+
+def _begins(path: RecordedPath, oldest: int) -> bool:
+    """Return whether a session, of the path or of another run, begins at a step or after it."""
+    found = attached_steps(path.repo.odb, path.trajectory, SESSION, path.step, oldest)
+    return next(found, None) is not None
 
 
 def _known(path: RecordedPath) -> dict[str, list[int]]:
@@ -146,7 +154,10 @@ class Frames:
         is_known = notes is not None and (path.step <= notes.step or near)
         if is_known and notes is not None and notes.are_fresh(repo):
             if path.step > notes.step + near:
-                notes = self._notes[key] = replace(notes, step=path.step, known=_known(path))
+                notes.give(path)
+                sessions, known = path.sessions, _known(path)
+                notes = replace(notes, step=path.step, sessions=sessions, known=known)
+                self._notes[key] = notes
             notes.give(path)
             try:
                 return use(path)

@@ -365,7 +365,7 @@ async def attach(
 
     Snapshots, inputs and checkpoints of simulations cannot be given: they lead to code.
     """
-    if own_names.base_name(name) in own_names.OWN or name.startswith(
+    if own_names.base_name(name) in ("snapshot", "session") or name.startswith(
         (f"{INPUT}-", f"{CHECKPOINT}-")
     ):
         raise Untrusted(f"attachment '{name}' is read as code may be, and not taken over HTTP")

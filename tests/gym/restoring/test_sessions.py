@@ -12,11 +12,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from simgit import InvalidInput, Repository, SimgitWarning, Unverified
-from simgit.gym import Recorder, VectorRecorder, judge, restore, step_batch, verify
+from simgit.gym import Lane, Recorder, VectorRecorder, judge, restore, step_batch, verify
 from simgit.gym.restoring.recorded_path import RecordedPath
+from simgit.gym.restoring.restore import from_snapshot
 from simgit.gym.restoring.sessions import SESSION
 from simgit.refs.own_names import SESSIONS, base_name
 from tests.gym.restoring import late_envs
@@ -148,6 +149,7 @@ def test_a_state_by_its_oid_is_that_of_the_first_run(repo: Repository) -> None:
     restore(repo, own).close()
 
 
+@pytest.mark.slow
 def test_verdicts_are_of_the_run_itself(repo: Repository) -> None:
     for name in NAMES:
         record(repo, name)
@@ -165,6 +167,7 @@ def test_self_checks_of_runs_that_begin_alike(tmp_path: Path, checked: None) -> 
         assert [repo.runs[name].metadata["verdict"]["result"] for name in NAMES] == ["exact"] * 3
 
 
+@pytest.mark.slow
 def test_branches_continue_the_session_of_the_run_that_is_named(repo: Repository) -> None:
     for name in NAMES:
         record(repo, name)
@@ -179,6 +182,7 @@ def test_branches_continue_the_session_of_the_run_that_is_named(repo: Repository
         assert_own(repo, f"{name}-branch")
 
 
+@pytest.mark.slow
 def test_a_branch_by_an_oid_stays_that_of_the_session_it_was_restored_with(
     repo: Repository,
 ) -> None:
@@ -191,6 +195,7 @@ def test_a_branch_by_an_oid_stays_that_of_the_session_it_was_restored_with(
         assert_own(repo, name)
 
 
+@pytest.mark.slow
 def test_runs_are_resumed_with_their_own_numbers(repo: Repository) -> None:
     for name in NAMES:
         record(repo, name)
@@ -209,16 +214,33 @@ def go_on_as_recorded(recorder: Recorder, repo: Repository, run: str, step: int)
         recorder.reset() if state.reset is not None else recorder.step(int(state.action))
 
 
+@pytest.mark.slow
 def test_new_environments_in_one_run_are_sessions_of_their_own(repo: Repository) -> None:
     for name in ("one", "two"):
         for _ in range(2):
             record(repo, name)
+        assert repo.attachments(f"{name}@{STEPS + 2}").keys() >= {SESSION}
         assert sorted(repo.runs[name].metadata[SESSIONS]) == ["0", str(STEPS + 2)]
     for name in ("one", "two"):
         assert_own(repo, name, border=STEPS + 2)
         assert verify(repo, name).divergence is None
 
 
+@pytest.mark.slow
+def test_a_run_that_was_set_back_forgets_the_sessions_after_that(repo: Repository) -> None:
+    for _ in range(2):
+        record(repo, "one")
+    repo.reset("one@3", run="one")
+    recorder = Recorder.resume(repo, "one", snapshots=4)
+    go_on(recorder, 2 * STEPS)
+    recorder.close()
+    assert RecordedPath(repo, "one").sessions == RecordedPath(repo, "one@0").sessions
+    nearest = from_snapshot(RecordedPath(repo, "one"), None, 2 * STEPS)
+    assert nearest is not None and nearest.start > STEPS
+    assert_own(repo, "one")
+
+
+@pytest.mark.slow
 def test_another_run_may_reset_where_a_new_environment_began(repo: Repository) -> None:
     record(repo, "one")  # it ends at the end of its episode, with the reset of the next
     tip = repo.state("one")
@@ -233,6 +255,7 @@ def test_another_run_may_reset_where_a_new_environment_began(repo: Repository) -
     assert_own(repo, "two", border=tip.step)
 
 
+@pytest.mark.slow
 def test_rollouts_begin_with_the_numbers_of_the_run_that_is_named(repo: Repository) -> None:
     for name in NAMES:
         record(repo, name)
@@ -246,10 +269,12 @@ def test_rollouts_begin_with_the_numbers_of_the_run_that_is_named(repo: Reposito
         assert_own(repo, each.run)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
 @pytest.mark.parametrize("snapshots", [2, None])
-def test_lanes_that_begin_alike(repo: Repository, snapshots: Any) -> None:
+def test_lanes_that_begin_alike(repo: Repository, snapshots: Any, kind: Any) -> None:
     for run in ("a", "b"):
-        vector = SyncVectorEnv([lambda: gym.make(LATE)] * 3)
+        vector = kind([lambda: Lane(gym.make(LATE))] * 3)
         recorder = VectorRecorder(vector, repo, run, snapshots=snapshots)
         recorder.reset()
         for _ in range(STEPS + 4):
