@@ -3,7 +3,8 @@
 - ``refs``, ``records``, ``names``: refs with their reflogs, their stored form, and their names.
 - ``remotes``: remote-tracking refs.
 - ``runs``, ``run_config``: runs and their configuration.
-- ``attachments``, ``settings``: objects bound to states; settings of the repository.
+- ``attachments``, ``own_names``, ``settings``: objects bound to states, those of which each session
+  has its own; settings of the repository.
 - ``revision``: names of a state or a range of states, such as ``main~3`` or ``main@200``.
 - ``oplog``: the operation log, undo, and the repository as of an earlier operation.
 - ``reflog_expiry``: removal of the oldest entries of reflogs.

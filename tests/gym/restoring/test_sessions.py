@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Iterator, Sequence
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from simgit import InvalidInput, Repository, SimgitWarning, Unverified
+from simgit.cli.output import Output
+from simgit.cli.render import write_run
 from simgit.gym import Lane, Recorder, VectorRecorder, judge, restore, step_batch, verify
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.restore import from_snapshot
@@ -322,6 +324,30 @@ def test_bundles_with_some_attachments_have_those_of_all_sessions(repo: Reposito
         for name in NAMES:
             assert_own(other, name)
             assert not [each for each in other.attachments(f"{name}@0") if "snapshot" in each]
+
+
+def test_rules_thin_out_the_snapshots_of_all_sessions(repo: Repository) -> None:
+    for name in ("one", "two"):
+        record(repo, name, snapshots=1)
+    own = f"snapshot-{repo.runs['two'].metadata[SESSIONS]['0']}"
+    shared = [f"two@{step}" for step in range(late_envs.QUIET + 1)]
+    assert all(own in repo.attachments(each) for each in shared)
+    repo.gc(keep="snapshot: last 1")
+    assert [own in repo.attachments(each) for each in shared] == [
+        True,
+        *[False] * (len(shared) - 1),
+    ]
+    for name in ("one", "two"):
+        assert_own(repo, name)
+
+
+def test_names_of_sessions_are_not_shown(repo: Repository) -> None:
+    record(repo, "one")
+    repo.configure("one", metadata={"note": "shown"})
+    text = StringIO()
+    write_run(Output(text, color=False), repo, repo.runs["one"])
+    assert "shown" in text.getvalue()
+    assert repo.runs["one"].metadata[SESSIONS]["0"] not in text.getvalue()
 
 
 def test_without_the_start_of_its_session_a_run_is_refused(repo: Repository) -> None:
