@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import random
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeVar
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final, NamedTuple, TypeVar
 
 from blake3 import blake3
 
@@ -24,7 +26,7 @@ from simgit.errors import (
     TransportError,
 )
 from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress
-from simgit.remotes import layout
+from simgit.remotes import layout, tombs
 from simgit.remotes.layout import PackEntry, RemoteInfo, RemoteRef, ShardName
 from simgit.remotes.transport.base import Transport, probe_conditions
 
@@ -35,6 +37,9 @@ FEW: Final = 8
 """The most refs that are asked for by name; more are listed."""
 TRIES: Final = 8
 _FIRST_WAIT: Final = 0.01
+_WHOLE: Final = 32 << 20
+"""The bytes of a pack from which it is read in parts, into a file."""
+_PART: Final = 8 << 20
 _CACHED: Final = 64
 """How many refs must have changed for ``heads`` to be worth a request."""
 
@@ -90,6 +95,15 @@ class Connection:
             TransportError: the storage cannot be reached, or refuses.
         """
         return cls(transport, read_info(transport), **options)
+
+    def anew(self) -> Connection:
+        """Return another look at the remote, which remembers nothing and writes nothing.
+
+        It shares transport and threads with this one, and is not closed.
+        """
+        other = Connection(self.transport, self.info, read_only=True, shown=self.shown)
+        other._pool = self.pool
+        return other
 
     @property
     def exists(self) -> bool:
@@ -304,13 +318,64 @@ class Connection:
     def write_shard(self, level: int, data: bytes) -> ShardName:
         """Store a shard, and return its name."""
         shard = ShardName(level, blake3(data).digest())
-        self.transport.put(layout.key_of_shard(*shard), data)
+        tombs.put_named(self.transport, layout.key_of_shard(*shard), data)
         return shard
 
     def entries(self, ref: RemoteRef) -> list[PackEntry]:
         """Return the packs of a ref, in the order of their import."""
         found = [entry for shard in ref.shards for entry in self.read_shard(shard)]
         return [*found, *ref.packs]
+
+    def keys(self, ref: RemoteRef) -> list[str]:
+        """Return the keys of the shards and packs of a ref."""
+        packs = [layout.key_of_pack(entry.name) for entry in self.entries(ref)]
+        return [*(layout.key_of_shard(*shard) for shard in ref.shards), *packs]
+
+    # --- packs ---
+
+    def read_pack(self, entry: PackEntry) -> IO[bytes]:
+        """Return a pack whose bytes have its name, from their beginning.
+
+        A large one is read in parts, into a temporary file.
+
+        Raises:
+            IntegrityError: they have not, or it is missing.
+        """
+        key = layout.key_of_pack(entry.name)
+        try:
+            if entry.size <= _WHOLE:
+                got = self.transport.get(key)
+                data = b"" if got is None else got.data
+                if blake3(data).digest() != entry.name:
+                    raise layout.damaged(key)
+                return io.BytesIO(data)
+            return self._read_parts(key, entry)
+        except NotFound:
+            raise IntegrityError(
+                f"the remote lacks '{key}', which a ref names; see 'simgit fsck --remote'", key=key
+            ) from None
+
+    def _read_parts(self, key: str, entry: PackEntry) -> IO[bytes]:
+        file: IO[bytes] = SpooledTemporaryFile(_PART)  # noqa: SIM115
+        hasher = blake3()
+        try:
+            for start in range(0, entry.size, _PART):
+                size = min(_PART, entry.size - start)
+                data = self.transport.get_range(key, start, size)
+                if len(data) != size:
+                    raise layout.damaged(key)
+                hasher.update(data)
+                file.write(data)
+            if hasher.digest() != entry.name:
+                raise layout.damaged(key)
+        except InvalidInput:  # it is shorter
+            file.close()
+            raise layout.damaged(key) from None
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
 
 
 def read_info(transport: Transport) -> RemoteInfo | None:

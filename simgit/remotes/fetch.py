@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from tempfile import SpooledTemporaryFile
 from typing import IO, Final
 
-from blake3 import blake3
-
-from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.errors import IntegrityError, NotFound
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.refs import run_config
@@ -37,9 +33,6 @@ from simgit.storage.failpoints import fail_point
 
 _AHEAD: Final = 4
 """How many packs are read before they are imported."""
-_WHOLE: Final = 32 << 20
-"""The bytes of a pack from which it is read in parts, into a file."""
-_PART: Final = 8 << 20
 Progress = Callable[[int, int | None], object]
 """A function called with the number of states imported so far, and of all that are fetched."""
 
@@ -224,53 +217,13 @@ class Fetch:
             stack.callback(_close, ahead)
             while True:
                 while len(ahead) < _AHEAD and (entry := next(left, None)) is not None:
-                    ahead.append((entry, self.connection.pool.submit(self._download, entry)))
+                    ahead.append(
+                        (entry, self.connection.pool.submit(self.connection.read_pack, entry))
+                    )
                 if not ahead:
                     return
                 entry, future = ahead.pop(0)
                 yield entry, future.result()
-
-    def _download(self, entry: PackEntry) -> IO[bytes]:
-        """Return a pack whose bytes have its name, from their beginning.
-
-        Raises:
-            IntegrityError: they have not, or it is missing.
-        """
-        key = layout.key_of_pack(entry.name)
-        try:
-            if entry.size <= _WHOLE:
-                got = self.connection.transport.get(key)
-                data = b"" if got is None else got.data
-                if blake3(data).digest() != entry.name:
-                    raise layout.damaged(key)
-                return io.BytesIO(data)
-            return self._download_parts(key, entry)
-        except NotFound:
-            raise IntegrityError(
-                f"the remote lacks '{key}', which a ref names; see 'simgit fsck --remote'", key=key
-            ) from None
-
-    def _download_parts(self, key: str, entry: PackEntry) -> IO[bytes]:
-        file: IO[bytes] = SpooledTemporaryFile(_PART)  # noqa: SIM115
-        hasher = blake3()
-        try:
-            for start in range(0, entry.size, _PART):
-                size = min(_PART, entry.size - start)
-                data = self.connection.transport.get_range(key, start, size)
-                if len(data) != size:
-                    raise layout.damaged(key)
-                hasher.update(data)
-                file.write(data)
-            if hasher.digest() != entry.name:
-                raise layout.damaged(key)
-        except InvalidInput:  # it is shorter
-            file.close()
-            raise layout.damaged(key) from None
-        except BaseException:
-            file.close()
-            raise
-        file.seek(0)
-        return file
 
     # --- refs ---
 

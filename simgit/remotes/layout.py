@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -43,7 +44,8 @@ FANOUT: Final = 8
 """How many shards of a level become one of the next."""
 _MAX_INFLATED: Final = 256 << 20
 _PARTS: Final = 1 << 22
-_UNRESERVED: Final = "-._~"
+_HASH: Final = re.compile("[0-9a-f]{64}")
+_LEVEL: Final = re.compile("0|[1-9][0-9]?")
 
 
 # --- keys ---------------------------------------------------------------------------------------
@@ -91,6 +93,24 @@ def key_of_pack(name: bytes) -> str:
 def key_of_shard(level: int, name: bytes) -> str:
     """Return the key of a shard, given its level and hash."""
     return f"{INDEX}{level}/{name.hex()}"
+
+
+def name_of_key(key: str) -> bytes | None:
+    """Return the hash that is the name of a pack or shard, given its key or that of its tomb.
+
+    Returns:
+        None if nothing of these can have the key.
+    """
+    place, *middle, digits = key.split("/")
+    if not _HASH.fullmatch(digits):
+        return None
+    if place + "/" == PACKS:
+        good = middle == [digits[:2]]
+    elif place + "/" == INDEX:
+        good = len(middle) == 1 and _LEVEL.fullmatch(middle[0]) is not None
+    else:
+        good = place + "/" == TOMBS and not middle
+    return bytes.fromhex(digits) if good else None
 
 
 # --- records ------------------------------------------------------------------------------------

@@ -55,10 +55,11 @@ class Pack:
     needs: dict[int, int] = field(default_factory=dict)
 
 
-class _Buffer:
+class PackFile:
     """The records of one pack, without its beginning and its end, which are known last."""
 
     def __init__(self) -> None:
+        """Begin without a record."""
         self.file: IO[bytes] = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
         self.bytes = 0
         self._lines: list[tuple[int, int, int, bytes]] = []
@@ -105,7 +106,7 @@ class _Buffer:
 class _Open:
     """The pack that is being made."""
 
-    out: _Buffer = field(default_factory=_Buffer)
+    out: PackFile = field(default_factory=PackFile)
     repeated: set[bytes] = field(default_factory=set)
     needs: dict[int, int] = field(default_factory=dict)  # the newest needed step of each line
     after: set[int] = field(default_factory=set)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from simgit.errors import AlreadyExists, Conflict, NotFound, SimgitError, TransportError
+from simgit.errors import Conflict, NotFound, SimgitError
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry, foreign
 from simgit.odb.database import ObjectDatabase
@@ -23,6 +24,7 @@ from simgit.refs.remotes import delete_remote_run, has_tracking, set_remote_run
 from simgit.remotes import layout, tombs
 from simgit.remotes.bundle.select import BundleSelection, select_states
 from simgit.remotes.connection import TRIES, Connection, SeenRef
+from simgit.remotes.elapsed import Elapsed
 from simgit.remotes.layout import PackEntry, RemoteRef
 from simgit.remotes.packs import Pack, Packing
 from simgit.storage.base import ReadTxn
@@ -33,8 +35,6 @@ _IN_FLIGHT: Final = 4
 """The most packs that are being sent."""
 _WHOLE: Final = 32 << 20
 """The bytes of a pack from which it is sent in parts."""
-FRESH: Final = 3600
-"""The seconds for which a pack that was sent, and is not named yet, is safe from gc."""
 Progress = Callable[[int, int | None], object]
 """A function called with the number of states sent so far, and of all."""
 
@@ -114,7 +114,7 @@ class Push:
         aside: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Take where to push from and to.
 
@@ -130,7 +130,7 @@ class Push:
             aside: push runs whose states are other ones as ``NAME.conflict-1``.
             dry_run: find out what would be done, and write nothing.
             progress: called while states are sent.
-            clock: seconds that grow steadily.
+            clock: the seconds since 1970, by the clock of this machine.
         """
         self.odb = odb
         self.journal = journal
@@ -143,7 +143,7 @@ class Push:
         self.progress = progress
         self.report = PushReport(is_dry_run=dry_run)
         self._clock = clock
-        self._began = clock()
+        self._since = Elapsed(clock)
         self._packs: list[Pack] = []
         self._sending: list[Future[None]] = []
         self._others: dict[str, SeenRef] = {}  # refs of the remote that ours build on
@@ -462,23 +462,16 @@ class Push:
             name, transport = pack.entry.name, self.connection.transport
             with self.odb.read() as txn:
                 sent = self._cache.uploaded(txn, name)
-            if sent is None or not 0 <= time.time_ns() - sent < FRESH * 10**9:
-                key = layout.key_of_pack(name)
-                if pack.entry.size > _WHOLE:
-                    transport.put(key, file)  # type: ignore[arg-type]
-                else:
-                    data = file.read()
-                    try:
-                        transport.put_new(key, data)
-                    except AlreadyExists:
-                        if tombs.rescue(self.connection, [name]):
-                            transport.put(key, data)
-                    except TransportError as error:
-                        if not error.unknown:
-                            raise
-                        transport.put(key, data)
+            before = math.inf if sent is None else self._clock() - sent / 10**9
+            if 0 <= before < tombs.FRESH:
+                if before > self._since():
+                    self._since.restart(before)
+            else:
+                key, whole = layout.key_of_pack(name), pack.entry.size <= _WHOLE
+                now = self._clock()
+                tombs.put_named(transport, key, file.read() if whole else file)
                 with self.odb.write() as txn:
-                    self._cache.note_upload(txn, name, time.time_ns())
+                    self._cache.note_upload(txn, name, int(now * 10**9))
                 fail_point("push.pack")
         if self.progress is not None:
             self.progress(sum(p.entry.states for p in self._packs if p.file.closed), self._total)
@@ -489,11 +482,10 @@ class Push:
         """Replace a ref at the remote; return it as it is now."""
         for tried in range(TRIES):
             ref = self._ref(wish)
-            if self._clock() - self._began > FRESH:
-                names = [entry.name for entry in self.connection.entries(ref)]
-                if tombs.rescue(self.connection, names):
-                    raise Conflict("gc has removed packs of this push meanwhile; push again")
+            since = self._secured(ref)
             try:
+                if wish.what == "forced" and wish.seen is not None:
+                    self._log("forced", wish.seen)
                 now = self.connection.write_ref(ref, wish.seen)
             except Conflict:
                 self.connection.wait(tried)
@@ -503,11 +495,46 @@ class Push:
                     return wish.seen
                 continue
             fail_point("push.ref")
+            if since() > tombs.FRESH:
+                self._confirm(now, wish.seen)
             return now
         raise Conflict(
             f"'{wish.there}' of '{self.connection.shown}' moved {TRIES} times while it was pushed; "
             "push again", name=wish.there,
         )  # fmt: skip
+
+    def _secured(self, ref: RemoteRef) -> Elapsed:
+        """Return since when gc deletes nothing that a ref is about to name.
+
+        Raises:
+            Conflict: it has.
+        """
+        if self._since() <= tombs.FRESH:
+            return self._since
+        since = Elapsed(self._clock)
+        if tombs.secure(self.connection.transport, self.connection.keys(ref)):
+            raise self._too_late()
+        return since
+
+    def _too_late(self) -> Conflict:
+        return Conflict(
+            f"the push took longer than an hour, and gc of '{self.connection.shown}' has deleted "
+            "packs that it needs; push again"
+        )
+
+    def _confirm(self, now: SeenRef, before: SeenRef | None) -> None:
+        """Look whether a ref that was replaced late names what is there; else put the old back.
+
+        Raises:
+            Conflict: it does not.
+        """
+        if not tombs.secure(self.connection.transport, self.connection.keys(now.ref)):
+            return
+        old = before.ref if before else replace(
+            now.ref, oid=None, fields={}, shards=(), packs=(), deleted=True
+        )  # fmt: skip
+        self.connection.write_ref(replace(old, seq=now.ref.seq + 1, push=os.urandom(16)), now)
+        raise self._too_late()
 
     def _again(self, wish: _Wish) -> None:
         """Decide anew about a ref that somebody else moved."""
@@ -626,11 +653,16 @@ class Push:
 
     # --- deletion ---
 
-    def _delete(self, name: str) -> None:
-        seen = self._others[name]
+    def _log(self, what: str, seen: SeenRef) -> bytes:
+        """Note a ref that is about to be replaced; return who replaces it."""
         with self.odb.read() as txn:
             writer = foreign.identity(txn)
-        tombs.log_change(self.connection, "deleted", seen, writer)
+        tombs.log_change(self.connection.transport, what, seen.ref.key, seen.data, writer)
+        return writer
+
+    def _delete(self, name: str) -> None:
+        seen = self._others[name]
+        writer = self._log("deleted", seen)
         gone = RemoteRef(
             name,
             self.connection.info.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -21,6 +21,9 @@ from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordRead
 from simgit.remotes.bundle.states import decode_states
 from simgit.remotes.bundle.states_head import decode_head
 from simgit.storage.memory import MemoryStorage
+
+Seen = Callable[[Sequence[bytes]], object]
+"""A function called with the hashes of what comes."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,12 @@ def read_manifest(read: Read) -> Manifest:
     return read_first(iter(RecordReader(read)))
 
 
-def verify(read: Read, max_object: int = MAX_OBJECT, progress: Progress | None = None) -> Verified:
+def verify(
+    read: Read,
+    max_object: int = MAX_OBJECT,
+    progress: Progress | None = None,
+    seen: Seen | None = None,
+) -> Verified:
     """Read a bundle to its end and recompute every hash; return its contents.
 
     Of arrays that are stored as deltas only the checksums are compared; an import checks their
@@ -52,19 +60,21 @@ def verify(read: Read, max_object: int = MAX_OBJECT, progress: Progress | None =
         read: returns at most ``n`` bytes, none at the end.
         max_object: the largest object, in bytes, that is accepted.
         progress: called with the number of states read so far.
+        seen: called with the hashes of states and objects as they come.
 
     Raises:
         IntegrityError: it is damaged, truncated or forged.
     """
-    return _Verification(max_object, progress).run(read)
+    return _Verification(max_object, progress, seen or (lambda oids: None)).run(read)
 
 
 class _Verification:
     """One verification in progress; only schemas are kept in memory."""
 
-    def __init__(self, max_object: int, progress: Progress | None) -> None:
+    def __init__(self, max_object: int, progress: Progress | None, seen: Seen) -> None:
         self.max_object = max_object
         self.progress = progress
+        self.seen = seen
         self.states = 0
         self.objects = 0
         self._odb = ObjectDatabase(MemoryStorage())
@@ -92,6 +102,7 @@ class _Verification:
     def _object(self, body: bytes) -> None:
         oid, value = objects.split_object(body, self.max_object)
         self.objects += 1
+        self.seen((oid,))
         if loose_base(value) is not None:
             return
         with self._odb.read() as txn:
@@ -107,6 +118,7 @@ class _Verification:
         if found.oids[-1] != head.last:
             raise IntegrityError(f"hash mismatch in the bundle: {plural(head.rows, 'state')}")
         self.states += head.rows
+        self.seen(found.oids)
         if self.progress is not None:
             self.progress(self.states)
 
@@ -118,3 +130,4 @@ class _Verification:
         if hasher.digest() != body[:OID_SIZE]:
             raise IntegrityError(f"hash mismatch in the bundle: blob '{body[:OID_SIZE].hex()}'")
         self.objects += 1
+        self.seen((body[:OID_SIZE],))
