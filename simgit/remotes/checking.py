@@ -426,19 +426,19 @@ class _Checking:
 
     def fetch_all(self, deep: Deep) -> None:
         """Fetch each ref into a temporary repository, and check that."""
-        with TemporaryDirectory(prefix="simgit-fsck-") as folder:
-            with closing(LmdbStorage.create(Path(folder))) as storage:
-                odb, refs = ObjectDatabase(storage), Refs()
-                for number, name in enumerate(self._refs):
-                    self._tell("fetch", number, len(self._refs))
-                    try:
-                        Fetch(odb, refs, self.connection, "remote").run([name])
-                    except (IntegrityError, NotFound) as error:
-                        self._problem(
-                            layout.key_of_ref(name), f"cannot be fetched: {error}", [name]
-                        )
-                for each in deep(odb, refs):
-                    self._problem(layout.PACKS, each)
+        with (
+            TemporaryDirectory(prefix="simgit-fsck-") as folder,
+            closing(LmdbStorage.create(Path(folder))) as storage,
+        ):
+            odb, refs = ObjectDatabase(storage), Refs()
+            for number, name in enumerate(self._refs):
+                self._tell("fetch", number, len(self._refs))
+                try:
+                    Fetch(odb, refs, self.connection, "remote").run([name])
+                except (IntegrityError, NotFound) as error:
+                    self._problem(layout.key_of_ref(name), f"cannot be fetched: {error}", [name])
+            for each in deep(odb, refs):
+                self._problem(layout.PACKS, each)
 
 
 class _Beginning:

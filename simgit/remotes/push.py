@@ -551,7 +551,11 @@ class Push:
         with self.odb.read() as txn:
             writer = foreign.identity(txn)
         new = self._new_packs(wish)
-        keeps = seen is not None and wish.base is not None and not seen.ref.deleted
+        keeps = (
+            seen is not None
+            and not seen.ref.deleted
+            and (wish.base is not None or seen.ref.oid is None)  # it may have its run's record
+        )
         bases = self._cover(wish, new, keeps)
         first = seen.ref if keeps and seen else bases.pop(0).ref if bases else None
         ref = RemoteRef(

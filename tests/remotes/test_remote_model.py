@@ -1,0 +1,167 @@
+"""Three repositories, one remote, and gc: whatever is killed, each ref can be fetched whole."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from simgit import Repository
+from simgit.errors import Conflict, NotFound, StorageError
+from simgit.remotes import joining, layout, packs, tombs
+from simgit.remotes.checking import check
+from simgit.remotes.transport.base import Transport
+from tests.remotes.remote_support import (
+    DAY,
+    Clock,
+    ClockedMemory,
+    Killed,
+    check_whole,
+    close,
+    everything,
+    fetch,
+    gc,
+    killed_at,
+    opened,
+    push,
+)
+
+_numbers = itertools.count()
+REPOS = st.integers(0, 2)
+RUNS = st.sampled_from(["main", "a", "b"])
+KILLS = st.none() | st.integers(0, 40)
+
+
+class Remote(RuleBasedStateMachine):
+    """The model has no copy of what should be there: each ref must be whole, and its own state."""
+
+    steps = Bundle("steps")
+
+    @initialize()
+    def begin(self) -> None:
+        self.clock = Clock()
+        self.storage = ClockedMemory(f"model-{next(_numbers)}", self.clock)
+        self.repos = [Repository.init(":memory:") for _ in range(3)]
+        self.count = 0
+
+    def teardown(self) -> None:
+        for repo in getattr(self, "repos", ()):
+            repo.close()
+
+    # --- what is done in a repository ---
+
+    @rule(repo=REPOS, run=RUNS, states=st.integers(1, 60))
+    def commit(self, repo: int, run: str, states: int) -> None:
+        for _ in range(states):
+            self.count += 1
+            self.repos[repo].commit({"y": self.count}, 0, 1.0, run=run)
+
+    @rule(repo=REPOS, run=RUNS, at=st.integers(0, 50), size=st.sampled_from([10, 4000]))
+    def attach(self, repo: int, run: str, at: int, size: int) -> None:
+        found = self.repos[repo].runs
+        if run in found and found[run].step is not None:
+            self.count += 1
+            step = min(at, found[run].step or 0)
+            data = self.count.to_bytes(4, "big") * (size // 4)
+            self.repos[repo].attach(f"{run}@{step}", f"note{self.count % 3}", data)
+
+    @rule(repo=REPOS, source=RUNS, back=st.integers(0, 20), run=RUNS)
+    def branch(self, repo: int, source: str, back: int, run: str) -> None:
+        here = self.repos[repo]
+        for start in (f"origin/{source}", source):
+            if run not in here.runs:
+                try:
+                    here.branch(run, f"{start}~{back}")
+                except NotFound:
+                    continue
+
+    @rule(repo=REPOS, run=RUNS)
+    def remove(self, repo: int, run: str) -> None:
+        if run in self.repos[repo].runs:
+            self.repos[repo].delete_run(run)
+
+    @rule(repo=REPOS, run=RUNS)
+    def tag(self, repo: int, run: str) -> None:
+        found = self.repos[repo].runs
+        if run in found and found[run].oid is not None:
+            self.count += 1
+            self.repos[repo].tag(f"t{self.count}", run, message="a note" * (self.count % 2))
+
+    @rule(repo=REPOS)
+    def local_gc(self, repo: int) -> None:
+        self.repos[repo].gc()
+
+    # --- what is done at the remote ---
+
+    def _may_be_killed(self, kill: int | None, work: Callable[[Transport], Any]) -> None:
+        storage = self.storage if kill is None else killed_at(self.storage, kill)
+        try:
+            work(storage)
+        except (Killed, Conflict, NotFound, StorageError):
+            pass
+
+    @rule(repo=REPOS, run=RUNS, how=st.sampled_from(["", "force", "aside"]), kill=KILLS)
+    def push(self, repo: int, run: str, how: str, kill: int | None) -> None:
+        here = self.repos[repo]
+        options = {how: True} if how else {}
+        names = [f"runs/{run}"]
+        self._may_be_killed(kill, lambda t: push(here, t, names, clock=self.clock, **options))
+
+    @rule(repo=REPOS, kill=KILLS)
+    def push_all(self, repo: int, kill: int | None) -> None:
+        here = self.repos[repo]
+        self._may_be_killed(kill, lambda t: push(here, t, clock=self.clock, aside=True))
+
+    @rule(repo=REPOS, run=RUNS, kill=KILLS)
+    def delete(self, repo: int, run: str, kill: int | None) -> None:
+        here = self.repos[repo]
+        gone = [f"runs/{run}"]
+        self._may_be_killed(kill, lambda t: push(here, t, [], gone, clock=self.clock))
+
+    @rule(repo=REPOS, kill=KILLS)
+    def fetch(self, repo: int, kill: int | None) -> None:
+        self._may_be_killed(kill, lambda t: fetch(self.repos[repo], t))
+
+    @rule(kill=KILLS, join=st.booleans())
+    def collect(self, kill: int | None, join: bool) -> None:
+        self._may_be_killed(kill, lambda t: gc(t, self.clock, join=join, grace_days=1.0))
+
+    @rule(days=st.sampled_from([0.02, 0.5, 1.1]))
+    def wait(self, days: float) -> None:
+        self.clock.sleep(days * DAY)
+
+    @invariant()
+    def all_is_there(self) -> None:
+        if not any(key == layout.REMOTE for key in self.storage.objects):
+            return
+        check_whole(self.storage)
+        connection = opened(self.storage)
+        try:
+            assert check(connection).problems == []
+        finally:
+            close(connection)
+
+
+@pytest.mark.slow
+def test_each_ref_is_whole_after_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "CUT", 1500)
+    monkeypatch.setattr(joining, "MANY", 2)
+    monkeypatch.setattr(layout, "MAX_LISTED", 4)
+    monkeypatch.setattr(layout, "FANOUT", 2)
+    monkeypatch.setattr(tombs, "_PATIENCE", 0)
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(
+        Remote,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
