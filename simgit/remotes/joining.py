@@ -6,6 +6,7 @@ import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
@@ -79,19 +80,15 @@ def join(members: Sequence[tuple[PackEntry, bytes]]) -> tuple[PackEntry, bytes]:
         IntegrityError: one of them is damaged, or its entry says something else.
     """
     joining = _Joining()
-    joining.wanted = {
-        oid for _, data in members for oid in read_manifest(io.BytesIO(data).read).prerequisites
-    }
-    for entry, data in members:
-        joining.add(entry, data)
-    return joining.whole([entry for entry, _ in members])
+    with closing(joining):
+        return joining.join(members)
 
 
 class _Joining:
     """The records of a joined pack."""
 
     def __init__(self) -> None:
-        self.wanted: set[bytes] = set()  # the prerequisites of all that come
+        self._wanted: set[bytes] = set()  # the prerequisites of all that come
         self._out = packs.PackFile()
         self._needs: dict[Oid, None] = {}
         self._had: set[bytes] = set()  # of the wanted ones those that came
@@ -101,7 +98,20 @@ class _Joining:
         self._states = 0
         self._last = b""
 
-    def add(self, entry: PackEntry, data: bytes) -> None:
+    def close(self) -> None:
+        """Give back what was made."""
+        self._out.file.close()
+
+    def join(self, members: Sequence[tuple[PackEntry, bytes]]) -> tuple[PackEntry, bytes]:
+        """Do everything."""
+        self._wanted = {
+            oid for _, data in members for oid in read_manifest(io.BytesIO(data).read).prerequisites
+        }
+        for entry, data in members:
+            self._add(entry, data)
+        return self._whole([entry for entry, _ in members])
+
+    def _add(self, entry: PackEntry, data: bytes) -> None:
         """Add the records of a pack that are not there yet."""
         stream = iter(RecordReader(io.BytesIO(data).read))
         manifest = read_first(stream)
@@ -126,7 +136,7 @@ class _Joining:
         verify(io.BytesIO(data).read, seen=self._note_seen)
 
     def _note_seen(self, oids: Sequence[bytes]) -> None:
-        self._had.update(self.wanted.intersection(oids))
+        self._had.update(self._wanted.intersection(oids))
 
     def _note_states(self, found: Stretch, head: StatesHead, is_new: bool) -> None:
         if not is_new:
@@ -144,7 +154,7 @@ class _Joining:
         else:
             self._stretches.append(found)
 
-    def whole(self, members: Sequence[PackEntry]) -> tuple[PackEntry, bytes]:
+    def _whole(self, members: Sequence[PackEntry]) -> tuple[PackEntry, bytes]:
         """Return entry and bytes."""
         name, size, file = self._out.whole(Manifest(tuple(self._needs), {}, {}, None).encode())
         with file:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from simgit.errors import Conflict, NotFound, SimgitError
-from simgit.objects.oid import Oid
+from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry, foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
@@ -291,10 +291,9 @@ class Push:
     def _has_more(self, txn: ReadTxn, wish: _Wish) -> bool:
         """Return True if states of a ref have attachments that the remote lacks."""
         for key, oid in txn.scan("attachments"):
-            if self._cache.pack_of(txn, oid) is None:
-                place = self.odb.states.locate(txn, key[:32])
-                if place is not None and wish.reach.get(place.line, -1) >= place.step:
-                    return True
+            is_known = self._cache.pack_of(txn, oid) is not None
+            if not is_known and self._leads_to(txn, wish, key[:OID_SIZE]):
+                return True
         return False
 
     def _move_aside(self, wish: _Wish) -> None:
@@ -554,6 +553,7 @@ class Push:
         keeps = (
             seen is not None
             and not seen.ref.deleted
+            and wish.what != "forced"  # what it does not need any more is left to gc
             and (wish.base is not None or seen.ref.oid is None)  # it may have its run's record
         )
         bases = self._cover(wish, new, keeps)
@@ -603,7 +603,30 @@ class Push:
             seen, reach = self._bases[best]
             found.append(seen)
             lacking = {n: step for n, step in lacking.items() if reach.get(n, -1) < step}
+        return self._cover_attachments(wish, found, keeps)
+
+    def _cover_attachments(self, wish: _Wish, found: list[SeenRef], keeps: bool) -> list[SeenRef]:
+        """Return these refs, and those that have packs with attachments of the ref's states."""
+        with self.odb.read() as txn:
+            lacking = {
+                pack
+                for key, oid in txn.scan("attachments")
+                if (pack := self._cache.pack_of(txn, oid)) in self._listed
+                and self._leads_to(txn, wish, key[:OID_SIZE])
+            }
+        here = [wish.seen] if keeps and wish.seen else []
+        for seen in (*here, *found, *(seen for seen, _ in self._bases)):
+            if not lacking:
+                break
+            names = {entry.name for entry in self.connection.entries(seen.ref)}
+            if not names.isdisjoint(lacking) and seen not in (*here, *found):
+                found.append(seen)
+            lacking -= names
         return found
+
+    def _leads_to(self, txn: ReadTxn, wish: _Wish, oid: bytes) -> bool:
+        place = self.odb.states.locate(txn, oid)
+        return place is not None and wish.reach.get(place.line, -1) >= place.step
 
     def _first(self, line: int) -> int:
         with self.odb.read() as txn:

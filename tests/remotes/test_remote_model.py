@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from simgit import Repository
+from simgit import Oid, Repository
 from simgit.errors import Conflict, NotFound, StorageError
+from simgit.objects.kinds import Binding
 from simgit.remotes import joining, layout, packs, tombs
 from simgit.remotes.checking import check
 from simgit.remotes.transport.base import Transport
@@ -23,7 +24,6 @@ from tests.remotes.remote_support import (
     Killed,
     check_whole,
     close,
-    everything,
     fetch,
     gc,
     killed_at,
@@ -83,7 +83,7 @@ class Remote(RuleBasedStateMachine):
     @rule(repo=REPOS, run=RUNS)
     def remove(self, repo: int, run: str) -> None:
         if run in self.repos[repo].runs:
-            self.repos[repo].delete_run(run)
+            self.repos[repo].delete_run(run, force=True)
 
     @rule(repo=REPOS, run=RUNS)
     def tag(self, repo: int, run: str) -> None:
@@ -98,24 +98,31 @@ class Remote(RuleBasedStateMachine):
 
     # --- what is done at the remote ---
 
-    def _may_be_killed(self, kill: int | None, work: Callable[[Transport], Any]) -> None:
+    def _may_be_killed(self, kill: int | None, work: Callable[[Transport], Any]) -> Any:
         storage = self.storage if kill is None else killed_at(self.storage, kill)
         try:
-            work(storage)
+            return work(storage)
         except (Killed, Conflict, NotFound, StorageError):
-            pass
+            return None
+
+    def _push(self, repo: int, kill: int | None, names: list[str] | None, **options: bool) -> None:
+        here = self.repos[repo]
+        done = self._may_be_killed(
+            kill, lambda t: push(here, t, names, clock=self.clock, **options)
+        )
+        for each in done.refs.values() if done else ():
+            if each.what in ("new", "forward", "updated", "forced", "aside"):
+                with Repository.init(":memory:") as other:
+                    fetch(other, self.storage, [each.name])
+                    assert attached(here, other) <= attached(other, other)
 
     @rule(repo=REPOS, run=RUNS, how=st.sampled_from(["", "force", "aside"]), kill=KILLS)
     def push(self, repo: int, run: str, how: str, kill: int | None) -> None:
-        here = self.repos[repo]
-        options = {how: True} if how else {}
-        names = [f"runs/{run}"]
-        self._may_be_killed(kill, lambda t: push(here, t, names, clock=self.clock, **options))
+        self._push(repo, kill, [f"runs/{run}"], **({how: True} if how else {}))
 
     @rule(repo=REPOS, kill=KILLS)
     def push_all(self, repo: int, kill: int | None) -> None:
-        here = self.repos[repo]
-        self._may_be_killed(kill, lambda t: push(here, t, clock=self.clock, aside=True))
+        self._push(repo, kill, None, aside=True)
 
     @rule(repo=REPOS, run=RUNS, kill=KILLS)
     def delete(self, repo: int, run: str, kill: int | None) -> None:
@@ -145,6 +152,18 @@ class Remote(RuleBasedStateMachine):
             assert check(connection).problems == []
         finally:
             close(connection)
+
+
+def attached(repo: Repository, other: Repository) -> set[tuple[bytes, bytes]]:
+    """Return the states with what is attached to them, of those that another repository has."""
+    found = set()
+    with repo.odb.read() as txn, other.odb.read() as there:
+        for _, oid in txn.scan("attachments"):
+            binding = repo.odb.object(txn, Oid(oid))
+            assert isinstance(binding, Binding)
+            if other.odb.states.locate(there, binding.state) is not None:
+                found.add((bytes(binding.state), bytes(binding.target)))
+    return found
 
 
 @pytest.mark.slow
