@@ -326,10 +326,17 @@ class Connection:
         found = [entry for shard in ref.shards for entry in self.read_shard(shard)]
         return [*found, *ref.packs]
 
-    def keys(self, ref: RemoteRef) -> list[str]:
-        """Return the keys of the shards and packs of a ref."""
+    def secure(self, ref: RemoteRef) -> bool:
+        """Keep what a ref names from gc for the next hour; return False if some of it is missing.
+
+        Raises:
+            StorageError: a gc that deletes some of it does not end.
+        """
+        shards = [layout.key_of_shard(*shard) for shard in ref.shards]
+        if tombs.secure(self.transport, shards):  # before they are read
+            return False
         packs = [layout.key_of_pack(entry.name) for entry in self.entries(ref)]
-        return [*(layout.key_of_shard(*shard) for shard in ref.shards), *packs]
+        return not tombs.secure(self.transport, packs)
 
     # --- packs ---
 

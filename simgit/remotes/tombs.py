@@ -93,6 +93,8 @@ def secure(transport: Transport, keys: Iterable[str]) -> list[str]:
     """
     wanted = list(dict.fromkeys(keys))
     tombed = {key: key_of_tomb(bytes.fromhex(key.rpartition("/")[2])) for key in wanted}
+    if not wanted:
+        return []
     if len(wanted) > 1:
         listed = {each.key for each in transport.list(layout.TOMBS)}
         tombed = {key: tomb for key, tomb in tombed.items() if tomb in listed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -83,13 +84,15 @@ class Watched(Transport):
         self.inner = inner
         self.counts = inner.counts
         self.hook = hook
+        self.lock = threading.Lock()
         self.number = 0
         self.done: list[tuple[str, str]] = []
 
     def _pass(self, what: str, key: str) -> None:
-        number, self.number = self.number, self.number + 1
-        self.done.append((what, key))
-        self.hook(number, what, key)
+        with self.lock:  # others wait as long as the hook takes
+            number, self.number = self.number, self.number + 1
+            self.done.append((what, key))
+            self.hook(number, what, key)
 
     def get(self, key: str, *, unless: str | None = None) -> Got | None:
         self._pass("get", key)

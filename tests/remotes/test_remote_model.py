@@ -33,8 +33,9 @@ from tests.remotes.remote_support import (
 
 _numbers = itertools.count()
 REPOS = st.integers(0, 2)
-RUNS = st.sampled_from(["main", "a", "b"])
-KILLS = st.none() | st.integers(0, 40)
+RUNS = st.sampled_from(["main", "main", "a"])
+KILLS = st.one_of(*[st.none()] * 3, st.integers(0, 40))
+"""The request that is not made any more; none is killed most of the time."""
 
 
 class Remote(RuleBasedStateMachine):
@@ -95,6 +96,28 @@ class Remote(RuleBasedStateMachine):
     @rule(repo=REPOS)
     def local_gc(self, repo: int) -> None:
         self.repos[repo].gc()
+
+    @rule(repo=REPOS, run=RUNS, states=st.integers(1, 30))
+    def go_on(self, repo: int, run: str, states: int) -> None:
+        """Record and push, over and over: so packs become many."""
+        for _ in range(3):
+            self.commit(repo, run, states)
+            self._push(repo, None, [f"runs/{run}"])
+
+    @rule(repo=REPOS, run=RUNS, back=st.integers(1, 9), kill=KILLS)
+    def rewind(self, repo: int, run: str, back: int, kill: int | None) -> None:
+        """Take back states, record others, and push them over those of the remote."""
+        here = self.repos[repo]
+        self.fetch(repo, None)
+        try:
+            here.branch("new", f"origin/{run}~{back}")
+        except NotFound:
+            return
+        if run in here.runs:
+            here.delete_run(run, force=True)
+        here.rename_run("new", run)
+        self.commit(repo, run, 2)
+        self._push(repo, kill, [f"runs/{run}"], force=True)
 
     # --- what is done at the remote ---
 
