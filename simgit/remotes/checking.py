@@ -248,7 +248,7 @@ class _Checking:
                         layout.key_of_ref(name),
                         f"says of '{layout.key_of_pack(entry.name)}' another size or number of "
                         "states than another ref",
-                        [name],
+                        self._users[entry.name],
                     )
         self.done.packs = len(self._packs)
         self.done.states = sum(entry.states for entry in self._packs.values())

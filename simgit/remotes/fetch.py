@@ -176,11 +176,17 @@ class Fetch:
         with self.odb.read() as txn:
             lacking = [entry for entry in entries.values() if not self._has(txn, entry)]
         try:
-            self._import(lacking)
-        except (NotFound, IntegrityError) as error:
-            if len(lacking) == len(entries) or not _is_of_missing(error):
-                raise
-            self._import(list(entries.values()))  # what some of them had was removed here
+            try:
+                self._import(lacking)
+            except (NotFound, IntegrityError) as error:
+                if len(lacking) == len(entries) or not _is_of_missing(error):
+                    raise
+                self._import(list(entries.values()))  # what some of them had was removed here
+        except NotFound as error:
+            raise IntegrityError(
+                f"a pack of '{self.connection.shown}' builds on states that no pack before it has; "
+                "see 'simgit fsck --remote'", oids=getattr(error, "oids", ()),
+            ) from None  # fmt: skip
 
     def _has(self, txn: ReadTxn, entry: PackEntry) -> bool:
         return self._cache.has_pack(txn, entry.name) and all(
