@@ -377,7 +377,7 @@ class _Checking:
                 needs[entry.name] = read_manifest(head.read).prerequisites
             except (SimgitError, ValueError):  # it is told when the pack is read
                 needs[entry.name] = ()
-        wanted = {oid for each in needs.values() for oid in each}
+        wanted: set[bytes] = {oid for each in needs.values() for oid in each}
         for seen in self._refs.values():
             wanted.update(_needs_of(seen))
         wanted.update(s.oid for entry in chosen for s in entry.stretches)

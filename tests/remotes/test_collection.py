@@ -198,7 +198,15 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     commit(repo, "main")
     orphans(repo, memory, clock)
     memory.put(f"{layout.PROBE}left", b"1")
-    same = "deleted", "deleted_bytes", "tombed", "tombed_bytes", "waiting", "rescued", "shards"
+    same: tuple[str, ...] = (
+        "deleted",
+        "deleted_bytes",
+        "tombed",
+        "tombed_bytes",
+        "waiting",
+        "rescued",
+        "shards",
+    )
     same += "joined", "into", "leftovers", "young"
     for _ in range(3):
         clock.sleep(GRACE + HOUR)
