@@ -19,7 +19,7 @@ from simgit.remotes.bundle.manifest import Manifest
 from simgit.remotes.bundle.records import RecordReader
 from simgit.remotes.bundle.states_head import StatesHead, decode_head
 from simgit.remotes.bundle.verification import read_manifest, verify
-from simgit.remotes.layout import PackEntry, RemoteRef, ShardName, Stretch
+from simgit.remotes.layout import PackEntry, PackStretch, RemoteRef, ShardName
 
 MANY: Final = 8
 """How many small packs a ref may have."""
@@ -94,7 +94,7 @@ class _Joining:
         self._had: set[bytes] = set()  # of the wanted ones those that came
         self._objects: set[bytes] = set()
         self._lasts: set[bytes] = set()  # of each record of states
-        self._stretches: list[Stretch] = []
+        self._stretches: list[PackStretch] = []
         self._states = 0
         self._last = b""
 
@@ -138,7 +138,7 @@ class _Joining:
     def _note_seen(self, oids: Sequence[bytes]) -> None:
         self._had.update(self._wanted.intersection(oids))
 
-    def _note_states(self, found: Stretch, head: StatesHead, is_new: bool) -> None:
+    def _note_states(self, found: PackStretch, head: StatesHead, is_new: bool) -> None:
         if not is_new:
             return
         self._lasts.add(head.last)
@@ -174,7 +174,7 @@ class _Stretches:
         self._left = list(reversed(entry.stretches))
         self._states = 0
 
-    def take(self, rows: int) -> Stretch:
+    def take(self, rows: int) -> PackStretch:
         """Return what the entry says of the next states, which are of one record."""
         self._states += rows
         if not self._left or self._left[-1].last - self._left[-1].first + 1 < rows:

@@ -19,7 +19,7 @@ from simgit.remotes import joining, layout, packs, tombs
 from simgit.remotes.bundle import verify
 from simgit.remotes.checking import RemoteCheck, check
 from simgit.remotes.collection import collect
-from simgit.remotes.layout import PackEntry, RemoteRef, Stretch
+from simgit.remotes.layout import PackEntry, PackStretch, RemoteRef
 from simgit.remotes.lease import LASTS, RENEWED, Lease, LeaseRecord
 from simgit.remotes.transport.base import Transport
 from tests.remotes.remote_support import (
@@ -789,7 +789,7 @@ def test_refs_that_share_packs_share_the_joined_one(
     done = gc(memory, clock)
     assert (done.joined, done.into, done.moved) == (10, 1, 4)
     (shared,) = entries(memory, "runs/main")
-    assert shared.stretches == (Stretch("runs/main", 0, 19, repo.state("main").oid),)
+    assert shared.stretches == (PackStretch("runs/main", 0, 19, repo.state("main").oid),)
     for name in ("runs/a", "runs/b"):
         first, *own = entries(memory, name)
         assert first == shared and sum(entry.states for entry in own) == 2
