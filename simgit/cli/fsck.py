@@ -10,7 +10,7 @@ import click
 
 from simgit.cli.app import App, answer_no, command, one_of
 from simgit.cli.output import Output, progress
-from simgit.cli.params import SAMPLE
+from simgit.cli.params import REMOTE, SAMPLE
 from simgit.errors import plural
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     example="""\
 simgit fsck
 simgit fsck --sample 1/7 --max-seconds 60
+simgit fsck --remote origin --quick
 simgit fsck --repair --from ../backup""",
     at_op=False,
 )
@@ -37,12 +38,16 @@ simgit fsck --repair --from ../backup""",
 @click.option(
     "--from", "source", metavar="REPOSITORY", help="Repository to fetch good copies from."
 )
+@click.option("--remote", type=REMOTE, metavar="NAME", help="Check this remote, not what is here.")
+@click.option("--quick", is_flag=True, help="Of a remote: list its packs, and read none.")
 def fsck(
     app: App,
     sample: tuple[int, int],
     max_seconds: float | None,
     repair: bool,
     source: str | None,
+    remote: str | None,
+    quick: bool,
     as_json: bool,
 ) -> None:
     """Recompute every hash and follow every link.
@@ -55,6 +60,15 @@ def fsck(
     last intact one; its reflog keeps what it was. Replaced data is kept in a file 'quarantine-…'
     of the repository.
     """
+    if quick and remote is None:
+        raise click.UsageError("--quick is for a remote; see --sample")
+    if remote is not None:
+        one_of(remote=remote, repair=repair, max_seconds=max_seconds is not None)
+        one_of(quick=quick, sample=sample != (1, 1))
+        from simgit.cli.remote_upkeep import check
+
+        check(app, remote, quick, None if sample == (1, 1) else sample, as_json)
+        return
     if source is not None and not repair:
         raise click.UsageError("--from needs --repair")
     one_of(repair=repair, sample=sample != (1, 1))

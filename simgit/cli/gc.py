@@ -9,7 +9,7 @@ import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.output import progress, size, when
-from simgit.cli.params import DURATION
+from simgit.cli.params import DURATION, REMOTE
 from simgit.errors import InvalidInput, plural
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     example="""\
 simgit gc --dry-run
 simgit gc --list-unreachable
+simgit gc --remote origin
 simgit gc --grace 3d --keep 'agent: last 5, best 3 by return; video: last 1'""",
     at_op=False,
 )
@@ -45,6 +46,7 @@ simgit gc --grace 3d --keep 'agent: last 5, best 3 by return; video: last 1'""",
 )
 @click.option("--restore", metavar="OID", help="Restore an unreachable attachment.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@click.option("--remote", type=REMOTE, metavar="NAME", help="Collect in this remote, not here.")
 def gc(
     app: App,
     grace: float | None,
@@ -55,6 +57,7 @@ def gc(
     list_unreachable: bool,
     restore: str | None,
     quiet: bool,
+    remote: str | None,
     as_json: bool,
 ) -> None:
     """Remove unreachable objects, compact the store and free the space.
@@ -64,7 +67,18 @@ def gc(
     'simgit gc --restore OID' an attachment. No oid changes.
 
     On a full disk, delete runs first: gc has a reserve of space to work with.
+
+    With --remote, packs that no ref of the remote leads to are marked, and deleted by a gc after
+    the grace period; small packs are joined.
     """
+    if remote is not None:
+        one_of(remote=remote, list_unreachable=list_unreachable, restore=restore)
+        one_of(remote=remote, keep=keep, aggressive=aggressive)
+        one_of(remote=remote, expire=expire is not None)
+        from simgit.cli.remote_upkeep import collect
+
+        collect(app, remote, grace, dry_run, quiet, as_json)
+        return
     one_of(dry_run=dry_run, list_unreachable=list_unreachable, restore=restore)
     with app.repository() as repo:
         if restore is not None:

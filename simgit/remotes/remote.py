@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from simgit.odb.database import ObjectDatabase
     from simgit.refs.refs import Refs
+    from simgit.remotes.checking import Progress as CheckProgress
+    from simgit.remotes.checking import RemoteCheck
+    from simgit.remotes.collection import Collected
+    from simgit.remotes.collection import Progress as CollectProgress
     from simgit.remotes.fetch import FetchReport
     from simgit.remotes.fetch import Progress as FetchProgress
     from simgit.remotes.push import Progress as PushProgress
@@ -263,11 +267,71 @@ class Remote:
         from simgit.remotes.fetch import Fetch
 
         local = self._here()
-        if not self.exists:
-            raise NotFound(f"'{self._connection.shown}' is empty: nothing was pushed to it yet")
+        self._check_exists()
         odb = local.journaled("fetch", local.name, *(refs or ())[:8])
         fetch = Fetch(odb, local.refs, self._connection, local.name, jobs=jobs, progress=progress)
         return fetch.run(None if refs is None else [self._full(each) for each in refs], prune=prune)
+
+    # --- upkeep ---
+
+    def fsck(
+        self,
+        *,
+        quick: bool = False,
+        sample: tuple[int, int] | None = None,
+        progress: CheckProgress | None = None,
+    ) -> RemoteCheck:
+        """Check the remote: everything but packs is read, and packs unless it is quick.
+
+        Args:
+            quick: list packs, and read none.
+            sample: (k, n) reads only the k-th of n parts of the packs.
+            progress: called with what is done, how many are done, and how many there are.
+
+        Raises:
+            NotFound: the remote is empty.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        from simgit.remotes.checking import check
+
+        self._check_exists()
+        return check(self._connection, quick=quick, sample=sample, progress=progress)
+
+    def gc(
+        self,
+        grace: float = 14.0,
+        *,
+        dry_run: bool = False,
+        join: bool = True,
+        progress: CollectProgress | None = None,
+    ) -> Collected:
+        """Delete what no ref leads to any more, and join small packs; return what was done.
+
+        A gc marks, and one that runs after the grace period deletes.
+
+        Args:
+            grace: the grace period in days; at least an hour.
+            dry_run: find out what would be done, and write nothing.
+            join: join small packs of refs that have many.
+            progress: called with what is done, how many are done, and how many there are.
+
+        Raises:
+            NotFound: the remote is empty.
+            InvalidInput: the grace period is too short, or the remote is read-only here.
+            Conflict: another gc runs.
+            IntegrityError: a ref or shard is damaged or missing; nothing was deleted.
+            TransportError: the storage cannot be reached, or refuses.
+        """
+        from simgit.remotes.collection import collect
+
+        self._check_exists()
+        return collect(
+            self._connection, grace_days=grace, dry_run=dry_run, join=join, progress=progress
+        )
+
+    def _check_exists(self) -> None:
+        if not self.exists:
+            raise NotFound(f"'{self._connection.shown}' is empty: nothing was pushed to it yet")
 
     def prune(self) -> list[str]:
         """Remove tracking refs of runs that the remote has no more; return the names of these.

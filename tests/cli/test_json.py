@@ -44,7 +44,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("export", "jsonl", "b.jsonl", "pole"), ("import", "b.jsonl"), ("import", "b.jsonl", "-n"),
     ("clone", ".", "copy"), ("remote", "add", "origin", "shared"), ("remote", "list"),
     ("push", "origin", "pole"), ("push", "-n"), ("fetch",), ("pull", "origin", "pole"),
-    ("remote", "show", "origin"), ("remote", "prune", "origin"), ("clone", "shared", "copy2"),
+    ("remote", "show", "origin"), ("fsck", "--remote", "origin"), ("gc", "--remote", "origin"), ("remote", "prune", "origin"), ("clone", "shared", "copy2"),
     ("remote", "rm", "origin"),
     ("trust",), ("doctor", "CartPole-v1", "--steps", "20", "--points", "1"),
     ("what-if", "pole@5", "--action", "0,1", "--horizon", "3", "--rollouts", "1", "--workers", "1"),
