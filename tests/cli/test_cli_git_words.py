@@ -20,6 +20,7 @@ FILLED = {
     "CONDITION": "reward > 0", "DIR": "copy", "FILE": "a.bundle", "NAME": "note", "NEW": "fresh",
     "OID": "walk", "OLD": "main", "OP": "@", "PATH": "gain.txt", "REVISION": "walk~1", "RUN": "walk",
     "REVISION:PATH": "HEAD:gain.txt", "SOURCE": ".", "TAG": "v1", "TEXT": "text",
+    "REMOTE": "origin", "URL": "shared",
 }  # fmt: skip
 """What a reader fills in for the words in capitals."""
 BEFORE = {
@@ -62,6 +63,8 @@ def filled(directory: Path, template: Path, run: Call) -> Call:
         run(*call, "attach", "walk~1", "note", "gain.txt")
         run(*call, "tag", "v1")
         run(*call, "bundle", "create", "a.bundle", "walk")
+        run(*call, "remote", "add", "origin", "shared")
+        run(*call, "push", "origin", "walk", "main")
     shutil.copytree(template, directory, dirs_exist_ok=True)
     return run
 
