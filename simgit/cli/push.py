@@ -8,14 +8,12 @@ import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, progress, size
-from simgit.cli.params import REMOTE
+from simgit.cli.params import REMOTE, REVISION
 from simgit.errors import plural
 from simgit.objects.oid import Oid
 
 if TYPE_CHECKING:
     from simgit.remotes.push import PushReport
-
-_LAST_SEEN = "last seen"
 
 
 @command("push", example="""\
@@ -30,8 +28,12 @@ simgit push origin --delete try-1""", at_op=False)  # fmt: skip
 @click.option("--tags", is_flag=True, help="All tags.")
 @click.option("-d", "--delete", is_flag=True, help="Delete the named runs and tags at the remote.")
 @click.option(
-    "--force-with-lease", "lease", is_flag=False, flag_value=_LAST_SEEN, metavar="[OID]",
-    help="Replace refs there, if they are as last seen here, or at OID.",
+    "--force-with-lease", "lease", is_flag=True,
+    help="Replace refs that differ there, if they are as last seen here.",
+)  # fmt: skip
+@click.option(
+    "--expect", metavar="REVISION", type=REVISION,
+    help="With --force-with-lease: the state that RUN must have there.",
 )  # fmt: skip
 @click.option("--aside", is_flag=True, help="Push a run that differs there as NAME.conflict-1.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
@@ -42,7 +44,8 @@ def push(
     everything: bool,
     tags: bool,
     delete: bool,
-    lease: str | None,
+    lease: bool,
+    expect: str | None,
     aside: bool,
     dry_run: bool,
     as_json: bool,
@@ -55,20 +58,20 @@ def push(
     """
     one_of(delete=delete, all=everything)
     one_of(delete=delete, tags=tags)
-    one_of(delete=delete, aside=aside, force_with_lease=lease is not None)
+    one_of(delete=delete, aside=aside, force_with_lease=lease)
     if delete and not refs:
         raise click.UsageError("--delete needs the names of runs or tags")
-    expect: dict[str, Oid | None] = {}
-    if lease not in (None, _LAST_SEEN):
-        if len(refs) != 1:
-            raise click.UsageError("--force-with-lease=OID is for one RUN")
+    if expect is not None and not (lease and len(refs) == 1):
+        raise click.UsageError("--expect is for one RUN with --force-with-lease")
+    leases: dict[str, Oid | None] = {}
+    if expect is not None:
         with app.repository() as repo:
-            expect[refs[0]] = repo.state(str(lease)).oid
+            leases[refs[0]] = repo.state(expect).oid
     with app.repository() as repo, repo.remote(remote) as there, app.output() as out:
         with progress("push", not as_json) as tell:
             done = there.push(
                 None if delete or not refs else refs, all=everything, tags=tags,
-                delete=refs if delete else (), force=lease is not None, expect=expect,
+                delete=refs if delete else (), force=lease, expect=leases,
                 aside=aside, dry_run=dry_run, progress=tell,
             )  # fmt: skip
         if as_json:

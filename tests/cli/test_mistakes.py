@@ -62,8 +62,6 @@ def test_an_option_without_its_value_leads_to_the_help_of_the_command(
 ) -> None:
     for param in command.params:
         if isinstance(param, click.Option) and not (param.is_flag or param.hidden):
-            if param._flag_needs_value:  # it may be without
-                continue
             for option in param.opts:
                 assert run(*name.split(), option, code=2).err == (
                     f"error: option '{option}' requires an argument\n"
