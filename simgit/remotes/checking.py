@@ -56,7 +56,7 @@ class RemoteProblem:
 
 @dataclass
 class RemoteCheck:
-    """What is at a remote, and what is wrong with it.
+    """The contents of a remote, and what is wrong with them.
 
     Attributes:
         problems: what is wrong.

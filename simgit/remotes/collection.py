@@ -22,7 +22,7 @@ from simgit.errors import (
 from simgit.remotes import joining, layout, tombs
 from simgit.remotes.connection import Connection, SeenRef
 from simgit.remotes.layout import PackEntry, RemoteRef
-from simgit.remotes.lease import Lease
+from simgit.remotes.lease import RemoteLease
 from simgit.remotes.transport.base import PAGE, Got, Listed
 
 T = TypeVar("T")
@@ -32,8 +32,8 @@ Progress = Callable[[str, int, int], object]
 
 
 @dataclass
-class Collected:
-    """What a gc of a remote did, or would do.
+class RemoteCollection:
+    """The outcome of a gc of a remote, or what it would be.
 
     Attributes:
         refs: refs that are there.
@@ -88,7 +88,7 @@ def collect(
     join: bool = True,
     progress: Progress | None = None,
     now: Callable[[], float] = time.time,
-) -> Collected:
+) -> RemoteCollection:
     """Delete what no ref of a remote leads to any more, and join small packs; return what was done.
 
     What no ref leads to is marked with a tomb; a gc that runs after the grace period deletes it.
@@ -127,7 +127,7 @@ def collect(
 
 @dataclass
 class _Marked:
-    """What is needed."""
+    """The packs and shards that are needed."""
 
     refs: dict[str, SeenRef]
     named: set[bytes]  # the packs and shards of these
@@ -160,16 +160,16 @@ class _Collection:
         self.grace = grace
         self.dry_run = dry_run
         self.join = join
-        self.done = Collected(is_dry_run=dry_run)
+        self.done = RemoteCollection(is_dry_run=dry_run)
         self._progress = progress
         self._clock = clock
-        self._lease = None if dry_run else Lease(self.transport, clock)
+        self._lease = None if dry_run else RemoteLease(self.transport, clock)
         self._look = connection.anew()
         self._seen: dict[str, tuple[str, bytes]] = {}  # refs, by key
         self._log: dict[str, RemoteRef] = {}
         self._there: dict[bytes, list[Listed]] = {}  # packs and shards
 
-    def run(self) -> Collected:
+    def run(self) -> RemoteCollection:
         """Do everything."""
         with self._lease or nullcontext():
             marked = self._mark()
@@ -273,7 +273,7 @@ class _Collection:
     # --- tombs ---
 
     def _old_tombs(self, marked: _Marked) -> tuple[_Marked, set[bytes]]:
-        """Go on with what has a tomb; return what is needed now, and what has one."""
+        """Take the next step of each tomb; return what is needed now, and what has a tomb."""
         listed = {}
         for each in self.transport.list(layout.TOMBS):
             if (name := layout.name_of_key(each.key)) is not None:

@@ -1,4 +1,4 @@
-"""How long ago something was, when nothing may be done that is too late."""
+"""Elapsed time, for those who must not do anything too late."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class LeaseRecord(NamedTuple):
         return cls(holder, since)
 
 
-class Lease:
+class RemoteLease:
     """The lease of one gc, held in a ``with`` block and renewed meanwhile by a thread.
 
     Attributes:
@@ -83,7 +83,7 @@ class Lease:
         self._written = Elapsed(clock)
         self._ended = threading.Event()
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> RemoteLease:
         """Take it.
 
         Raises:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from simgit.refs.refs import Refs
     from simgit.remotes.checking import Progress as CheckProgress
     from simgit.remotes.checking import RemoteCheck
-    from simgit.remotes.collection import Collected
+    from simgit.remotes.collection import RemoteCollection
     from simgit.remotes.collection import Progress as CollectProgress
     from simgit.remotes.fetch import FetchReport
     from simgit.remotes.fetch import Progress as FetchProgress
@@ -304,7 +304,7 @@ class Remote:
         dry_run: bool = False,
         join: bool = True,
         progress: CollectProgress | None = None,
-    ) -> Collected:
+    ) -> RemoteCollection:
         """Delete what no ref leads to any more, and join small packs; return what was done.
 
         A gc marks, and one that runs after the grace period deletes.

@@ -119,7 +119,7 @@ def _exists(transport: Transport, key: str) -> bool:
 
 
 def _keep(transport: Transport, tomb: str) -> None:
-    """Write into a tomb, if there is one, that its pack stays; wait for a deletion to end."""
+    """Write into a tomb, if there is one, that its pack is kept; wait for a deletion to end."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:

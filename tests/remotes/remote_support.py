@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from simgit import Repository
-from simgit.remotes.collection import Collected, collect
+from simgit.remotes.collection import RemoteCollection, collect
 from simgit.remotes.connection import Connection
 from simgit.remotes.fetch import Fetch, FetchReport
 from simgit.remotes.push import Push, PushReport
@@ -171,7 +171,7 @@ def fetch(
         close(connection)
 
 
-def gc(transport: Transport, clock: Clock, **options: Any) -> Collected:
+def gc(transport: Transport, clock: Clock, **options: Any) -> RemoteCollection:
     connection = opened(transport)
     try:
         return collect(connection, now=clock, **options)

@@ -20,7 +20,7 @@ from simgit.remotes.bundle import verify
 from simgit.remotes.checking import RemoteCheck, check
 from simgit.remotes.collection import collect
 from simgit.remotes.layout import PackEntry, PackStretch, RemoteRef
-from simgit.remotes.lease import LASTS, RENEWED, Lease, LeaseRecord
+from simgit.remotes.lease import LASTS, RENEWED, LeaseRecord, RemoteLease
 from simgit.remotes.transport.base import Transport
 from tests.remotes.remote_support import (
     DAY,
@@ -332,36 +332,36 @@ def lease_of(storage: Transport) -> LeaseRecord:
 
 
 def test_there_is_one_gc_at_a_time(memory: ClockedMemory, clock: Clock) -> None:
-    with Lease(memory, clock) as lease:
+    with RemoteLease(memory, clock) as lease:
         clock.sleep(5)
         since = r"since 2023-11-14 22:13:20 UTC \(.* 5 s ago"
-        with pytest.raises(Conflict, match=since), Lease(memory, clock):
+        with pytest.raises(Conflict, match=since), RemoteLease(memory, clock):
             pass
         clock.sleep(RENEWED)
         lease.check()
         assert lease_of(memory) == LeaseRecord(lease.holder, int(1.7e9))
         assert lease.now == 1.7e9 + RENEWED + 5
         clock.sleep(LASTS - 1)
-        with pytest.raises(Conflict, match="another gc"), Lease(memory, clock):
+        with pytest.raises(Conflict, match="another gc"), RemoteLease(memory, clock):
             pass
     assert lease_of(memory).holder == b""
-    with Lease(memory, clock):  # at once
+    with RemoteLease(memory, clock):  # at once
         pass
 
 
 def test_a_dead_gc_makes_room_after_a_while_and_one_that_wakes_up_stops(
     memory: ClockedMemory, clock: Clock
 ) -> None:
-    first = Lease(memory, clock)
+    first = RemoteLease(memory, clock)
     first.__enter__()
     clock.sleep(LASTS + 1)
-    with Lease(memory, clock) as second:
+    with RemoteLease(memory, clock) as second:
         with pytest.raises(Conflict, match="did nothing for a while"):
             first.check()
         first.__exit__()
         assert lease_of(memory).holder == second.holder
     # it stops too if nobody has taken over: it must not go on from what it knew
-    third = Lease(memory, clock)
+    third = RemoteLease(memory, clock)
     third.__enter__()
     clock.sleep(LASTS + 1)
     with pytest.raises(Conflict, match="run it again"):
@@ -369,7 +369,7 @@ def test_a_dead_gc_makes_room_after_a_while_and_one_that_wakes_up_stops(
 
 
 def test_a_gc_whose_lease_was_taken_stops(memory: ClockedMemory, clock: Clock) -> None:
-    with Lease(memory, clock) as lease:
+    with RemoteLease(memory, clock) as lease:
         memory.put(layout.LEASE, LeaseRecord(bytes(16), None).encode())
         clock.sleep(RENEWED + 1)
         with pytest.raises(Conflict, match="took over"):
@@ -381,10 +381,10 @@ def test_a_gc_whose_lease_was_taken_stops(memory: ClockedMemory, clock: Clock) -
 
 def test_a_damaged_lease_is_taken_over_when_it_is_old(memory: ClockedMemory, clock: Clock) -> None:
     memory.put(layout.LEASE, b"nothing of sense")
-    with pytest.raises(Conflict), Lease(memory, clock):
+    with pytest.raises(Conflict), RemoteLease(memory, clock):
         pass
     clock.sleep(LASTS + 1)
-    with Lease(memory, clock):
+    with RemoteLease(memory, clock):
         pass
 
 
@@ -409,7 +409,7 @@ def test_a_lost_answer_is_no_lost_lease(memory: ClockedMemory, clock: Clock) -> 
             self._lose(f"if {key}")
             return new
 
-    with Lease(Losing(memory, lambda *_: None), clock) as lease:
+    with RemoteLease(Losing(memory, lambda *_: None), clock) as lease:
         clock.sleep(RENEWED + 1)
         lease.check()
         assert lease_of(memory).holder == lease.holder
@@ -426,7 +426,7 @@ def test_the_lease_is_renewed_while_a_step_takes_long(
         if what == "put_if":
             written.set()
 
-    with Lease(Watched(memory, hook), clock):
+    with RemoteLease(Watched(memory, hook), clock):
         assert written.wait(10)
 
 

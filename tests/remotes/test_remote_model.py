@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -29,6 +32,7 @@ from tests.remotes.remote_support import (
     Clock,
     ClockedMemory,
     Killed,
+    Watched,
     check_whole,
     close,
     fetch,
@@ -48,8 +52,9 @@ KILLS = st.one_of(*[st.none()] * 3, st.integers(0, 40))
 class Remote(RuleBasedStateMachine):
     """The model has no copy of what should be there: each ref must be whole, and its own state."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(cut=st.sampled_from([1500, 6000, 20_000]))
+    def begin(self, cut: int) -> None:
+        packs.CUT = cut  # the test puts it back
         self.clock = Clock()
         self.storage = ClockedMemory(f"model-{next(_numbers)}", self.clock)
         self.repos = [Repository.init(":memory:") for _ in range(3)]
@@ -178,6 +183,22 @@ class Remote(RuleBasedStateMachine):
             if kill is not None:
                 self._push(repo, kill, None, aside=True)
 
+    @rule(repo=REPOS, at=st.integers(0, 25), days=st.sampled_from([0.0, 1.1]), force=st.booleans())
+    def meet(self, repo: int, at: int, days: float, force: bool) -> None:
+        """Push, while gc runs before some request, perhaps so often that all its phases pass."""
+
+        def hook(number: int, what: str, key: str) -> None:
+            for _ in range(4 * (number == at)):
+                self.clock.sleep(days * DAY)
+                self.collect(None, True)
+
+        names = [f"runs/{run}" for run in self.repos[repo].runs]
+        with suppress(Conflict, NotFound, StorageError):
+            push(
+                self.repos[repo], Watched(self.storage, hook), names, clock=self.clock,
+                force=force, aside=not force,
+            )  # fmt: skip
+
     @rule(days=st.sampled_from([0.02, 0.5, 1.1]))
     def wait(self, days: float) -> None:
         self.clock.sleep(days * DAY)
@@ -208,19 +229,54 @@ def attached(repo: Repository, tip: Oid | None) -> set[tuple[bytes, bytes]]:
     return found
 
 
-@pytest.mark.slow
-def test_each_ref_is_whole_after_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "CUT", 1500)
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be many packs and shards of few states."""
+    monkeypatch.setattr(packs, "CUT", packs.CUT)
     monkeypatch.setattr(joining, "MANY", 2)
     monkeypatch.setattr(layout, "MAX_LISTED", 4)
     monkeypatch.setattr(layout, "FANOUT", 2)
     monkeypatch.setattr(tombs, "_PATIENCE", 0)
+
+
+@pytest.mark.slow
+def test_each_ref_is_whole_after_each_step(small: None) -> None:
     run_state_machine_as_test(
         Remote,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=25,
+            stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_each_ref_is_whole_on_random_walks(small: None, seed: int) -> None:
+    """Hypothesis prefers short and similar stories; these are long, and use every rule."""
+    draw = random.Random(seed)
+
+    def value(name: str) -> Any:
+        kill = None if draw.random() < 0.6 else draw.randrange(40)
+        run = draw.choice(["main", "main", "a", "b"])
+        size = draw.choice([10, 4000])
+        days = draw.choice([0.02, 0.5, 1.1])
+        return {
+            "repo": draw.randrange(3), "run": run, "source": run, "kill": kill, "size": size,
+            "states": draw.randint(1, 30), "back": draw.randint(0, 9), "at": draw.randrange(30),
+            "how": draw.choice(["", "force", "aside"]), "join": draw.random() < 0.7, "days": days,
+            "force": draw.random() < 0.4,
+        }[name]  # fmt: skip
+
+    machine = Remote()
+    machine.begin(draw.choice([1500, 6000, 20_000]))
+    rules = [each.function for each in machine.rules]
+    assert len(rules) > 10
+    for _ in range(40):
+        chosen = draw.choice(rules)
+        names = inspect.signature(chosen).parameters
+        chosen(machine, **{name: value(name) for name in names if name != "self"})
+        machine.all_is_there()
+    machine.teardown()
