@@ -122,8 +122,11 @@ def check(
         progress: called while it goes on.
 
     Raises:
+        InvalidInput: there is no such part.
         TransportError: the storage cannot be reached, or refuses.
     """
+    if sample is not None and not 1 <= sample[0] <= sample[1]:
+        raise InvalidInput(f"sample {sample[0]}/{sample[1]}: the part must be 1 to {sample[1]}")
     counts = connection.transport.counts
     start = counts.requests, counts.received
     checking = _Checking(connection, progress)

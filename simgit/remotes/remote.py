@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from simgit.refs.refs import Refs
     from simgit.remotes.checking import Progress as CheckProgress
     from simgit.remotes.checking import RemoteCheck
-    from simgit.remotes.collection import RemoteCollection
     from simgit.remotes.collection import Progress as CollectProgress
+    from simgit.remotes.collection import RemoteCollection
     from simgit.remotes.fetch import FetchReport
     from simgit.remotes.fetch import Progress as FetchProgress
     from simgit.remotes.push import Progress as PushProgress

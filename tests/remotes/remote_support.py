@@ -155,7 +155,7 @@ def push(
     connection = opened(transport)
     try:
         wanted = everything(repo) if names is None else names
-        pushing = Push(repo.odb, repo.refs, connection, "origin", clock=clock, **options)
+        pushing = Push(repo.odb, repo.odb, repo.refs, connection, "origin", clock=clock, **options)
         return pushing.run(wanted, deleted)
     finally:
         close(connection)

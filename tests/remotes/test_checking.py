@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from simgit import IntegrityError, Repository
+from simgit import IntegrityError, InvalidInput, Repository
 from simgit.maintenance.fsck import Fsck
 from simgit.remotes import layout, packs, tombs
 from simgit.remotes.checking import RemoteCheck, RemoteProblem, check
@@ -118,6 +118,9 @@ def test_samples_are_all_packs_together(memory: ClockedMemory) -> None:
     total = checked(memory).checked
     parts = [checked(memory, sample=(k, 3)).checked for k in (1, 2, 3)]
     assert sum(parts) == total and all(parts)
+    for part in ((0, 3), (4, 3), (1, 0)):
+        with pytest.raises(InvalidInput, match="the part must be 1 to"):
+            checked(memory, sample=part)
 
 
 def test_a_large_pack_is_read_in_parts(
