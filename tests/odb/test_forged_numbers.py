@@ -89,6 +89,9 @@ def filled() -> Tables:
         repo.set_setting("gc.reflog", 30)
         repo.gc()
         repo.commit({"x": 9}, run="c")
+        repo.add_remote("origin", "memory://forged-numbers")
+        with repo.remote() as remote:
+            remote.push(["main"])
         repo.checkout("main~2")
         assert repo.fsck().is_clean
         with repo.odb.read() as txn:

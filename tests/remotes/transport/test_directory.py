@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import resource
 import shutil
@@ -311,20 +312,29 @@ def test_a_lock_that_is_held_for_long_is_told(
 
 
 def test_readers_see_the_old_bytes_or_the_new(transport: Transport) -> None:
+    done = threading.Event()
+
     def write() -> None:
-        for i in range(40):
+        for i in itertools.cycle(range(256)):
             transport.put("a", bytes([i]) * 20_000)
+            if done.is_set():
+                return
 
     transport.put("a", b"\0" * 20_000)
     writer = threading.Thread(target=write)
     writer.start()
-    seen = 0
-    while writer.is_alive():
-        got = transport.get("a")
-        assert got is not None and len(got.data) == 20_000 and len(set(got.data)) == 1
-        seen += 1
-    writer.join()
-    assert seen > 5
+    seen = set()
+    try:
+        for _ in range(10_000):
+            got = transport.get("a")
+            assert got is not None and len(got.data) == 20_000 and len(set(got.data)) == 1
+            seen.add(got.data[0])
+            if len(seen) > 5:
+                break
+    finally:
+        done.set()
+        writer.join()
+    assert len(seen) > 5
 
 
 @pytest.mark.slow
