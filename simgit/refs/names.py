@@ -159,6 +159,13 @@ def is_pattern(text: str) -> bool:
     return any(character in text for character in "*?[")
 
 
+def matches(name: str, wanted: Iterable[str]) -> bool:
+    """Return True if a name is one of others, or one of them is a pattern that it matches."""
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(name, each) if is_pattern(each) else name == each for each in wanted)
+
+
 def expanded(names: Iterable[str], known: Iterable[str], what: str = "run") -> list[str]:
     """Return names, each pattern replaced by the known names that it matches, each once.
 

@@ -28,7 +28,7 @@ from simgit.errors import (
 from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress
 from simgit.remotes import layout, tombs
 from simgit.remotes.layout import PackEntry, RemoteInfo, RemoteRef, ShardName
-from simgit.remotes.transport.base import Transport, probe_conditions
+from simgit.remotes.transport.base import Listed, Transport, probe_conditions
 
 T = TypeVar("T")
 AT_ONCE: Final = 8
@@ -45,11 +45,20 @@ _CACHED: Final = 64
 
 
 class SeenRef(NamedTuple):
-    """A ref as it is at the remote now: the storage's ETag, its bytes, and what they say."""
+    """A ref as it is at the remote now.
+
+    Attributes:
+        etag: the storage's.
+        data: its bytes.
+        ref: what they say.
+        modified: when it was written, in seconds since 1970 by the storage's clock; 0 if the
+            storage was not asked.
+    """
 
     etag: str
     data: bytes
     ref: RemoteRef
+    modified: float = 0.0
 
 
 class Connection:
@@ -194,11 +203,13 @@ class Connection:
             got = self.transport.get(layout.key_of_ref(name), unless=known[0] if known else None)
         except NotFound:
             return None
-        etag, data = (got.etag, got.data) if got is not None else known or ("", b"")
-        return self._seen(name, etag, data)
+        if got is None:
+            etag, data = known or ("", b"")
+            return self._seen(name, etag, data)
+        return self._seen(name, got.etag, got.data, got.modified)
 
-    def _seen(self, name: str, etag: str, data: bytes) -> SeenRef:
-        return SeenRef(etag, data, RemoteRef.decode(data, name, self.info.id))
+    def _seen(self, name: str, etag: str, data: bytes, modified: float = 0.0) -> SeenRef:
+        return SeenRef(etag, data, RemoteRef.decode(data, name, self.info.id), modified)
 
     def read_refs(
         self, names: Iterable[str] | None, known: Callable[[str], tuple[str, bytes] | None]
@@ -208,29 +219,41 @@ class Connection:
         A few are asked for one by one. More are listed, and those that changed are read.
 
         Args:
-            names: the full names.
+            names: the full names; one that ends with a slash stands for all refs below it.
             known: returns what was last seen under a key.
         """
-        wanted = None if names is None else list(dict.fromkeys(names))
-        if wanted is not None and len(wanted) <= FEW:
-            found = self.at_once(lambda n: self.read_ref(n, known(layout.key_of_ref(n))), wanted)
-            return {name: seen for name, seen in zip(wanted, found, strict=True) if seen}
-        prefix = layout.REFS if wanted is None else _common(map(layout.key_of_ref, wanted))
-        listed = {each.key: each.etag or "" for each in self.transport.list(prefix, etags=True)}
-        keys = [*listed] if wanted is None else [
-            key for key in map(layout.key_of_ref, wanted) if key in listed
-        ]  # fmt: skip
-        return self._read_listed({key: listed[key] for key in keys}, known)
+        wanted = list(dict.fromkeys(("",) if names is None else names))
+        folders = [layout.folder_of_refs(each) for each in wanted if not each or each[-1] == "/"]
+        keys = [layout.key_of_ref(each) for each in wanted if each and each[-1] != "/"]
+        if len(keys) > FEW:
+            # the ref 'worker/3' lies beside the folder of 'worker/3/a', and beside all of 'worker'
+            above = {key for key in keys if any(k.startswith(f"{key[:-1]}/") for k in keys)}
+            above = above if len(above) <= FEW else set()
+            common = _common(key for key in keys if key not in above)
+            listed = self._list_refs(common)
+            rest = [key for key in keys if key in above and key not in listed]
+            listed = {key: listed[key] for key in keys if key in listed}
+        else:
+            listed, rest = {}, keys
+        for folder in folders:
+            listed |= self._list_refs(folder)
+        found = self._read_listed(listed, known) if listed else {}
+        one_by_one = [layout.ref_of_key(key) for key in rest if key not in listed]
+        read = self.at_once(lambda n: self.read_ref(n, known(layout.key_of_ref(n))), one_by_one)
+        return found | {n: seen for n, seen in zip(one_by_one, read, strict=True) if seen}
+
+    def _list_refs(self, prefix: str) -> dict[str, Listed]:
+        return {each.key: each for each in self.transport.list(prefix, etags=True)}
 
     def _read_listed(
-        self, listed: dict[str, str], known: Callable[[str], tuple[str, bytes] | None]
+        self, listed: dict[str, Listed], known: Callable[[str], tuple[str, bytes] | None]
     ) -> dict[str, SeenRef]:
         have = {key: known(key) for key in listed}
-        old = [key for key, etag in listed.items() if (have[key] or ("",))[0] != etag]
+        old = [key for key, each in listed.items() if (have[key] or ("",))[0] != each.etag]
         if len(old) > _CACHED:
             cached = self._read_heads()
             have |= {key: cached[key] for key in old if key in cached}
-            old = [key for key in old if (have[key] or ("",))[0] != listed[key]]
+            old = [key for key in old if (have[key] or ("",))[0] != listed[key].etag]
         names = {key: layout.ref_of_key(key) for key in listed}
         read = dict(zip(old, self.at_once(lambda key: self.read_ref(names[key]), old), strict=True))
         found = {}
@@ -239,7 +262,7 @@ class Connection:
                 seen = read[key]
             else:
                 etag, data = have[key] or ("", b"")
-                seen = self._seen(name, etag, data)
+                seen = self._seen(name, etag, data, listed[key].modified)
             if seen is not None:
                 found[name] = seen
         if len(old) > _CACHED and not self.read_only:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -135,8 +136,8 @@ class Fetch:
     def _seen(self, names: Sequence[str] | None) -> dict[str, SeenRef]:
         """Return the refs that are asked for."""
         with self.odb.read() as txn:
-            plain = None if names is None or any(map(is_pattern, names)) else names
-            found = self.connection.read_refs(plain, lambda key: self._cache.ref(txn, key))
+            wanted = None if names is None else map(readable, names)
+            found = self.connection.read_refs(wanted, lambda key: self._cache.ref(txn, key))
         found = {name: each for name, each in found.items() if not each.ref.deleted}
         if names is None:
             return found
@@ -310,6 +311,14 @@ class Fetch:
                 delete_remote_run(txn, self.remote, name, "fetch: pruned")
                 self._cache.forget_ref(txn, layout.key_of_ref(RUNS + name))
                 self.report.refs[RUNS + name] = FetchedRef("pruned", ref.oid, None)
+
+
+def readable(name: str) -> str:
+    """Return a full name as it is, or for a pattern the folder of all names that it can match."""
+    if not is_pattern(name):
+        return name
+    plain = re.split(r"[*?[]", name, maxsplit=1)[0]
+    return plain[: plain.rfind("/") + 1]
 
 
 def _is_of_missing(error: Exception) -> bool:

@@ -28,7 +28,8 @@ TOMBS: Final = "tombs/"
 LOG: Final = "log/"
 LEASE: Final = "locks/gc"
 PROBE: Final = "probe/"
-PLACES: Final = (REMOTE, HEADS, REFS, PACKS, INDEX, TOMBS, LOG, LEASE, PROBE)
+CLAIMS: Final = "claims/"
+PLACES: Final = (REMOTE, HEADS, REFS, PACKS, INDEX, TOMBS, LOG, LEASE, PROBE, CLAIMS)
 """What the keys of a remote begin with."""
 VERSION: Final = 1
 CONDITIONS: Final = ("exclusive", "etag", "etag-unquoted", "none")
@@ -56,6 +57,14 @@ def key_of_ref(ref: str) -> str:
     return REFS + "/".join(urllib.parse.quote(part, safe="") for part in ref.split("/")) + "@"
 
 
+def folder_of_refs(names: str) -> str:
+    """Return what the keys of refs begin with whose full names begin with ``names``.
+
+    That is empty, or whole parts of a name with a slash at the end.
+    """
+    return REFS + "/".join(urllib.parse.quote(part, safe="") for part in names.split("/"))
+
+
 def ref_of_key(key: str) -> str:
     """Return the full name of the ref that has a key.
 
@@ -72,6 +81,16 @@ def ref_of_key(key: str) -> str:
     except (UnicodeDecodeError, InvalidInput):
         pass
     raise IntegrityError(f"the remote has an object '{key}', which is no ref")
+
+
+def key_of_claim(name: str) -> str:
+    """Return the key of a claim, given the name of what is claimed.
+
+    Raises:
+        InvalidInput: it cannot be the name of anything.
+    """
+    check_name(name, "a claim")
+    return CLAIMS + "/".join(urllib.parse.quote(part, safe="") for part in name.split("/")) + "@"
 
 
 def check_ref(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.objects.oid import Oid
-from simgit.refs.names import HEAD, RUNS, TAGS, expanded, is_pattern
+from simgit.refs.names import HEAD, RUNS, TAGS, expanded, is_pattern, matches
 from simgit.remotes.connection import Connection
 from simgit.remotes.transport import Transport, open_transport
 
@@ -126,8 +126,13 @@ class Remote:
         """True if something was pushed to it."""
         return self._connection.exists
 
-    def refs(self) -> dict[str, Oid | None]:
-        """Return the states of all runs and tags of the remote, by full name.
+    def refs(self, *names: str) -> dict[str, Oid | None]:
+        """Return the states of runs and tags of the remote, by full name.
+
+        Args:
+            names: names of runs there, or patterns of them; tags by full name. Only what they can
+                mean is listed at the remote. All runs and tags without any; what is not there is
+                left out.
 
         Raises:
             IntegrityError: a ref is damaged.
@@ -135,8 +140,15 @@ class Remote:
         """
         if not self.exists:
             return {}
-        found = self._connection.read_refs(None, self._known())
-        return {name: each.ref.oid for name, each in found.items() if not each.ref.deleted}
+        from simgit.remotes.fetch import readable
+
+        full = [self._full(each) for each in names]
+        found = self._connection.read_refs(map(readable, full) if names else None, self._known())
+        return {
+            name: each.ref.oid
+            for name, each in found.items()
+            if not each.ref.deleted and (not names or matches(name, full))
+        }
 
     def _known(self) -> Callable[[str], tuple[str, bytes] | None]:
         if self._local is None:
