@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -373,6 +373,9 @@ class RecorderBase:
     stored, so that the states stay in order.
     """
 
+    hold: Callable[[], None] | None = None
+    """Called after a flush by whoever appends, who may be made to wait; while there is one, the
+    clock does not flush, so that the buffer fills and whoever appends comes here."""
     _is_started = False
     _parent: int | None = None
 
@@ -465,10 +468,12 @@ class RecorderBase:
                     self._writer.submit(work)
             finally:
                 self._flusher = None
+        if self.hold is not None and not self._closed:
+            self.hold()
 
     def _flush_if_idle(self) -> None:
         """Flush in the thread of the clock; an error is raised by the recorder's next flush."""
-        if not self._flushing.acquire(blocking=False):
+        if self.hold is not None or not self._flushing.acquire(blocking=False):
             return  # a flush is under way
         try:
             if not self._closed:
