@@ -28,6 +28,7 @@ from simgit.errors import (
 )
 
 if TYPE_CHECKING:
+    from simgit import worker as worker
     from simgit.history.state import State
     from simgit.history.trajectory import Trajectory
     from simgit.objects.oid import Oid
@@ -66,6 +67,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     # imported when it is first used: kube, agents and plot do not need the store
+    if name == "worker":
+        return import_module("simgit.worker")
     if name not in _LAZY:
         raise AttributeError(f"module 'simgit' has no attribute '{name}'")
     value = globals()[name] = getattr(import_module(f"simgit.{_LAZY[name]}"), name)

@@ -468,8 +468,13 @@ class RecorderBase:
                     self._writer.submit(work)
             finally:
                 self._flusher = None
-        if self.hold is not None and not self._closed:
-            self.hold()
+        hold = self.hold
+        if (
+            hold is not None
+            and not self._closed
+            and threading.current_thread() is not self._ticking
+        ):
+            hold()
 
     def _flush_if_idle(self) -> None:
         """Flush in the thread of the clock; an error is raised by the recorder's next flush."""
@@ -494,6 +499,15 @@ class RecorderBase:
             raise StorageError("this thread already holds the write transaction")
         if self._flusher == threading.get_ident() or self._lock._is_owned():  # type: ignore[attr-defined]
             raise StorageError("this thread is recording or storing states at this moment")
+
+    @property
+    def is_busy(self) -> bool:
+        """True if this thread is recording or storing, and a handler of a signal cannot flush."""
+        try:
+            self._check_thread()
+        except StorageError:
+            return True
+        return False
 
     def _check_owner(self) -> None:
         if self._parent is not None:
