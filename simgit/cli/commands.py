@@ -72,6 +72,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "export": ("export", "Write runs into a file of another format."),
         "import": ("import_", "Import the runs of a bundle or of another file."),
         "serve": ("serve", "Serve the repository over HTTP."),
+        "worker": ("worker", "Run programs as workers that push to one remote."),
+        "job": ("job", "Describe jobs of many workers, and see how they get on."),
     },
     "Maintain": {
         "gc": ("gc", "Remove unreachable objects and free their space."),

@@ -361,7 +361,7 @@ def _flush_by_clock(recorder: weakref.ref[RecorderBase], clock: _Clock) -> None:
         found = recorder()
         if found is None:
             return
-        found._flush_if_idle()
+        found.flush_if_idle()
         del found
 
 
@@ -476,8 +476,11 @@ class RecorderBase:
         ):
             hold()
 
-    def _flush_if_idle(self) -> None:
-        """Flush in the thread of the clock; an error is raised by the recorder's next flush."""
+    def flush_if_idle(self) -> None:
+        """Flush in another thread than the recorder's, unless it flushes now, or somebody waits.
+
+        An error is raised by the recorder's next flush.
+        """
         if self.hold is not None or not self._flushing.acquire(blocking=False):
             return  # a flush is under way
         try:

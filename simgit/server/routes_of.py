@@ -182,6 +182,8 @@ COMMANDS: Final[dict[str, str]] = {
     "export": _HERE,
     "import": "POST /v1/imports",
     "serve": "GET /v1/health",
+    "worker": _CODE,
+    "job": _REMOTE,
     "gc": "POST /v1/gc",
     "purge": _FINAL,
     "stats": "GET /v1/stats",

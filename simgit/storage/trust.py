@@ -3,8 +3,8 @@
 The configuration directory has ``key``, 32 random bytes, and ``trusted``, one JSON object a line.
 A store is recognised by a token: the keyed hash of its identity, and of inode and birth of its
 directory. So neither another store in its place nor a copy elsewhere is taken for it.
-This module is the only one outside of the command line that reads the environment: where the
-configuration is.
+Outside of the command line this module and ``worker.settings`` alone read the environment: this
+one for where the configuration is.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from simgit.refs.names import RUNS
 from simgit.worker.changes import Standing, changed_runs
 
 if TYPE_CHECKING:
+    from simgit.recording.flush import RecorderBase
     from simgit.remotes.push import PushReport
     from simgit.remotes.remote import Remote
     from simgit.repository import Repository
@@ -76,13 +78,20 @@ class Pusher:
         is_ending: True if a failed push is tried again soon, since there is little time.
     """
 
-    def __init__(self, repository: Repository, remote: Remote, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        remote: Remote,
+        settings: WorkerSettings,
+        recorders: Callable[[], list[RecorderBase]],
+    ) -> None:
         self.result = WorkResult()
         self.error: Exception | None = None
         self.is_ending = False
         self._repository = repository
         self._remote = remote
         self._settings = settings
+        self._recorders = recorders
         self._sent: dict[str, Standing] = {}
         self._base = repository.size()
         self._last = time.monotonic()
@@ -165,10 +174,16 @@ class Pusher:
             return True
         if now - self._last < self._settings.push_seconds:
             return False
+        self._flush()
         if self.changed():
             return True
         self._last = now
         return False
+
+    def _flush(self) -> None:
+        """Store what recorders have buffered: it may be there for longer than between pushes."""
+        for each in self._recorders():
+            each.flush_if_idle()
 
     _last_try = 0.0
 
@@ -180,7 +195,9 @@ class Pusher:
 
     def _push(self) -> None:
         self._last_try = time.monotonic()
-        asked, size = self._asked, self._repository.size()
+        asked = self._asked
+        self._flush()
+        size = self._repository.size()  # what comes from now on may be in the next push only
         changed = self.changed()
         if changed:
             self.result.add(self._remote.push(list(changed), aside=True))

@@ -127,7 +127,7 @@ class Worker:
             self._place.release(remove=False)
             raise
         self.resumed: Mapping[str, ResumedRun] = self._found()
-        self._pusher = Pusher(self.repository, self._remote, settings)
+        self._pusher = Pusher(self.repository, self._remote, settings, self._recorders)
         self._watcher = Watcher(self._recorders, self._pusher, settings)
         self._pusher.start()
         self._watcher.start()
@@ -249,10 +249,9 @@ class Worker:
         return self._pusher.unpushed
 
     def push(self, timeout: float = 60.0) -> WorkResult:
-        """Push what is stored now, wait until that is done, and return all that was pushed.
+        """Push what was recorded, wait until that is done, and return all that was pushed.
 
-        What recorders have buffered is not stored yet; flush them before. A failed push is tried
-        again in any case.
+        A failed push is tried again in any case.
 
         Args:
             timeout: how many seconds a failing push is waited for.
