@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -334,9 +334,10 @@ class Creation:
 
     def _send_bindings(self, txn: ReadTxn, place: Location, count: int) -> None:
         """Send the attachments of some states."""
-        if not self._bindings:
-            return
-        for step in range(place.step, place.step + count):
+        steps: Iterable[int] = range(place.step, place.step + count)
+        if len(self._bindings) < count:  # which is so for nearly all
+            steps = sorted(s for line, s in self._bindings if line == place.line and s in steps)
+        for step in steps:
             for _, oid in self._bindings.pop(Location(place.line, step), ()):
                 self._send_binding(txn, oid)
 
