@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simgit.storage.base import ReadTxn
 
 
-class Standing(NamedTuple):
+class RunStanding(NamedTuple):
     """All that a push says of a run, but for the attachments of its states."""
 
     oid: Oid | None
@@ -27,9 +27,9 @@ class Standing(NamedTuple):
     parent: str | None
 
 
-def standing(ref: RunRef) -> Standing:
+def standing(ref: RunRef) -> RunStanding:
     """Return what a push would say of a run now."""
-    return Standing(ref.oid, ref.record, ref.shown_status, ref.ended, ref.parent)
+    return RunStanding(ref.oid, ref.record, ref.shown_status, ref.ended, ref.parent)
 
 
 def runs_below(txn: ReadTxn, prefix: str) -> Iterator[tuple[str, RunRef]]:
@@ -47,8 +47,8 @@ def changed_runs(
     prefix: str,
     remote: str,
     remote_id: bytes | None,
-    sent: Mapping[str, Standing],
-) -> dict[str, Standing]:
+    sent: Mapping[str, RunStanding],
+) -> dict[str, RunStanding]:
     """Return the runs that the remote has otherwise, or whose attachments it lacks.
 
     Args:
@@ -70,7 +70,7 @@ def changed_runs(
 
 
 def _is_known(
-    txn: ReadTxn, remote: str, name: str, state: Standing, sent: Mapping[str, Standing]
+    txn: ReadTxn, remote: str, name: str, state: RunStanding, sent: Mapping[str, RunStanding]
 ) -> bool:
     if name in sent:
         return sent[name] == state

@@ -27,7 +27,7 @@ _taken: dict[str, int] = {}
 _guard = threading.Lock()
 
 
-class Place:
+class WorkerPlace:
     """A directory that this process has for itself, until ``release`` or its end."""
 
     def __init__(self, directory: Path, handle: int) -> None:
@@ -35,7 +35,7 @@ class Place:
         self._handle = handle
 
     @classmethod
-    def take(cls, url: str, name: str, directory: Path | None = None) -> Place:
+    def take(cls, url: str, name: str, directory: Path | None = None) -> WorkerPlace:
         """Take the directory of a worker, or the next free one beside it.
 
         Args:
@@ -63,7 +63,7 @@ class Place:
         raise StorageError(f"{_MOST} processes of this machine work as '{name}'", path=directory)
 
     @classmethod
-    def _take_one(cls, path: Path, url: str, name: str) -> Place | None:
+    def _take_one(cls, path: Path, url: str, name: str) -> WorkerPlace | None:
         """Take a directory; return None if another process has it."""
         while True:
             path.mkdir(0o700, parents=True, exist_ok=True)

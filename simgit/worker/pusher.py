@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from simgit.errors import SimgitError, plural
 from simgit.objects.oid import Oid
 from simgit.refs.names import RUNS
-from simgit.worker.changes import Standing, changed_runs
+from simgit.worker.changes import RunStanding, changed_runs
 
 if TYPE_CHECKING:
     from simgit.recording.flush import RecorderBase
@@ -37,7 +37,7 @@ _URGENT: Final = 1.0
 
 @dataclass
 class WorkResult:
-    """What a worker has pushed since it was opened.
+    """The sum of what a worker has pushed since it was opened.
 
     Attributes:
         runs: the names that its runs have at the remote, by their names here.
@@ -70,7 +70,7 @@ class WorkResult:
 
 
 class Pusher:
-    """A thread that pushes the runs of a worker; others ask it, and go on.
+    """A thread that pushes the runs of a worker; others ask it, and continue.
 
     Attributes:
         result: what was pushed.
@@ -92,7 +92,7 @@ class Pusher:
         self._remote = remote
         self._settings = settings
         self._recorders = recorders
-        self._sent: dict[str, Standing] = {}
+        self._sent: dict[str, RunStanding] = {}
         self._base = repository.size()
         self._last = time.monotonic()
         self._not_before = 0.0
@@ -187,7 +187,7 @@ class Pusher:
 
     _last_try = 0.0
 
-    def changed(self) -> dict[str, Standing]:
+    def changed(self) -> dict[str, RunStanding]:
         """Return the runs that the remote does not have as they are here."""
         connection = self._remote._connection
         remote_id = connection.info.id if connection.exists else None
@@ -217,6 +217,6 @@ class Pusher:
         self._not_before = time.monotonic() + wait
         if self._failed == 1:
             LOG.warning(
-                "cannot push '%s': %s; recording goes on, and the push is tried again",
+                "cannot push '%s': %s; recording continues, and the push is tried again",
                 self._settings.name, error, exc_info=not isinstance(error, SimgitError),
             )  # fmt: skip

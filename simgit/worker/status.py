@@ -1,4 +1,4 @@
-"""What the refs of a remote tell of the workers that push to it."""
+"""The state of workers, as the refs of their remote tell it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MISSED: Final = 3
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What is known of a worker.
+    """The state of a worker.
 
     Attributes:
         name: the worker.
         index: the number at the end of its name; None without one.
         state: ``done`` (all its runs are completed), ``failed`` (one has failed or crashed),
             ``running``, ``stuck`` (one is active, but nothing was pushed for three intervals) or
-            ``paused`` (it was stopped, and nobody has gone on).
+            ``paused`` (it was stopped, and nobody has started it again).
         pushed: when it pushed last, in seconds since 1970 by the clock of the storage.
         age: the seconds since then.
         runs: how many runs it has.

@@ -53,7 +53,7 @@ class Watcher:
         self._queue.put(number)
 
     def stop(self) -> None:
-        """End the thread, and let everybody go on."""
+        """End the thread, and let everybody continue."""
         self._queue.put(None)
         self._thread.join()
         self._open()
@@ -85,7 +85,7 @@ class Watcher:
 
     def _open(self) -> None:
         if self.is_closed:
-            LOG.warning("recording of '%s' goes on", self._settings.name)
+            LOG.warning("recording of '%s' continues", self._settings.name)
         self.is_closed = False
         for each in self._recorders():
             each.hold = None
@@ -108,7 +108,7 @@ class Watcher:
             time.sleep(0.01)
 
 
-class Preemption:
+class TermHandler:
     """A handler of SIGTERM that lets a worker push before the process ends as it would have."""
 
     def __init__(self, watcher: Watcher, grace: float, end: Callable[[float, bool], bool]) -> None:

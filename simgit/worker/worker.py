@@ -16,10 +16,10 @@ from simgit.objects.oid import Oid
 from simgit.refs.names import RUNS, check_ref_name
 from simgit.repository import Repository
 from simgit.worker.changes import runs_below
-from simgit.worker.place import Place
+from simgit.worker.place import WorkerPlace
 from simgit.worker.pusher import ORIGIN, Pusher, WorkResult
 from simgit.worker.settings import WorkerSettings
-from simgit.worker.watcher import Preemption, Watcher
+from simgit.worker.watcher import TermHandler, Watcher
 
 if TYPE_CHECKING:
     from simgit.recording.flush import RecorderBase
@@ -52,8 +52,8 @@ def open_worker(
 ) -> Worker:
     """Open a worker: what it records is kept on this machine, and pushed in the background.
 
-    It fetches the runs of its name that the remote has, and goes on from there. What is None comes
-    from ``simgit worker run`` if that started the program, or has its default.
+    It fetches the runs of its name that the remote has, and continues from there. What is None
+    comes from ``simgit worker run`` if that started the program, or has its default.
 
     Args:
         url: the remote: a path, ``file:///path`` or ``s3://bucket/prefix``.
@@ -108,7 +108,7 @@ class Worker:
         """Open it; see ``simgit.worker.open``."""
         self.name, self.url = settings.name, settings.url
         self._settings = settings
-        self._place = Place.take(settings.url, settings.name, settings.directory)
+        self._place = WorkerPlace.take(settings.url, settings.name, settings.directory)
         self.directory = self._place.directory
         self._is_closed = False
         try:
@@ -133,7 +133,7 @@ class Worker:
         self._watcher.start()
         if self._pusher.changed():  # an earlier process was killed before it pushed this
             self._pusher.ask()
-        self._preemption = Preemption(self._watcher, settings.grace, self._preempt)
+        self._preemption = TermHandler(self._watcher, settings.grace, self._preempt)
         self._preemption.install()
 
     # --- beginning ---
@@ -240,7 +240,7 @@ class Worker:
 
     @property
     def result(self) -> WorkResult:
-        """What was pushed since the worker was opened."""
+        """The sum of what was pushed since the worker was opened."""
         return self._pusher.result
 
     @property

@@ -20,7 +20,7 @@ WHOLE = ("database_gym", "demo", "ppo_cleanrl")
 """Examples that have a simulator of their own."""
 LONG = (
     "branch_cartpole", "checkpoint_torch", "classifier", "compare_policies", "curriculum",
-    "database_gym", "go_explore", "intervene", "ppo_cleanrl", "record_mesa",
+    "database_gym", "explore", "go_explore", "intervene", "ppo_cleanrl", "record_mesa",
     "resume_after_kill", "resume_sb3", "train_cleanrl", "train_gymnasium", "train_sb3",
 )  # fmt: skip
 

@@ -34,16 +34,18 @@ def busy(url: str, name: str, seconds: str, how: str = "plain") -> None:
         import signal
 
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
-    with simgit.worker.open(url, name, push_seconds=1000.0, grace=float(seconds)) as work:
-        with work.recorder(flush_seconds=None) as recorder:
-            i = 0
-            recorder.append(np.array([-1, -1]), 0, 0.0)
-            print("ready", work.directory, flush=True)
-            while True:
-                recorder.append(np.array([i, 3]), i % 4, float(i))
-                i += 1
-                if i % 100 == 0:
-                    print(i, flush=True)
+    with (
+        simgit.worker.open(url, name, push_seconds=1000.0, grace=float(seconds)) as work,
+        work.recorder(flush_seconds=None) as recorder,
+    ):
+        i = 0
+        recorder.append(np.array([-1, -1]), 0, 0.0)
+        print("ready", work.directory, flush=True)
+        while True:
+            recorder.append(np.array([i, 3]), i % 4, float(i))
+            i += 1
+            if i % 100 == 0:
+                print(i, flush=True)
 
 
 def grab(url: str, name: str, interval: str, folder: str, how: str) -> None:

@@ -214,10 +214,13 @@ def test_statuses_are_told_from_refs(tmp_path: Path) -> None:
         recorder.append(0)
     with pytest.raises(KeyError), simgit.worker.open(url, "worker/1") as work, work.recorder("a"):
         raise KeyError
-    with pytest.raises(KeyboardInterrupt), simgit.worker.open(url, "worker/3") as work:
-        with work.recorder() as recorder:
-            recorder.append(3)
-            raise KeyboardInterrupt
+    with (
+        pytest.raises(KeyboardInterrupt),
+        simgit.worker.open(url, "worker/3") as work,
+        work.recorder() as recorder,
+    ):
+        recorder.append(3)
+        raise KeyboardInterrupt
     with simgit.worker.open(url, "other/0") as work, work.recorder() as recorder:
         recorder.append(0)
     with simgit.worker.open(url, "worker/10") as work, work.recorder() as recorder:

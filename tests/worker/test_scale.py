@@ -68,7 +68,7 @@ def test_a_worker_of_many_pushes_has_small_refs_and_shards(scratch: Path) -> Non
     assert work.result.requests / work.result.pushes <= 3.1
     transport = open_transport(url)
     refs = [each.size for each in transport.list("refs")]
-    shards = [each for each in transport.list("index")]
+    shards = list(transport.list("index"))
     assert max(refs) <= 8 << 10 and shards
     assert max(each.size for each in shards) <= 700 * 400
     with Remote.open(url) as remote:
