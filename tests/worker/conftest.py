@@ -13,7 +13,7 @@ from simgit.errors import TransportError
 from simgit.remotes import remote as remotes
 from simgit.remotes.transport import Listed, Transport, open_transport
 from simgit.repository import remotes as of_repository
-from tests.remotes.faulty import Faulty
+from tests.remotes.faulty import FaultyTransport
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tempfile.tempdir = None
 
 
-class Noted(Faulty):
+class Noted(FaultyTransport):
     """A transport that notes what is listed."""
 
     listed: list[str]
@@ -46,7 +46,7 @@ class Network:
         self.calls: list[str] = []
         self.threads: set[str] = set()
 
-    def before(self, _: int, name: str) -> None:
+    def before(self, _: int, name: str, key: str) -> None:
         self.calls.append(name)
         self.threads.add(threading.current_thread().name)
         if self.is_down:

@@ -17,7 +17,7 @@ from simgit.remotes.remote import Remote
 from simgit.remotes.transport import Transport
 from simgit.remotes.transport.memory import MemoryTransport
 from simgit.worker import Claim, claim
-from tests.remotes.faulty import Faulty
+from tests.remotes.faulty import FaultyTransport
 from tests.support.patience import PATIENCE
 from tests.worker.test_kills import start
 
@@ -69,7 +69,7 @@ def test_a_block_that_fails_gives_it_back(url: str) -> None:
 @pytest.mark.slow
 def test_it_is_held_while_it_is_renewed_and_taken_over_after_that(url: str) -> None:
     transport = MemoryTransport(url.removeprefix("memory://"))
-    cut = Faulty(transport)
+    cut = FaultyTransport(transport)
     first = claim(of(cut), "jobs/1", interval=0.3)
     assert first is not None
     with Remote.open(url) as remote:
@@ -77,7 +77,7 @@ def test_it_is_held_while_it_is_renewed_and_taken_over_after_that(url: str) -> N
             assert claim(remote, "jobs/1", interval=0.3) is None and first.is_held
             time.sleep(0.1)
 
-        def down(number: int, name: str) -> None:
+        def down(number: int, name: str, key: str) -> None:
             raise TransportError("down", kind="unreachable", retryable=True)
 
         cut.before = down
@@ -100,7 +100,7 @@ def test_an_answer_that_is_lost_does_not_lose_the_claim(url: str) -> None:
     for at in range(1, 8):
         transport = MemoryTransport(f"{url}-{at}".removeprefix("memory://"))
         of(transport).close()
-        remote = of(Faulty(transport, at=at, how="lost"))
+        remote = of(FaultyTransport(transport, "lose", at))
         found = claim(remote, "jobs/1")
         assert found is not None
         found.renew()
