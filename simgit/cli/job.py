@@ -30,10 +30,9 @@ def job() -> None:
 
 
 @command("render", example="""\
-simgit job render --kind indexed --completions 1000 --parallelism 200 --image lab/train:1 \
---remote s3://bucket/exp --secret aws-keys -- python train.py | kubectl apply -f -
-simgit job render --kind slurm --completions 1000 --parallelism 200 \
---remote /scratch/exp -- python train.py > job.sh && sbatch job.sh""", at_op=False)  # fmt: skip
+simgit job render --kind slurm --completions 9 --remote /exp -- python t.py
+simgit job render --kind indexed --completions 9 --image i --remote s3://b x""",
+    at_op=False)  # fmt: skip
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
 @click.option(
     "--kind", type=Choice(["indexed", "slurm"]), required=True,
@@ -70,7 +69,7 @@ def render(
     as_json: bool,
     **storage: str | None,
 ) -> None:
-    """Print the description of a job: a manifest for kubectl, or a script for sbatch.
+    """Print a job as a manifest for kubectl, or as a script for sbatch.
 
     Each worker runs CMD as 'simgit worker run' does, under its index. Nothing is submitted. Keys
     are never part of it: they come from a secret, or from the environment.
@@ -171,7 +170,7 @@ sbatch --array=$(simgit job missing --remote /scratch/exp --completions 1000) jo
 def missing(
     app: App, remote: str, prefix: str, completions: int, as_json: bool, **storage: str | None
 ) -> None:
-    """Print the indexes of the workers that are not done, as sbatch --array takes them."""
+    """Print the indexes of workers that are not done, as sbatch --array takes them."""
     from simgit.worker.status import JobStatus, ranges
     from simgit.worker.status import missing as find_missing
 

@@ -35,7 +35,7 @@ def storage_options(function: Any) -> Any:
 
 @command("run", example="""\
 simgit worker run --remote s3://bucket/exp --name worker/7 -- python train.py
-simgit worker run --remote /mnt/exp --name 'worker/{index}' --index 7 -- python train.py""",
+simgit worker run --remote /mnt/exp --name 'worker/{index}' -- python train.py""",
     at_op=False)  # fmt: skip
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
 @click.option("--remote", required=True, metavar="URL", help="Remote to push to.")

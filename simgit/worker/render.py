@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from simgit.errors import InvalidInput, shown
+from simgit.errors import InvalidInput, shown, visible
 from simgit.objects.coerce import check_number
 
 SCRATCH: Final = "/scratch"
@@ -196,11 +196,19 @@ def slurm_array(job: JobTemplate) -> str:
 #SBATCH --open-mode=append
 #SBATCH --signal=B:TERM@60
 # keys of the remote come from the environment of sbatch, or from ~/.aws
-exec {shlex.join(words)}
+exec {" ".join(map(_word, words))}
 """
+
+
+def _word(text: str) -> str:
+    """Return a word of a command for bash; what a terminal obeys or hides is escaped in it."""
+    if visible(text) == text:
+        return shlex.quote(text)
+    plain = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if visible(c) == c else f"\\U{ord(c):08x}" for c in plain) + "'"
 
 
 def _quoted(text: str) -> str:
     """Return a text as a string of YAML."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in plain) + '"'
+    return '"' + "".join(c if visible(c) == c else f"\\U{ord(c):08x}" for c in plain) + '"'

@@ -45,7 +45,9 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("clone", ".", "copy"), ("remote", "add", "origin", "shared"), ("remote", "list"),
     ("push", "origin", "pole"), ("push", "-n"), ("fetch",), ("pull", "origin", "pole"),
     ("remote", "show", "origin"), ("fsck", "--remote", "origin"), ("gc", "--remote", "origin"), ("remote", "prune", "origin"), ("clone", "shared", "copy2"),
-    ("remote", "rm", "origin"),
+    ("remote", "rm", "origin"), ("job", "status", "--remote", "shared", "--prefix", "pole"),
+    ("job", "missing", "--remote", "shared", "--completions", "3"),
+    ("job", "render", "--kind", "slurm", "--completions", "3", "--remote", "shared", "--", "true"),
     ("trust",), ("doctor", "CartPole-v1", "--steps", "20", "--points", "1"),
     ("what-if", "pole@5", "--action", "0,1", "--horizon", "3", "--rollouts", "1", "--workers", "1"),
     ("trace", "generate", "cpu-slight", "-o", "t.sktrace"), ("trace", "show", "t.sktrace"),
@@ -63,7 +65,7 @@ ELSEWHERE = {
     "play", "serve", "purge", "restore", "trace edit", "trace filter", "kube preflight", "kube allow",
     "kube cleanup", "kube nodes create", "kube nodes delete", "sim start", "sim show", "sim watch",
     "sim stop", "sim kill", "sim pause", "sim resume", "sim freeze", "sim set", "sim query",
-    "sim answer", "sim restart", "sim fork",
+    "sim answer", "sim restart", "sim fork", "worker run",
 }  # fmt: skip
 """Commands that other tests call with --json, and ``play``, which needs a person."""
 
