@@ -161,7 +161,7 @@ def _age(seconds: float) -> str:
 
 @command("missing", example="""\
 simgit job missing --remote s3://bucket/exp --completions 1000
-sbatch --array=$(simgit job missing --remote /scratch/exp --completions 1000) job.sh""",
+sbatch --array=$(simgit job missing --remote /exp --completions 99) job.sh""",
     at_op=False)  # fmt: skip
 @REMOTE
 @PREFIX

@@ -288,5 +288,8 @@ def test_the_commands(tmp_path: Path) -> None:
     assert [expanded(each) for each in command][-len(AWKWARD) :] == [*AWKWARD]
     said = run(*words, "--kind", "slurm", "--prefix", "sweep", "--", *AWKWARD)
     last = said.stdout.partition("exec ")[2]
-    assert shlex.split(last)[-len(AWKWARD) :] == [*AWKWARD] and "sweep/{index}" in last
+    show = f"printf '%s\\0' {last}"  # as the shell of the script takes it
+    given = subprocess.run(["bash", "-c", show], capture_output=True, text=True, check=True)
+    assert given.stdout.split("\0")[-len(AWKWARD) - 1 : -1] == [*AWKWARD]
+    assert "sweep/{index}" in last
     assert run(*words, "--kind", "indexed", "--", "x").returncode == 128
