@@ -504,6 +504,11 @@ class RecorderBase:
             raise StorageError("this thread is recording or storing states at this moment")
 
     @property
+    def is_closed(self) -> bool:
+        """True if nothing more can be appended."""
+        return self._closed
+
+    @property
     def is_busy(self) -> bool:
         """True if this thread is recording or storing, and a handler of a signal cannot flush."""
         try:

@@ -111,6 +111,7 @@ class Recording:
             recorder = LaneRecorder(odb, lanes, policy, background)
         recorder.start()
         self._store.recorders.add(recorder)
+        self._store.all_recorders.add(recorder)
         return recorder
 
     def _is_free_now(self, odb: ObjectDatabase, writer: Mapping[str, Any] | None) -> bool:

@@ -43,6 +43,7 @@ class Store:
     Attributes:
         directory: the ``.simgit``, None in memory.
         recorders: the recorders that write through this handle.
+        all_recorders: these, and those of all handles that ``again`` opened from it.
     """
 
     def __init__(self, storage: Storage, directory: Path | None = None) -> None:
@@ -57,6 +58,7 @@ class Store:
         self._lock = threading.Lock()
         self._joined = threading.local()
         self.recorders: weakref.WeakSet[RecorderBase] = weakref.WeakSet()
+        self.all_recorders: weakref.WeakSet[RecorderBase] = weakref.WeakSet()
 
     @classmethod
     def create(cls, path: Path) -> Store:
@@ -113,6 +115,7 @@ class Store:
         """Open the same directory once more; a named command is shared."""
         assert self.directory is not None
         other = Store.open(self.directory, read_only=self.storage.read_only)
+        other.all_recorders = self.all_recorders
         if (journal := self._command_journal()) is not None:
             other._command = journal.on(other.storage)
         return other

@@ -72,9 +72,9 @@ class Watcher:
                 self._open()
 
     def _close(self) -> None:
+        self._pusher.ask()
         if not self.is_closed:
             self.is_closed = True
-            self._pusher.ask()
             LOG.warning(
                 "'%s' has more than %d bytes that are not pushed (max_unpushed); recording waits "
                 "for a push",
@@ -126,27 +126,24 @@ class TermHandler:
         self._pid = os.getpid()
         self._before: object = None
         self._deadline: float | None = None
-        self._is_installed = False
+        self._is_over = False
 
     def install(self) -> None:
         """Handle SIGTERM from now on, if this is the main thread: others cannot."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._handle)
-            self._is_installed = True
 
     def remove(self) -> None:
-        """Put back the handler that was there, unless another one came since."""
+        """Put back the handler that was there; where another one came since, only pass on to it."""
+        self._is_over = True
         on_main = threading.current_thread() is threading.main_thread()
-        if self._is_installed and on_main and self._is_mine():
+        if on_main and signal.getsignal(signal.SIGTERM) == self._handle:
             before = self._before
             signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)  # type: ignore[arg-type]
-            self._is_installed = False
-
-    def _is_mine(self) -> bool:
-        return signal.getsignal(signal.SIGTERM) == self._handle
 
     def _handle(self, number: int, frame: object) -> None:
-        if os.getpid() == self._pid:  # a forked child has nothing to push
+        # a forked child has nothing to push
+        if os.getpid() == self._pid and not self._is_over:
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._grace
             dies = self._before in (signal.SIG_DFL, None)

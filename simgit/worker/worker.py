@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -111,6 +112,7 @@ class Worker:
         self._place = WorkerPlace.take(settings.url, settings.name, settings.directory)
         self.directory = self._place.directory
         self._is_closed = False
+        self._process = os.getpid()
         try:
             self.repository = Repository.init(self.directory)
             try:
@@ -173,9 +175,11 @@ class Worker:
             }
 
     def _recorders(self) -> list[RecorderBase]:
+        """Return the recorders that are open; those of ``simgit.gym`` have handles of their own."""
         while True:
             try:
-                return list(self.repository._store.recorders)
+                found = list(self.repository._store.all_recorders)
+                return [each for each in found if not each.is_closed]
             except RuntimeError:  # another thread opened one meanwhile
                 continue
 
@@ -311,11 +315,13 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_closed:
+        if self._is_closed or os.getpid() != self._process:  # a forked child has no part in it
             return
         self._is_closed = True
         self._pusher.is_ending = True
         failed: SimgitError | None = None
+        own = set(self.repository._store.recorders)
+        left = [each for each in self._recorders() if each not in own]
         for each in self._recorders():
             try:
                 each.__exit__(kind, error, trace)
@@ -334,7 +340,13 @@ class Worker:
             self._remote.close()
             self.repository.close()
             clean = pushed and error is None and failed is None
-            self._place.release(remove=clean and self._settings.keep is None)
+            if left and clean and self._settings.keep is None:
+                LOG.warning(
+                    "an environment that '%s' recorded was not closed before its end; all is "
+                    "pushed, but its repository is kept: '%s'",
+                    self.name, self.directory,
+                )  # fmt: skip
+            self._place.release(remove=clean and not left and self._settings.keep is None)
         if not pushed:
             said = f"not all of '{self.name}' could be pushed: {why}; it is in '{self.directory}'"
             if error is not None:

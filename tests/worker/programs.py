@@ -48,6 +48,26 @@ def busy(url: str, name: str, seconds: str, how: str = "plain") -> None:
                 print(i, flush=True)
 
 
+def play(url: str, name: str, seconds: str) -> None:
+    """Record an environment without end; it is never closed."""
+    import gymnasium
+
+    from simgit.gym import Recorder
+
+    with simgit.worker.open(url, name, push_seconds=1000.0, grace=float(seconds)) as work:
+        env = Recorder(
+            gymnasium.make("CartPole-v1"), work.repository, work.run(), self_check=False,
+            flush_seconds=None,
+        )  # fmt: skip
+        env.reset(seed=1)
+        print("ready", work.directory, flush=True)
+        for i in range(1, 1 << 30):
+            if any(env.step(i % 2)[2:4]):
+                env.reset()
+            if i % 100 == 0:
+                print(i, flush=True)
+
+
 def grab(url: str, name: str, interval: str, folder: str, how: str) -> None:
     """Claim until it is given; then hold a file that nobody else may have, and end as told."""
     while (held := simgit.worker.claim(url, name, interval=float(interval))) is None:

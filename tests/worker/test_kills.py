@@ -103,6 +103,22 @@ def test_preemption_within_grace_loses_nothing(tmp_path: Path, how: str) -> None
 
 
 @pytest.mark.slow
+def test_preemption_of_an_environment_loses_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium")
+    url = tmp_path / "remote"
+    process = start("play", str(url), "worker/0", "60", stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline().startswith("ready")
+    told = [process.stdout.readline() for _ in range(20)][-1]
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=PATIENCE)
+    told = ([told, *rest.splitlines()])[-1]
+    assert process.returncode == -signal.SIGTERM
+    with Repository.clone(url, tmp_path / "clone") as repo:
+        assert repo.runs["worker/0"].status == "paused"
+        assert (repo.runs["worker/0"].step or 0) >= int(told)
+
+
+@pytest.mark.slow
 def test_preemption_of_a_remote_that_is_down_names_the_repository(tmp_path: Path) -> None:
     url = tmp_path / "remote"
     simgit.worker.open(url, "worker/1").close()
@@ -180,3 +196,34 @@ def test_a_signal_within_a_transaction_is_served_after_it(tmp_path: Path) -> Non
             assert work.result.runs == {"worker/0/x": "worker/0/x"}
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_workers_of_one_process_end_in_any_order(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(1))
+    came: list[int] = []
+    try:
+        first = simgit.worker.open(tmp_path / "r", "worker/0")
+        second = simgit.worker.open(tmp_path / "r", "worker/1")
+        with second.recorder() as recorder:
+            recorder.append(1.0)
+            first.close()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert second.result.states == 1 and came == [1]
+        second.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_forked_child_leaves_the_worker_alone(tmp_path: Path) -> None:
+    with simgit.worker.open(tmp_path / "r", "worker/0") as work, work.recorder() as recorder:
+        recorder.append(1.0)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                work.close()
+                signal.raise_signal(signal.SIGTERM)  # which ends it at once
+            finally:
+                os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+        assert work.result.pushes == 0 and work.directory.exists()
+    assert work.result.states == 1

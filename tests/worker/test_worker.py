@@ -259,6 +259,23 @@ def test_a_worker_of_gym_records_below_its_name(url: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_an_environment_that_is_not_closed_is_pushed_and_said(
+    url: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    from simgit.gym import Recorder
+
+    with simgit.worker.open(url, "worker/0") as work:
+        env = Recorder(gymnasium.make("CartPole-v1"), work.repository, work.run(), self_check=False)
+        env.reset(seed=1)
+        env.step(0)
+    assert "was not closed" in caplog.text and work.directory.exists()
+    env.close()
+    with clone(url, tmp_path) as copy:
+        assert copy.runs["worker/0"].step == 1
+
+
+@pytest.mark.slow
 def test_recording_waits_while_too_much_is_not_pushed(
     url: Path, network: Network, caplog: pytest.LogCaptureFixture
 ) -> None:
