@@ -124,6 +124,11 @@ class RunInfo:
         return self._ref.parent
 
     @property
+    def inherited(self) -> Oid | None:
+        """The record of the run that it was branched off, as it was then; of a remote's too."""
+        return self._facts.parent
+
+    @property
     def branch_point(self) -> Oid | None:
         """The state at which it was branched off."""
         return self._facts.branch_point

@@ -560,7 +560,9 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
         self._start = None
         facts = {"seed": seed_in_use(self.env), **({} if random is None else {"random": random})}
         if self._session.is_new:
-            facts = self._session.begin(facts, self._count)
+            facts = self._session.begin(
+                facts, self._snapshots.first(self.env, self._count), self._count
+            )
             self._snapshots.session = session_of(facts)
         return self._session.first_attachments(facts)
 

@@ -124,18 +124,22 @@ class Session:
         """Return an own handle: its states are stored even after the user closed theirs."""
         return self._given.again()
 
-    def begin(self, facts: Mapping[str, Any], step: int, lane: int | None = None) -> dict[str, Any]:
-        """Name a new session by the facts about its start, and note that with the run.
+    def begin(
+        self, facts: Mapping[str, Any], snapshot: Any, step: int, lane: int | None = None
+    ) -> dict[str, Any]:
+        """Name a new session by what is known about its start, and note that with the run.
 
         Args:
             facts: the seed in use, and the generators as they were before the first reset.
+            snapshot: the snapshot of its first state, if one can be taken: it has generators that
+                an environment made itself.
             step: the step of its first state.
             lane: the lane, if there are several.
 
         Returns:
             The facts with the name.
         """
-        begun = named(facts)
+        begun = named(facts, snapshot)
         self._note_sessions({step: begun[KEY]}, lane)
         return begun
 

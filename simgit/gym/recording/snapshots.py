@@ -68,6 +68,8 @@ class Snapshots:
         self._is_packed = self._driver is None and driver is None
         self._reseeds: Seeds = {}
         self.session: str | None = None
+        self._taken: tuple[int, Any, float] | None = None
+        """A snapshot that was taken before it could be attached: step, data, seconds."""
         self._is_on = choice is not None or triggered
         self._is_triggered = triggered
         self._episode_trigger = episode_trigger
@@ -131,11 +133,10 @@ class Snapshots:
         """Return data in their stored form, marked with the reseedings on the way."""
         return mark(pack(data), self._reseeds, self.session)
 
-    def _stored(self, data: Any) -> Any:
+    def _marked(self, data: Any) -> Any:
         # no method that is kept in a field: a circle would keep the recorder from ending at once
-        if self._is_packed:
-            return self.packed(data)
-        is_used = self._known is not None or (isinstance(data, Mapping) and "driver" in data)
+        is_used = self._is_packed or self._known is not None
+        is_used = is_used or (isinstance(data, Mapping) and "driver" in data)
         return mark(data, self._reseeds, self.session) if is_used else data
 
     def start_over(self) -> None:
@@ -154,6 +155,23 @@ class Snapshots:
     def begun(self, count: int) -> None:
         """Take note of a reset from which later states can be re-executed."""
         self._begun = count
+
+    def first(self, env: Any, count: int) -> Any:
+        """Return the snapshot of a session's first state, None if there is none.
+
+        ``after_reset`` attaches it, if it is due there.
+        """
+        self._choose(env)
+        if not self._is_on:
+            return None
+        start = _clock()
+        try:
+            data = self._snapshot(env)
+        except Exception as error:
+            self._give_up(error)
+            return None
+        self._taken = count, data, _clock() - start
+        return data
 
     def before_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
         """Take a snapshot of what the next reset starts from, for drivers that need that."""
@@ -175,7 +193,7 @@ class Snapshots:
         wanted = (self._first and where != "never") or (due and where == "any")
         if self._is_on and wanted:
             self._take(env, count, target)
-        self._first = False
+        self._first, self._taken = False, None
         self._schedule.plan(count)
 
     def after_step(self, env: Any, count: int, seconds: float, ended: bool, target: Target) -> None:
@@ -227,12 +245,16 @@ class Snapshots:
         self._schedule.together = 2 if self._lead() else 1
 
     def _take(self, env: Any, count: int, target: Target) -> None:
-        assert self._driver is not None
         start = _clock()
+        taken, self._taken = self._taken, None
         try:
-            data = self._driver.snapshot(env)
+            if taken is not None and taken[0] == count:
+                _, data, seconds = taken
+                start -= seconds
+            else:
+                data = self._snapshot(env)
             if data is not None:
-                target.attach(SNAPSHOT, self._stored(data))
+                target.attach(SNAPSHOT, self._marked(data))
         except (Conflict, StorageError):  # a verdict of earlier recording
             raise
         except Exception as error:
@@ -240,6 +262,12 @@ class Snapshots:
             return
         if data is not None:
             self._schedule.took(count, _clock() - start)
+
+    def _snapshot(self, env: Any) -> Any:
+        """Return a snapshot in its stored form, without marks; None if there is none."""
+        assert self._driver is not None
+        data = self._driver.snapshot(env)
+        return pack(data) if self._is_packed and data is not None else data
 
     def _give_up(self, error: Exception) -> None:
         """Take no more snapshots: the script continues, and re-execution can restore the run."""

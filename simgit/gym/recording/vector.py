@@ -713,7 +713,9 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             start = None if start is None else lane_start(self._parts[i], start)
             facts = {"seed": seed, **({} if start is None else {"random": start})}
             if self._session.is_new:
-                facts = self._session.begin(facts, self._counts[i] + 1, i)
+                step = self._counts[i] + 1
+                snapshot = self._snapshots[i].first(self._parts[i], step) if self._parts else None
+                facts = self._session.begin(facts, snapshot, step, i)
                 self._snapshots[i].session = session_of(facts)
             attachments = self._session.first_attachments(facts)
         self._counts[i] += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
@@ -19,7 +18,9 @@ from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
 from simgit.recording.attached_steps import attached_steps
 from simgit.refs import attachments
+from simgit.refs.names import REMOTES
 from simgit.refs.own_names import OWN, own_name, session_of
+from simgit.refs.revision import split_revision
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
@@ -148,6 +149,11 @@ class RecordedPath:
     def _containing(self) -> list[str]:
         return self.repo.contains(self.oid)
 
+    @property
+    def _is_known(self) -> bool:
+        """True if it is known which sessions are on the way to the state."""
+        return bool(self.sessions or self.runs)
+
     @cached_property
     def _is_shared(self) -> bool:
         """True if other sessions begin where those of the path do."""
@@ -178,7 +184,7 @@ class RecordedPath:
         the same states.)
         """
         session = session_of(stored)
-        says = (session is not None and self.runs) or self._is_shared
+        says = (session is not None and self._is_known) or self._is_shared
         if says and session != at(self.sessions, step):
             return False
         before = {at: seed for at, seed in self.reseeds.items() if at < step}
@@ -209,7 +215,7 @@ class RecordedPath:
         """Return the steps up to ``upto`` where a session of this path begins, the newest first."""
         for step in self.attached(SESSION, upto, oldest):
             session = session_of(self.attachment(step, SESSION))
-            if not self.runs or session == self.sessions.get(step):
+            if not self._is_known or session == self.sessions.get(step):
                 yield step
 
     def attachment(self, step: int, name: str) -> Any:
@@ -300,16 +306,18 @@ class RecordedPath:
 
 def path_to_last(repo: Repository, states: Trajectory, revision: str) -> RecordedPath:
     """Return the path to the newest of some states, with the run in their range."""
-    path = RecordedPath(repo, states[len(states) - 1].oid)
-    path.run = next(
-        filter(None, (run_named(repo, each) for each in revision.split("..")[::-1])), None
-    )
-    return path
+    left, dots, _ = revision.partition("..")
+    run = run_named(repo, revision) or (run_named(repo, left) if dots and left else None)
+    return RecordedPath(repo, states[len(states) - 1].oid, run)
 
 
 def run_named(repo: Repository, revision: str | Oid) -> str | None:
-    """Return the run in a revision, None if there is none."""
-    if isinstance(revision, Oid):
-        return None
-    name = re.split("[@~^:]", revision, maxsplit=1)[0]
-    return name if name in repo.runs else None
+    """Return the run that a revision leads through, None for an oid or a tag.
+
+    ``HEAD`` leads through its run; that of a remote is named as ``remotes/origin/main``.
+    """
+    name = repo.trajectory(revision).name
+    if name or isinstance(revision, Oid):
+        return name or None
+    base = split_revision(revision.rpartition("..")[2])[0].removeprefix(REMOTES)
+    return REMOTES + base if base in repo.remote_runs() else None

@@ -6,16 +6,28 @@ of an unseeded reset nor the global generators; the metadata of each run name it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Final
 
-from simgit.errors import NotFound
+from simgit.errors import InvalidInput, NotFound
 from simgit.gym.restoring.reseeding import reseeds
 from simgit.objects.codec import encode_value
 from simgit.objects.coerce import coerce
+from simgit.objects.kinds import Run
 from simgit.objects.oid import Oid
-from simgit.refs.own_names import KEY, SESSIONS, is_session, session_of
+from simgit.refs import attachments, run_config
+from simgit.refs.names import REMOTES
+from simgit.refs.own_names import (
+    KEY,
+    OWN,
+    SESSIONS,
+    base_name,
+    is_session,
+    session_of,
+    stored_session,
+)
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
@@ -27,9 +39,14 @@ It has the seed in use, and the other generators as they were before the first r
 Sessions = dict[int, str]
 
 
-def named(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts about a session's start with its name: equal facts have the same."""
+def named(facts: Mapping[str, Any], snapshot: Any = None) -> dict[str, Any]:
+    """Return the facts about a session's start with its name.
+
+    Sessions with the same facts, and with the same snapshot of their first state, have the same.
+    """
     digest = blake2b(encode_value(coerce(dict(facts), SESSION)), digest_size=8)
+    with suppress(InvalidInput):  # no more snapshots are taken then
+        digest.update(encode_value(coerce(snapshot, SESSION)))
     return {**facts, KEY: digest.hexdigest()}
 
 
@@ -59,15 +76,18 @@ def sessions(
     Args:
         repo: the repository.
         state: the state.
-        run: the run whose path is meant, if the state is in its history. Otherwise any run is
-            taken, preferably the one that was recorded first.
+        run: the run whose path is meant, if the state is in its history; ``remotes/origin/main``
+            for one of a remote. Otherwise any run is taken, preferably the one that was recorded
+            first.
         names: the runs that contain the state, if they are known already.
     """
     names = repo.contains(state) if names is None else names
-    if run is not None and run in names:
-        own = of_run(repo, run, state)
+    if run is not None:
+        own = of_run(repo, run, state) if run in names else _of_remote(repo, run, state)
         if own is not None:
             return own
+    if not names:
+        return _attached(repo, state)
     found: list[tuple[str, Sessions]] = []
     for name in names:
         each = of_run(repo, name, state)
@@ -101,6 +121,7 @@ def of_run(repo: Repository, name: str, state: Oid) -> Sessions | None:
         parent = run.parent if run.parent in repo.runs else None
         if parent is None or parent in passed or not _has(repo, parent, start, point):
             before = {step: each for step, each in noted.items() if step <= upto}
+            before = before or _of_records(_above(repo, run), repo, upto)
             if not before and is_first:
                 return None
             return {**(before or sessions(repo, point)), **found}
@@ -109,7 +130,61 @@ def of_run(repo: Repository, name: str, state: Oid) -> Sessions | None:
     return found
 
 
-def noted_in(run: RunInfo) -> Sessions:
+def _of_remote(repo: Repository, name: str, state: Oid) -> Sessions | None:
+    """Return the sessions of a run of a remote up to a state; None if the name is of none."""
+    run = repo.remote_runs().get(name.removeprefix(REMOTES)) if name.startswith(REMOTES) else None
+    step = _step(repo, state)
+    if run is None or step is None or not _has(repo, name, step, state):
+        return None
+    return _of_records([run, *_above(repo, run)], repo, step)
+
+
+def _above(repo: Repository, run: RunInfo) -> list[Run]:
+    """Return the records of the runs above a run, as they were when it was branched off.
+
+    They are here although the runs were deleted since, or are those of a remote.
+    """
+    with repo.odb.read() as txn:
+        return run_config.ancestors(repo.odb, txn, run.inherited)
+
+
+def _of_records(records: Iterable[RunInfo | Run], repo: Repository, upto: int) -> Sessions:
+    """Return the sessions up to a step that runs have noted, each branched off the next one."""
+    found: Sessions = {}
+    for each in records:
+        noted = {step: session for step, session in noted_in(each).items() if step <= upto}
+        start = None if each.branch_point is None else _step(repo, each.branch_point)
+        if start is None:
+            return {**noted, **found}
+        found |= {step: session for step, session in noted.items() if step > start}
+        upto = min(upto, start)
+        before = {step: session for step, session in noted.items() if step <= upto}
+        if before:
+            return {**before, **found}
+    return found
+
+
+def _attached(repo: Repository, state: Oid) -> Sessions:
+    """Return the sessions on the way to a state of no run, by what is attached there.
+
+    Where several begin at one state, the one is taken of which something was attached last.
+    """
+    begun: dict[int, list[str]] = {}
+    newest: dict[str, int] = {}
+    with repo.odb.read() as txn:
+        for each in attachments.in_history(repo.odb, txn, repo.odb.locate(txn, state)):
+            base = base_name(each.name)
+            if base not in OWN:
+                continue
+            session = stored_session(repo.odb, txn, (each.kind, each.oid))
+            if session is not None:
+                newest.setdefault(session, each.step)
+                if base == SESSION:
+                    begun.setdefault(each.step, []).append(session)
+    return {step: max(names, key=lambda name: newest[name]) for step, names in begun.items()}
+
+
+def noted_in(run: RunInfo | Run) -> Sessions:
     """Return the sessions that a run's metadata name."""
     noted = run.metadata.get(SESSIONS)
     if not isinstance(noted, Mapping):

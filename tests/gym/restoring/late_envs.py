@@ -40,5 +40,16 @@ class Global(Late):
         return random.random()
 
 
+class Hidden(Late):
+    """Draws from a generator that it makes itself, which no seed sets and Gymnasium does not see."""
+
+    def __init__(self) -> None:
+        self.hidden = np.random.default_rng()
+
+    def draw(self) -> float:
+        return float(self.hidden.random())
+
+
 gym.register("tests/Late-v0", Late)
+gym.register("tests/Hidden-v0", Hidden)
 gym.register("tests/Global-v0", Global)

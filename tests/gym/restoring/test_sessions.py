@@ -18,7 +18,7 @@ from simgit import InvalidInput, Repository, SimgitWarning, Unverified
 from simgit.cli.output import Output
 from simgit.cli.render import write_run
 from simgit.gym import Lane, Recorder, VectorRecorder, judge, restore, step_batch, verify
-from simgit.gym.restoring.recorded_path import RecordedPath
+from simgit.gym.restoring.recorded_path import RecordedPath, path_to_last
 from simgit.gym.restoring.restore import from_snapshot
 from simgit.gym.restoring.sessions import SESSION
 from simgit.refs.own_names import SESSIONS, base_name
@@ -27,6 +27,7 @@ from tests.gym.restoring import late_envs
 pytestmark = pytest.mark.usefixtures("without_torch")
 
 LATE, GLOBAL, LAKE, CARDS = "tests/Late-v0", "tests/Global-v0", "FrozenLake-v1", "Blackjack-v1"
+HIDDEN = "tests/Hidden-v0"
 STEPS = 3 * late_envs.QUIET
 NAMES = ("one", "two", "three")
 
@@ -138,6 +139,124 @@ def test_runs_with_one_seed_that_draw_from_the_global_generator(
     assert differ(repo, NAMES)
     for name in NAMES:
         assert_own(repo, name)
+
+
+def test_runs_of_an_environment_with_a_generator_of_its_own(repo: Repository) -> None:
+    before = random.getstate(), np.random.get_state()
+    for name in NAMES:
+        record(repo, name, HIDDEN, snapshots=3)
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+    assert len({repo.resolve(f"{name}@0") for name in NAMES}) == 1
+    assert differ(repo, NAMES)
+    for name in NAMES:
+        assert_own(repo, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
+def test_lanes_with_generators_of_their_own(repo: Repository, kind: Any) -> None:
+    vector = kind([lambda: Lane(gym.make(HIDDEN))] * 3)
+    recorder = VectorRecorder(vector, repo, "a", snapshots=3)
+    recorder.reset()
+    for _ in range(STEPS + 4):
+        recorder.step(np.array([1, 1, 1]))
+    recorder.close()
+    names = [f"a/{lane}" for lane in range(3)]
+    assert differ(repo, names)
+    for name in names:
+        assert_own(repo, name)
+
+
+def test_the_first_snapshot_is_taken_once(repo: Repository) -> None:
+    class Counting:
+        name, count = "counting", 0
+
+        def snapshot(self, env: Any) -> Any:
+            self.count += 1
+            return {"count": self.count}
+
+    driver = Counting()
+    recorder = Recorder(gym.make(LATE), repo, "one", snapshots=driver)
+    recorder.reset()
+    assert driver.count == 1
+    recorder.close()
+    assert repo.attachment("one@0", "snapshot") == {"count": 1}
+
+
+def assert_continues(env: Any, repo: Repository, run: str, step: int) -> None:
+    for state in list(repo.trajectory(run))[step + 1 : STEPS]:
+        assert np.array_equal(env.step(int(state.action))[0], state.observation), state.step
+    env.close()
+
+
+def test_every_revision_that_leads_through_a_run_is_of_that_run(repo: Repository) -> None:
+    for name in NAMES:
+        record(repo, name)
+    repo.checkout("two")
+    for revision in ("HEAD@2", "@2", f"HEAD~{repo.state('two').step - 2}", "runs/three@2"):
+        run = "three" if "three" in revision else "two"
+        assert_continues(restore(repo, revision), repo, run, 2)
+    for revision in ("two@1..4", "one@0..HEAD@3", "two@0..two@3", "HEAD@1..3"):
+        assert verify(repo, revision, snapshots=0).divergence is None
+        states = repo.trajectory(revision)
+        assert path_to_last(repo, states, revision).sessions == {0: named(repo, "two")}
+
+
+def named(repo: Repository, run: str) -> str:
+    session: str = repo.runs[run].metadata[SESSIONS]["0"]
+    return session
+
+
+def test_a_branch_of_a_run_that_was_deleted(repo: Repository) -> None:
+    for name in NAMES:
+        record(repo, name)
+        repo.branch(f"{name}-1", f"{name}@3")
+        repo.branch(f"{name}-2", f"{name}-1@2")
+    sessions = {name: {0: named(repo, name)} for name in NAMES}
+    states = {name: list(repo.trajectory(name)) for name in NAMES}
+    for name in NAMES:
+        repo.delete_run(name, force=True)
+        repo.delete_run(f"{name}-1", force=True)
+    for name in NAMES:
+        assert RecordedPath(repo, f"{name}-2").sessions == sessions[name]
+        with Recorder.resume(repo, f"{name}-2", snapshots=1) as recorder:
+            for state in states[name][3:]:
+                recorder.reset() if state.reset is not None else recorder.step(int(state.action))
+        assert repo.resolve(f"{name}-2") == states[name][-1].oid
+
+
+def test_a_tag_of_a_run_that_was_deleted(repo: Repository) -> None:
+    for name in NAMES:
+        record(repo, name)
+        repo.tag(f"tag-{name}", f"{name}@8")
+    states = {name: list(repo.trajectory(name)) for name in NAMES}
+    for name in NAMES:
+        repo.delete_run(name, force=True)
+    for name in NAMES:
+        env = restore(repo, f"tag-{name}")
+        for state in states[name][9:STEPS]:
+            assert np.array_equal(env.step(int(state.action))[0], state.observation)
+        env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snapshots", [5, None])
+def test_runs_of_a_remote_have_their_own_numbers(tmp_path: Path, snapshots: Any) -> None:
+    with Repository.init(tmp_path / "one") as one, Repository.init(tmp_path / "two") as two:
+        for name in NAMES:
+            record(one, name, snapshots=snapshots)
+            record(two, name, snapshots=snapshots)
+        one.add_remote("origin", str(tmp_path / "remote"))
+        one.remote("origin").push([*NAMES])
+        two.add_remote("origin", str(tmp_path / "remote"))
+        two.remote("origin").fetch()
+        for name in NAMES:
+            for revision in (f"origin/{name}@2", f"remotes/origin/{name}@2"):
+                assert_continues(restore(two, revision, trust=True), one, name, 2)
+            assert_own(two, name)
+            two.branch(f"{name}-branch", f"origin/{name}@2")
+            assert_continues(restore(two, f"{name}-branch", trust=True), one, name, 2)
 
 
 def test_a_state_by_its_oid_is_that_of_the_first_run(repo: Repository) -> None:
