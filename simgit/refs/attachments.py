@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -134,25 +135,24 @@ def in_history(
         tip: the state.
         name: only attachments of this name.
     """
-    for step, here, key in _on_path(odb, txn, tip, *([] if name is None else [name])):
+    for step, here, key in _on_path(odb, txn, tip, None if name is None else {name}):
         yield attached(odb, txn, step, here, key)
 
 
-def steps_in_history(odb: ObjectDatabase, txn: ReadTxn, tip: Location, *names: str) -> list[int]:
-    """Return the steps of a state's first-parent history that have an attachment, newest first.
-
-    It may have any of some names.
-    """
-    return list(dict.fromkeys(step for step, _, _ in _on_path(odb, txn, tip, *names)))
+def names_in_history(
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, names: AbstractSet[str]
+) -> list[tuple[int, str]]:
+    """Return step and name of a history's attachments that have one of some names, newest first."""
+    return [(step, here) for step, here, _ in _on_path(odb, txn, tip, names)]
 
 
 def _on_path(
-    odb: ObjectDatabase, txn: ReadTxn, tip: Location, *names: str
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, names: AbstractSet[str] | None
 ) -> list[tuple[int, str, bytes]]:
     """Return step, name and key of the attachments of a history, the newest first."""
     parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
     found = []
-    for place, here, key in placed(odb, txn, *names):
+    for place, here, key in placed(odb, txn, names):
         part = parts.get(place.line)
         if part is not None and part.start <= place.step < part.stop:
             found.append((-place.step, here, key))
@@ -164,18 +164,20 @@ def count(txn: ReadTxn) -> int:
     return txn.count(_TABLE)
 
 
-def placed(odb: ObjectDatabase, txn: ReadTxn, *names: str) -> Iterator[tuple[Location, str, bytes]]:
+def placed(
+    odb: ObjectDatabase, txn: ReadTxn, names: AbstractSet[str] | None = None
+) -> Iterator[tuple[Location, str, bytes]]:
     """Yield the place of each attachment's state, its name, and the key of its binding.
 
     Args:
         odb: the database.
         txn: the transaction.
-        names: only attachments of these names; without any, all.
+        names: only attachments of these names; None for all.
     """
     places: dict[bytes, Location] = {}
     for key, _ in txn.scan(_TABLE):
         state, here = key[:OID_SIZE], decode_name(key[OID_SIZE:])
-        if names and here not in names:
+        if names is not None and here not in names:
             continue
         if state not in places:
             places[state] = odb.locate(txn, Oid(state))

@@ -36,3 +36,20 @@ def test_the_steps_are_those_of_the_path_newest_first(others: int) -> None:
         assert list(attached_steps(repo.odb, states, "none", 299)) == []
         there = attached_steps(repo.odb, repo.trajectory("other"), "a", 160)
         assert list(there)[:3] == ([160, 159, 158] if others else [155, 154, 153])
+
+
+def test_another_name_serves_from_a_step_on() -> None:
+    with Repository.init(":memory:") as repo:
+        with repo.recorder("main") as recorder:
+            for i in range(300):
+                recorder.append([float(i)])
+        states = repo.trajectory("main")
+        for step, name in ((5, "x"), (20, "a"), (120, "x"), (120, "y"), (150, "x"), (280, "y")):
+            repo.attach(f"main@{step}", name, step)
+        for others in (0, 300):  # more attachments than states: the states are looked at
+            for step in range(others):
+                repo.attach(f"main@{step}", "b", step)
+            found = attached_steps(repo.odb, states, "a", 299, beside={100: "y", 0: "x"})
+            assert list(found) == [280, 120, 20, 5]
+            found = attached_steps(repo.odb, states, "a", 299, 20, {110: "x"})
+            assert list(found) == [150, 120, 20]

@@ -208,8 +208,8 @@ class RecordedPath:
         known = self.known.get(name)
         if known is not None:
             return (step for step in known if oldest <= step <= upto)
-        own = {own_name(name, each) for each in self.sessions.values()} if name in OWN else ()
-        return attached_steps(self.repo.odb, self.trajectory, (name, *own), upto, oldest)
+        own = {at: own_name(name, each) for at, each in self.sessions.items() if name in OWN}
+        return attached_steps(self.repo.odb, self.trajectory, name, upto, oldest, own)
 
     def begun(self, upto: int, oldest: int = 0) -> Iterator[int]:
         """Return the steps up to ``upto`` where a session of this path begins, the newest first."""

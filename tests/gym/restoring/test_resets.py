@@ -186,6 +186,7 @@ def test_what_shows_only_in_later_episodes_is_warned_of(repo: Repository) -> Non
 def test_an_exception_in_a_trial_says_nothing_of_resets(
     repo: Repository, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
+    monkeypatch.setattr(kind, "made", 3)  # whatever other tests have made
     record(repo, kind())
     before = plan(repo, "main@480").how
     assert before == ("creation" if kind is reset_envs.ThirdFails else "episode")
@@ -213,8 +214,8 @@ def test_what_began_without_a_seed_and_has_no_note_of_it_is_not_called_otherwise
 def test_an_exception_in_a_restore_says_nothing_of_resets(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reset_envs.ThirdFails, "made", 3)  # whatever other tests have made
     record(repo, reset_envs.ThirdFails())
-    monkeypatch.setattr(reset_envs.ThirdFails, "made", 3)
     tried(repo)
     step = 40 * PART + 7
     monkeypatch.setattr(reset_envs.ThirdFails, "made", 1)
