@@ -1,11 +1,9 @@
 """Objects as files below a directory, on a local or a network file system.
 
-The parts of a key are names of directories and of the file:
-
-- ``refs/runs/walk`` and ``refs/runs/walk/1`` can both be there: from the third part on, names of
-  directories end with ``#``, which no key has (``refs/runs/walk#/1``).
-- A part that is longer than a file's name may be is cut; all pieces but the last are directories
-  whose names end with ``^``.
+The parts of a key are names of directories and of the file, so that other tools can copy a
+directory into a bucket and back. So no key can begin with another key and a slash. A part that is
+longer than a file's name may be is cut; all pieces but the last are directories whose names end
+with ``^``.
 
 A writer fills a file in ``.scratch``, syncs it, takes the lock of the key, looks at what is there,
 and then links or renames the file into its place: a reader sees all of it or nothing, and what a
@@ -45,11 +43,8 @@ OLD: Final = 3600
 """Seconds after which a file in ``.scratch`` that nobody writes to was left by a killed writer."""
 PATIENCE: Final = 60
 """Seconds for which a writer waits for the lock of a key."""
-_NAME: Final = 200
-"""The most bytes of a part that is one name: 255 are allowed, and some encrypting file systems
-allow fewer."""
-_PLAIN: Final = 2
-"""How many directories of a key have names without ``#``."""
+_NAME: Final = 255
+"""The most bytes of a name."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 _AWAY: Final = (
@@ -154,30 +149,29 @@ class DirectoryTransport(Transport):
             top = self._below([*_directories(parts), ""])  # whose last may be no link either
         before = f"{prefix}/" if prefix else ""
         self.counts.add(requests=1)
-        for count, each in enumerate(self._walk(top, before, len(parts), etags)):
+        for count, each in enumerate(self._walk(top, before, etags)):
             if count and count % PAGE == 0:
                 self.counts.add(requests=1)
             yield each
 
-    def _walk(self, folder: str, before: str, depth: int, etags: bool) -> Iterator[Listed]:
+    def _walk(self, folder: str, before: str, etags: bool) -> Iterator[Listed]:
         """Yield what is in a directory and below.
 
         Args:
             folder: its path.
             before: what the keys begin with.
-            depth: the parts of the key that ``before`` completes.
             etags: with etags.
         """
         try:
             with self._told("list", missing_ok=True), os.scandir(folder) as entries:
-                found = sorted(_entries(entries, before, depth), key=itemgetter(0))
+                found = sorted(_entries(entries, before), key=itemgetter(0))
         except FileNotFoundError:
             return  # deleted just now, or it never was there
         rows = (
             each
             for start, entry in found
             for each in (
-                self._walk(entry.path, start, depth + start.endswith("/"), etags)
+                self._walk(entry.path, start, etags)
                 if entry.is_dir(follow_symlinks=False)
                 else self._row(start, entry, etags)
             )
@@ -366,17 +360,15 @@ class DirectoryTransport(Transport):
 def _pieces(part: str) -> Iterator[str]:
     """Yield the names of a part that is too long for one."""
     while len(part) > _NAME:
-        yield f"{part[:_NAME]}^"
-        part = part[_NAME:]
+        yield f"{part[: _NAME - 1]}^"
+        part = part[_NAME - 1 :]
     yield part
 
 
 def _directories(parts: list[str]) -> Iterator[str]:
     """Yield the names of the directories for the parts of a key, all but its last or a prefix."""
-    for depth, part in enumerate(parts):
-        *cut, last = _pieces(part)
-        yield from cut
-        yield last if depth < _PLAIN else f"{last}#"
+    for part in parts:
+        yield from _pieces(part)
 
 
 def _names(key: str) -> Iterator[str]:
@@ -386,7 +378,7 @@ def _names(key: str) -> Iterator[str]:
 
 
 def _entries(
-    entries: Iterable[os.DirEntry[str]], before: str, depth: int
+    entries: Iterable[os.DirEntry[str]], before: str
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield what is of a transport in a directory, with the key, or what the keys begin with.
 
@@ -397,12 +389,8 @@ def _entries(
         if entry.is_dir(follow_symlinks=False):
             if entry.name.endswith("^"):
                 start = start[:-1]
-            elif depth < _PLAIN:
-                start += "/"
-            elif entry.name.endswith("#"):
-                start = f"{start[:-1]}/"
             else:
-                continue
+                start += "/"
         if PART.fullmatch(start.removesuffix("/").rpartition("/")[2]):
             yield start, entry
 

@@ -18,7 +18,13 @@ def end_with_the_tests():
     os._exit(0)
 
 threading.Thread(target=end_with_the_tests, daemon=True).start()
-server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+app, lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+def one_at_a_time(environ, start_response):
+    with lock:  # moto compares and writes in two steps, which no store does
+        return [b"".join(app(environ, start_response))]
+
+server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True)
 print(server.server_port, flush=True)
 server.serve_forever()
 """

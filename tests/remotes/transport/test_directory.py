@@ -65,13 +65,13 @@ def told(call: Callable[[], object], kind: str) -> str:
 
 def test_what_is_stored_can_be_looked_at_with_other_tools(root: Path, transport: Transport) -> None:
     transport.put("packs/ab/cd", b"pack")
-    transport.put("refs/runs/walk", b"ref")
-    transport.put("refs/runs/walk/1", b"ref of 1")
+    transport.put("refs/runs/walk@", b"ref")
+    transport.put("refs/runs/walk/1@", b"ref of 1")
     found = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
     assert [each for each in found if not each.startswith(".locks/")] == [
         "packs/ab/cd",
-        "refs/runs/walk",
-        "refs/runs/walk#/1",
+        "refs/runs/walk/1@",
+        "refs/runs/walk@",
     ]
     (root / "packs/ef").mkdir()
     (root / "packs/ef/01").write_bytes(b"copied")
@@ -95,8 +95,6 @@ def test_other_files_are_left_alone(root: Path, transport: Transport) -> None:
     transport.put("refs/runs/a", b"1")
     for name in (".nfs0001", "refs/.DS_Store", "refs/a b", "refs/runs/x#", "refs/runs/ä"):
         (root / name).write_bytes(b"not of simgit")
-    (root / "refs/runs/plain").mkdir()
-    (root / "refs/runs/plain/file").write_bytes(b"not of simgit")
     assert [each.key for each in transport.list("")] == ["refs/runs/a"]
 
 
