@@ -2,7 +2,7 @@
 
 remotes: 16-byte id ‖ "r" ‖ key of a ref     -> u16 length ‖ etag ‖ the ref's bytes ‖ check
          16-byte id ‖ "p" ‖ name of a pack   -> check: all of it is here
-         16-byte id ‖ "b" ‖ oid of a binding -> name of the pack that has it ‖ check
+         16-byte id ‖ "b" ‖ oid of a binding -> names of packs that have it ‖ check
          16-byte id ‖ "u" ‖ name of a pack   -> u64 time ‖ check: it was uploaded
 
 A damaged entry counts for nothing.
@@ -15,12 +15,15 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
+from simgit.objects.oid import OID_SIZE
 from simgit.storage.base import ReadTxn, WriteTxn
 
 TABLE: Final = "remotes"
 ID_SIZE: Final = 16
 _REF, _PACK, _BINDING, _UPLOADED = b"r", b"p", b"b", b"u"
 _MOST_KEY: Final = 480
+_MOST_PACKS: Final = 32
+"""Of so many packs that have a binding a note is kept."""
 
 
 class CachedRef(NamedTuple):
@@ -70,13 +73,15 @@ class RemoteCache:
         """Note that all of a pack is here."""
         self._put(txn, _PACK, name, b"")
 
-    def pack_of(self, txn: ReadTxn, binding: bytes) -> bytes | None:
-        """Return the pack that is known to have a binding, None if none is."""
-        return self._get(txn, _BINDING, binding)
+    def packs_of(self, txn: ReadTxn, binding: bytes) -> list[bytes]:
+        """Return packs that are known to have a binding, the newest last."""
+        found = self._get(txn, _BINDING, binding) or b""
+        return [found[at : at + OID_SIZE] for at in range(0, len(found), OID_SIZE)]
 
     def note_binding(self, txn: WriteTxn, binding: bytes, pack: bytes) -> None:
-        """Note the pack that has a binding."""
-        self._put(txn, _BINDING, binding, pack)
+        """Note a pack that has a binding."""
+        packs = [each for each in self.packs_of(txn, binding) if each != pack]
+        self._put(txn, _BINDING, binding, b"".join([*packs, pack][-_MOST_PACKS:]))
 
     # --- uploads ---
 

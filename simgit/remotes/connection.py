@@ -7,7 +7,7 @@ import os
 import posixpath
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -338,8 +338,9 @@ class Connection:
             self._shards[shard] = layout.decode_shard(got.data if got else b"", shard)
         return self._shards[shard]
 
-    def write_shard(self, level: int, data: bytes) -> ShardName:
+    def write_shard(self, level: int, entries: Sequence[PackEntry]) -> ShardName:
         """Store a shard, and return its name."""
+        data = layout.encode_shard(entries)
         shard = ShardName(level, blake3(data).digest())
         tombs.put_named(self.transport, layout.key_of_shard(*shard), data)
         return shard

@@ -135,9 +135,8 @@ class Fetch:
 
     def _seen(self, names: Sequence[str] | None) -> dict[str, SeenRef]:
         """Return the refs that are asked for."""
-        with self.odb.read() as txn:
-            wanted = None if names is None else map(readable, names)
-            found = self.connection.read_refs(wanted, lambda key: self._cache.ref(txn, key))
+        wanted = None if names is None else map(readable, names)
+        found = self.connection.read_refs(wanted, self._known)
         found = {name: each for name, each in found.items() if not each.ref.deleted}
         if names is None:
             return found
@@ -146,12 +145,25 @@ class Fetch:
             raise NotFound(f"'{self.connection.shown}' has no '{missing[0]}'", name=missing[0])
         return {name: found[name] for name in expanded(names, found, "ref of the remote")}
 
+    def _known(self, key: str) -> tuple[str, bytes] | None:
+        with self.odb.read() as txn:  # of its own: threads ask, and they wait for the network
+            return self._cache.ref(txn, key)
+
     def _changed(self, seen: dict[str, SeenRef]) -> dict[str, SeenRef]:
         """Return the refs that are not here as they are there."""
         with self.odb.read() as txn:
-            return {name: each for name, each in seen.items() if not self._is_here(txn, name, each)}
+            same = [name for name, each in seen.items() if self._is_here(txn, name, each)]
+        packs = {name: self.connection.entries(seen[name].ref) for name in same}
+        with self.odb.read() as txn:
+            here = {
+                name
+                for name, entries in packs.items()
+                if all(self._cache.has_pack(txn, entry.name) for entry in entries)
+            }
+        return {name: each for name, each in seen.items() if name not in here}
 
     def _is_here(self, txn: ReadTxn, name: str, seen: SeenRef) -> bool:
+        """Return True if a ref is here as it is there, by all but its packs."""
         known = self._cache.ref(txn, layout.key_of_ref(name))
         if known is None or known.data != seen.data:
             return False
@@ -160,10 +172,7 @@ class Fetch:
         if name.startswith(TAGS):
             return self.refs.has_tag(txn, name[len(TAGS) :])
         short = f"{self.remote}/{name[len(RUNS) :]}"
-        if not has_tracking(txn, short) or tracking(txn, short).oid != seen.ref.oid:
-            return False
-        entries = self.connection.entries(seen.ref)
-        return all(self._cache.has_pack(txn, entry.name) for entry in entries)
+        return has_tracking(txn, short) and tracking(txn, short).oid == seen.ref.oid
 
     # --- packs ---
 

@@ -203,7 +203,7 @@ def moved(
     ref: RemoteRef,
     new: Mapping[bytes, PackEntry],
     read: Callable[[ShardName], list[PackEntry]],
-    write: Callable[[int, bytes], ShardName],
+    write: Callable[[int, Sequence[PackEntry]], ShardName],
 ) -> RemoteRef:
     """Return a ref that names joined packs in the place of those that are in them.
 

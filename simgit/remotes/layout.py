@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -471,7 +471,7 @@ def with_packs(
     ref: RemoteRef,
     entries: Iterable[PackEntry],
     read: Callable[[ShardName], list[PackEntry]],
-    write: Callable[[int, bytes], ShardName],
+    write: Callable[[int, Sequence[PackEntry]], ShardName],
 ) -> RemoteRef:
     """Return a ref with more packs, in shards where they are many.
 
@@ -480,15 +480,16 @@ def with_packs(
         entries: the packs, in the order of their import; those that it has already are left out
             by the caller.
         read: returns the entries of a shard.
-        write: stores a shard of a level, and returns its name.
+        write: stores a shard of a level with entries, and returns its name.
     """
     packs = (*ref.packs, *entries)
     found = replace(ref, packs=packs)
-    if len(packs) <= MAX_LISTED and len(found.encode()) <= FULL_REF:
+    fits = sum(len(each.stretches) for each in packs) * OID_SIZE < FULL_REF  # or it is not encoded
+    if len(packs) <= MAX_LISTED and fits and len(found.encode()) <= FULL_REF:
         return found
     shards = list(ref.shards)
     for start in range(0, len(packs), MAX_SHARD):
-        shards.append(write(0, encode_shard(packs[start : start + MAX_SHARD])))
+        shards.append(write(0, packs[start : start + MAX_SHARD]))
         while joined := _joined(shards, read, write):
             shards = joined
     found = replace(ref, packs=(), shards=tuple(shards))
@@ -500,7 +501,7 @@ def with_packs(
 def _joined(
     shards: list[ShardName],
     read: Callable[[ShardName], list[PackEntry]],
-    write: Callable[[int, bytes], ShardName],
+    write: Callable[[int, Sequence[PackEntry]], ShardName],
 ) -> list[ShardName] | None:
     """Return shards whose newest ones of one level are joined, None if there is nothing to do."""
     newest = shards[-FANOUT:]
@@ -510,4 +511,4 @@ def _joined(
     entries = [entry for each in newest for entry in read(each)]
     if len(entries) > MAX_SHARD:
         return None
-    return [*shards[:-FANOUT], write(level + 1, encode_shard(entries))]
+    return [*shards[:-FANOUT], write(level + 1, entries)]

@@ -279,8 +279,8 @@ class Packing(Creation):
             if self._has_binding(txn, oid):
                 continue
             place = self.odb.states.locate(txn, key[:OID_SIZE])
-            if place is None or not self.chosen.has(place):
-                continue
+            if place is None or self.chosen.sent.get(place.line, -1) < place.step:
+                continue  # also if the remote has it: other refs lead to it
             if self.chosen.receiver_has(place):
                 self._extra.append(Oid(oid))
             else:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any, Final
 
 from simgit.errors import Conflict, IntegrityError, NotFound, SimgitError
@@ -25,7 +27,7 @@ from simgit.remotes import layout, tombs
 from simgit.remotes.bundle.select import BundleSelection, select_states
 from simgit.remotes.connection import TRIES, Connection, SeenRef
 from simgit.remotes.elapsed import Elapsed
-from simgit.remotes.layout import PackEntry, RemoteRef
+from simgit.remotes.layout import PackEntry, RemoteRef, ShardName
 from simgit.remotes.packs import Pack, Packing
 from simgit.storage.base import ReadTxn
 from simgit.storage.failpoints import fail_point
@@ -148,9 +150,16 @@ class Push:
         self._sending: list[Future[None]] = []
         self._others: dict[str, SeenRef] = {}  # refs of the remote that ours build on
         self._bases: list[tuple[SeenRef, dict[int, int]]] = []  # with what they lead to
-        self._listed: set[bytes] = set()  # the packs of these
-        self._pieces: list[ancestry.LineRange] = []  # the states that are sent
+        self._bases_of: dict[int, list[tuple[int, int]]] = {}  # last steps and numbers, by line
+        self._listed: dict[bytes, int] = {}  # the packs of bases, each with the first that has it
+        self._pieces: dict[int, ancestry.LineRange] = {}  # the states that are sent, by line
+        self._attachments: dict[int, list[tuple[int, bytes]]] = {}  # by line, with their steps
+        self._numbers: dict[bytes, int] = {}  # of packs that are sent, by their names
+        self._of_records: dict[str, list[int]] = {}  # numbers of packs, by full names of refs
+        self._of_lines: dict[int, list[tuple[int, int]]] = {}  # first steps and numbers, by line
         self._total = 0
+        self._shards: dict[tuple[int, tuple[PackEntry, ...]], Future[ShardName]] = {}
+        self._shards_lock = Lock()
 
     # --- what is asked for ---
 
@@ -183,10 +192,12 @@ class Push:
             self.connection.make()
         wishes = self._wishes(names)
         self._look(wishes, deleted)
-        todo = [wish for wish in wishes if wish.what not in ("unchanged", "behind")]
+        todo = []
         for wish in wishes:
-            if wish not in todo:
+            if wish.what in ("unchanged", "behind"):
                 self._note(wish)
+            else:
+                todo.append(wish)
         if self.report.is_dry_run:
             self._count(todo)
         else:
@@ -208,22 +219,27 @@ class Push:
                 if wish.place is not None:
                     wish.reach = ancestry.reach(self.odb, txn, [wish.place])
                 found.append(wish)
+            lines = {line for wish in found for line in wish.reach}
+            for key, oid in txn.scan("attachments"):
+                at = self.odb.states.locate(txn, key[:OID_SIZE])
+                if at is not None and at.line in lines:
+                    self._attachments.setdefault(at.line, []).append((at.step, oid))
         return found
 
     @property
     def _cache(self) -> RemoteCache:
         return RemoteCache(self.connection.info.id)
 
-    def _known(self, txn: ReadTxn) -> Callable[[str], tuple[str, bytes] | None]:
-        return lambda key: self._cache.ref(txn, key)
+    def _known(self, key: str) -> tuple[str, bytes] | None:
+        with self.odb.read() as txn:  # of its own: threads ask, and they wait for the network
+            return self._cache.ref(txn, key)
 
     def _look(self, wishes: list[_Wish], deleted: Sequence[str]) -> None:
         """Find out how each ref stands at the remote, and what is to be done."""
         names = [*(wish.there for wish in wishes), *deleted]
         seen: dict[str, SeenRef] = {}
         if self.connection.exists:
-            with self.odb.read() as txn:
-                seen = self.connection.read_refs(names, self._known(txn))
+            seen = self.connection.read_refs(names, self._known)
         refused = []
         for wish in wishes:
             self._decide(wish, seen.get(wish.there))
@@ -263,8 +279,7 @@ class Push:
             place = None if old is None else self.odb.states.locate(txn, old)
             wish.base = place
             if old == wish.ref.oid:
-                same = self._same(wish) and not self._has_more(txn, wish)
-                wish.what = "unchanged" if same else "updated"
+                wish.what = "unchanged"
             elif old is None:
                 wish.what = "forward"
             elif wish.there.startswith(TAGS):
@@ -281,6 +296,8 @@ class Push:
                 wish.what = "refused"
             if wish.what in ("refused", "behind") and self.force:
                 wish.what = "forced" if self._holds(txn, wish) else "refused"
+        if wish.what == "unchanged" and (not self._same(wish) or self._has_more(wish)):
+            wish.what = "updated"
         if wish.what == "refused" and self.aside and not self.force and wish.name.startswith(RUNS):
             self._move_aside(wish)
 
@@ -296,13 +313,26 @@ class Push:
         assert wish.seen is not None
         return self._fields(wish.ref) == dict(wish.seen.ref.fields)
 
-    def _has_more(self, txn: ReadTxn, wish: _Wish) -> bool:
-        """Return True if states of a ref have attachments that the remote lacks."""
-        for key, oid in txn.scan("attachments"):
-            is_known = self._cache.pack_of(txn, oid) is not None
-            if not is_known and self._leads_to(txn, wish, key[:OID_SIZE]):
-                return True
-        return False
+    def _has_more(self, wish: _Wish) -> bool:
+        """Return True if states of a ref have attachments that the ref at the remote lacks."""
+        assert wish.seen is not None
+        with self.odb.read() as txn:
+            packs = {tuple(self._cache.packs_of(txn, oid)) for oid in self._attached(wish)}
+        there = {entry.name for entry in wish.seen.ref.packs}
+        packs = {each for each in packs if there.isdisjoint(each)}
+        if not packs or () in packs:
+            return bool(packs)
+        there = {entry.name for entry in self.connection.entries(wish.seen.ref)}
+        return any(there.isdisjoint(each) for each in packs)
+
+    def _attached(self, wish: _Wish) -> list[bytes]:
+        """Return the attachments of the states of a ref."""
+        return [
+            oid
+            for line, last in wish.reach.items()
+            for step, oid in self._attachments.get(line, ())
+            if step <= last
+        ]
 
     def _move_aside(self, wish: _Wish) -> None:
         """Find a name at the remote for a run whose own has other states there."""
@@ -334,32 +364,41 @@ class Push:
         with self.odb.read() as txn:
             bases = [wish.base for wish in wishes if wish.base is not None]
             known = ancestry.reach(self.odb, txn, bases)
-            bases += self._other_bases(txn, wishes, known)
+            others = self._other_bases(txn, wishes, known)
+        now = self.connection.read_refs(others, self._known) if others else {}
+        with self.odb.read() as txn:
+            for name, seen in now.items():
+                place = None if seen.ref.oid is None else self.odb.states.locate(txn, seen.ref.oid)
+                if place is not None:
+                    self._others[name] = seen
+                    bases.append(place)
             own = [w.seen for w in wishes if w.seen is not None and w.base is not None]
             for seen in (*own, *self._others.values()):
                 place = None if seen.ref.oid is None else self.odb.states.locate(txn, seen.ref.oid)
                 if place is not None:
                     self._bases.append((seen, ancestry.reach(self.odb, txn, [place])))
-        self._listed = {
-            entry.name for seen, _ in self._bases for entry in self.connection.entries(seen.ref)
-        }
+        for number, (seen, reach) in enumerate(self._bases):
+            for line, last in reach.items():
+                self._bases_of.setdefault(line, []).append((last, number))
+            for entry in self.connection.entries(seen.ref):
+                self._listed.setdefault(entry.name, number)
         runs = {w.name[len(RUNS) :]: w.ref for w in wishes if isinstance(w.ref, RunRef)}
         tags = {w.name[len(TAGS) :]: w.ref for w in wishes if isinstance(w.ref, TagRef)}
         with self.odb.read() as txn:
             chosen = select_states(
                 self.odb, txn, runs, tags, bases, lambda oid: self._has_binding(txn, oid)
             )
-        self._pieces = chosen.pieces
+        self._pieces = {piece.line: piece for piece in chosen.pieces}
         return chosen
 
     def _has_binding(self, txn: ReadTxn, oid: bytes) -> bool:
         """Return True if a pack that a ref of the remote names has an attachment."""
-        return self.connection.exists and self._cache.pack_of(txn, oid) in self._listed
+        return self.connection.exists and any(
+            pack in self._listed for pack in self._cache.packs_of(txn, oid)
+        )
 
-    def _other_bases(
-        self, txn: ReadTxn, wishes: list[_Wish], known: dict[int, int]
-    ) -> list[Location]:
-        """Return states of other refs of the remote that ours build on.
+    def _other_bases(self, txn: ReadTxn, wishes: list[_Wish], known: dict[int, int]) -> list[str]:
+        """Return the names of other refs of the remote that ours build on, by what is known here.
 
         They are looked for only where a whole line of states is missing there: a run that goes on
         from what it pushed needs none.
@@ -380,30 +419,14 @@ class Push:
             place = None if ref.oid is None else self.odb.states.locate(txn, ref.oid)
             if name not in mine and place is not None:
                 found.append((name, place))
-        chosen: list[tuple[str, Location]] = []
+        chosen: list[str] = []
         for name, place in sorted(found, key=lambda each: -each[1].step):
             gain = [line for line in ancestry.reach(self.odb, txn, [place]) if line in lacking]
             if gain and len(chosen) < _MOST_BASES:
-                chosen.append((name, place))
+                chosen.append(name)
                 for line in gain:
                     del lacking[line]
-        return self._verified(txn, chosen)
-
-    def _verified(self, txn: ReadTxn, chosen: list[tuple[str, Location]]) -> list[Location]:
-        """Return the states of refs that the remote still has, and note these refs."""
-        if not chosen:
-            return []
-        seen = self.connection.read_refs([name for name, _ in chosen], self._known(txn))
-        bases = []
-        for name, _ in chosen:
-            now = seen.get(name)
-            place = None
-            if now is not None and now.ref.oid is not None:
-                place = self.odb.states.locate(txn, now.ref.oid)
-            if now is not None and place is not None:
-                self._others[name] = now
-                bases.append(place)
-        return bases
+        return chosen
 
     def _count(self, wishes: list[_Wish]) -> None:
         """Say what would be sent."""
@@ -432,6 +455,7 @@ class Push:
                     _settle(self._sending)
                     pack.file.close()
         fail_point("push.packs")
+        self._index_packs()
         written: list[tuple[_Wish, SeenRef]] = []
         try:
             for wish, now in zip(wishes, self.connection.at_once(self._move, wishes), strict=True):
@@ -582,9 +606,20 @@ class Push:
             more |= {pack.entry.name: pack.entry for pack in new}
             for name in have & set(more):
                 del more[name]
-        return layout.with_packs(
-            ref, more.values(), self.connection.read_shard, self.connection.write_shard
-        )
+        return layout.with_packs(ref, more.values(), self.connection.read_shard, self._write_shard)
+
+    def _write_shard(self, level: int, entries: Sequence[PackEntry]) -> ShardName:
+        """Store a shard, once for all refs of this push that name it; return its name."""
+        key = level, tuple(entries)
+        with self._shards_lock:
+            is_first = key not in self._shards
+            writing = self._shards.setdefault(key, Future())
+        if is_first:
+            try:
+                writing.set_result(self.connection.write_shard(level, entries))
+            except BaseException as error:
+                writing.set_exception(error)
+        return writing.result()
 
     def _cover(self, wish: _Wish, new: list[Pack], keeps: bool) -> list[SeenRef]:
         """Return refs of the remote whose packs have what a ref needs besides its own and new ones.
@@ -598,18 +633,20 @@ class Push:
         for pack in new:
             for line, step in pack.needs.items():
                 needs[line] = max(needs.get(line, -1), step)
-        sent = {piece.line: piece.start for piece in self._pieces}
-        lacking = {line: min(step, sent.get(line, step + 1) - 1) for line, step in needs.items()}
+        sent = self._pieces
+        lacking = {
+            line: min(step, sent[line].start - 1) if line in sent else step
+            for line, step in needs.items()
+        }
         lacking = {line: step for line, step in lacking.items() if own.get(line, -1) < step}
         lacking = {line: step for line, step in lacking.items() if step >= self._first(line)}
         found = []
         while lacking:
-            gains = [
-                (sum(reach.get(line, -1) >= step for line, step in lacking.items()), i)
-                for i, (_, reach) in enumerate(self._bases)
-            ]
-            gain, best = max(gains, key=lambda each: (each[0], -each[1]), default=(0, 0))
-            if not gain:
+            gains: Counter[int] = Counter()
+            for line, step in lacking.items():
+                gains.update(i for last, i in self._bases_of.get(line, ()) if last >= step)
+            best = max(gains, key=lambda i: (gains[i], -i), default=None)
+            if best is None:
                 raise Conflict(f"'{wish.there}' builds on states that left the remote; push again")
             seen, reach = self._bases[best]
             found.append(seen)
@@ -619,25 +656,19 @@ class Push:
     def _cover_attachments(self, wish: _Wish, found: list[SeenRef], keeps: bool) -> list[SeenRef]:
         """Return these refs, and those that have packs with attachments of the ref's states."""
         with self.odb.read() as txn:
-            lacking = {
-                pack
-                for key, oid in txn.scan("attachments")
-                if (pack := self._cache.pack_of(txn, oid)) in self._listed
-                and self._leads_to(txn, wish, key[:OID_SIZE])
-            }
-        here = [wish.seen] if keeps and wish.seen else []
-        for seen in (*here, *found, *(seen for seen, _ in self._bases)):
-            if not lacking:
-                break
-            names = {entry.name for entry in self.connection.entries(seen.ref)}
-            if not names.isdisjoint(lacking) and seen not in (*here, *found):
+            packs = {tuple(self._cache.packs_of(txn, oid)) for oid in self._attached(wish)}
+        there = {
+            entry.name
+            for seen in ([wish.seen] if keeps and wish.seen else []) + found
+            for entry in self.connection.entries(seen.ref)
+        }
+        for each in sorted(packs):
+            have = [self._listed[pack] for pack in each if pack in self._listed]
+            if have and there.isdisjoint(each):
+                seen, _ = self._bases[min(have)]
                 found.append(seen)
-            lacking -= names
+                there |= {entry.name for entry in self.connection.entries(seen.ref)}
         return found
-
-    def _leads_to(self, txn: ReadTxn, wish: _Wish, oid: bytes) -> bool:
-        place = self.odb.states.locate(txn, oid)
-        return place is not None and wish.reach.get(place.line, -1) >= place.step
 
     def _first(self, line: int) -> int:
         with self.odb.read() as txn:
@@ -645,20 +676,25 @@ class Push:
 
     def _new_packs(self, wish: _Wish) -> list[Pack]:
         """Return the packs of this push that a ref needs."""
-        by_name = {pack.entry.name: pack for pack in self._packs}
-        needed: set[bytes] = set()
-        todo = [
-            pack.entry.name
-            for pack in self._packs
-            if wish.name in pack.records
-            or any(wish.reach.get(each.line, -1) >= each.start for each in pack.ranges)
-        ]
+        needed: set[int] = set()
+        todo = [*self._of_records.get(wish.name, ())]
+        for line, last in wish.reach.items():
+            todo += [number for start, number in self._of_lines.get(line, ()) if start <= last]
         while todo:
-            name = todo.pop()
-            if name not in needed:
-                needed.add(name)
-                todo += by_name[name].entry.after
-        return [pack for pack in self._packs if pack.entry.name in needed]
+            number = todo.pop()
+            if number not in needed:
+                needed.add(number)
+                todo += (self._numbers[name] for name in self._packs[number].entry.after)
+        return [self._packs[number] for number in sorted(needed)]
+
+    def _index_packs(self) -> None:
+        """Note in which packs lines and records are: refs may be many, and so may packs."""
+        for number, pack in enumerate(self._packs):
+            self._numbers[pack.entry.name] = number
+            for name in pack.records:
+                self._of_records.setdefault(name, []).append(number)
+            for each in pack.ranges:
+                self._of_lines.setdefault(each.line, []).append((each.start, number))
 
     def _remember(self, written: Iterable[tuple[_Wish, SeenRef]]) -> None:
         """Note here what the remote has now."""
@@ -682,10 +718,8 @@ class Push:
             set_remote_run(txn, self.remote, wish.there[len(RUNS) :], wish.ref, "push")
 
     def _note(self, wish: _Wish) -> None:
-        states = sum(
-            max(0, min(piece.stop, wish.reach.get(piece.line, -1) + 1) - piece.start)
-            for piece in self._pieces
-        )
+        sent = (self._pieces[line] for line in wish.reach if line in self._pieces)
+        states = sum(max(0, min(p.stop, wish.reach[p.line] + 1) - p.start) for p in sent)
         new = wish.ref.oid if wish.what not in ("unchanged", "behind") else wish.shown_old
         self.report.refs[wish.name] = PushedRef(wish.what, wish.there, wish.shown_old, new, states)
 
@@ -711,7 +745,7 @@ class Push:
             deleted=True,
         )
         now = self.connection.write_ref(gone, seen)
-        with self.odb.write() as txn:
+        with self.journal.write() as txn:
             self._cache.set_ref(txn, layout.key_of_ref(name), now.etag, now.data)
             short = name[len(RUNS) :]
             if (
