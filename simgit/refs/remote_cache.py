@@ -11,7 +11,7 @@ A damaged entry counts for nothing.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
@@ -114,6 +114,19 @@ def forget_packs(txn: WriteTxn) -> None:
     for key, _ in list(txn.scan(TABLE)):
         if key[ID_SIZE : ID_SIZE + 1] == _PACK:
             txn.delete(TABLE, key)
+
+
+def forget_packs_with(txn: WriteTxn, bindings: Iterable[bytes]) -> None:
+    """Forget that packs with some attachments are here whole: the next fetch brings these again."""
+    sought = set(bindings)
+    if not sought:
+        return
+    for key, value in list(txn.scan(TABLE)):
+        remote, what, binding = key[:ID_SIZE], key[ID_SIZE : ID_SIZE + 1], key[ID_SIZE + 1 :]
+        if what == _BINDING and binding in sought:
+            found = _checked(value) or b""
+            for at in range(0, len(found), OID_SIZE):
+                txn.delete(TABLE, remote + _PACK + found[at : at + OID_SIZE])
 
 
 def _checked(value: bytes) -> bytes | None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Final
 
-from simgit.errors import IntegrityError, NotFound
+from simgit.errors import AlreadyExists, IntegrityError, NotFound
+from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.refs import run_config
@@ -44,8 +45,8 @@ class FetchedRef:
 
     Attributes:
         what: ``new``, ``forward``, ``forced`` (it has other states than before), ``unchanged``,
-            ``pruned`` (the remote has it no more), or of a tag ``kept`` (the one here has another
-            state, and stays).
+            ``pruned`` (the remote has it no more), or of a tag ``kept`` (one here has another
+            state or a name that is too like it, and stays).
         old, new: the state that it was last seen with, and has now; None if none.
     """
 
@@ -300,18 +301,20 @@ class Fetch:
             if oid is None:
                 raise NotFound("no state")
             self.odb.locate(txn, oid)
-            if tag is not None:
-                self.odb.object(txn, tag)
+            note = None if tag is None else self.odb.object(txn, tag)
         except NotFound as error:
             raise IntegrityError(
                 f"the packs of 'tags/{name}' at the remote lack what it names: {error}"
             ) from None
-        if not self.refs.has_tag(txn, name):
-            self.refs.create_tag(txn, name, TagRef(oid, tag))
-            what, old = "new", None
-        else:
-            old = self.refs.tag(txn, name).oid
-            what = "unchanged" if old == oid else "kept"
+        if tag is not None and not (isinstance(note, Tag) and note.target == oid):
+            raise IntegrityError(f"'tags/{name}' at the remote has the annotation of another state")
+        old = self.refs.tag(txn, name).oid if self.refs.has_tag(txn, name) else None
+        what = "new" if old is None else "unchanged" if old == oid else "kept"
+        if old is None:
+            try:
+                self.refs.create_tag(txn, name, TagRef(oid, tag))
+            except AlreadyExists:  # a run of this name, or a tag but for case, is here
+                what = "kept"
         self.report.refs[TAGS + name] = FetchedRef(what, old, oid)
 
     def _prune(self, txn: WriteTxn, seen: dict[str, SeenRef]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, did_you_mean
 from simgit.objects.oid import Oid
-from simgit.refs.names import RUNS, check_remote_name, expanded
+from simgit.refs.names import RUNS, check_remote_name
 from simgit.refs.remotes import (
     RemoteSettings,
     remote_run,
@@ -154,11 +154,14 @@ class Remotes:
             if runs is None:
                 runs = [self._head()]
             report = PullReport(remote.fetch(runs, **options))
-            with self._store.read() as txn:
-                known = [each for _, each, _ in remote_runs(txn, remote.name)]
-            wanted = [each.removeprefix(RUNS) for each in runs if not each.startswith("tags/")]
-            self.set_runs(remote.name, expanded(wanted, known), report, "pull")
+            self.set_runs(remote.name, self._fetched_runs(remote.name, report), report, "pull")
         return report
+
+    def _fetched_runs(self, remote: str, report: PullReport) -> list[str]:
+        """Return the names of the runs that a fetch found at the remote, parents first."""
+        found = report.fetched.refs.items()
+        names = [n[len(RUNS) :] for n, e in found if n.startswith(RUNS) and e.what != "pruned"]
+        return _parents_first(self._store, remote, names)
 
     def _head(self) -> str:
         with self._store.read() as txn:
@@ -195,8 +198,8 @@ class Remotes:
         self.add(ORIGIN, settings)
         with self.open(ORIGIN) as remote:
             report = PullReport(remote.fetch(runs, jobs=jobs, progress=progress))
-        names = [name[len(RUNS) :] for name in report.fetched.refs if name.startswith(RUNS)]
-        self.set_runs(ORIGIN, _parents_first(self._store, names), report, "clone")
+        names = self._fetched_runs(ORIGIN, report)
+        self.set_runs(ORIGIN, names, report, "clone")
         if names:
             head = "main" if "main" in names else names[0]
             with self._store.journaled("clone").write() as txn:
@@ -222,10 +225,10 @@ def new_clone(target: Path) -> Iterator[Path]:
         raise
 
 
-def _parents_first(store: Store, names: Sequence[str]) -> list[str]:
+def _parents_first(store: Store, remote: str, names: Sequence[str]) -> list[str]:
     """Return names of fetched runs, each after the run that it was branched off."""
     with store.read() as txn:
-        parents = {name: ref.parent for _, name, ref in remote_runs(txn, ORIGIN)}
+        parents = {name: ref.parent for _, name, ref in remote_runs(txn, remote)}
     found: dict[str, None] = {}
     for name in names:
         path: list[str] = []
@@ -234,4 +237,5 @@ def _parents_first(store: Store, names: Sequence[str]) -> list[str]:
             path.append(each)
             each = parents.get(each)
         found.update(dict.fromkeys(reversed(path)))
-    return [name for name in found if name in set(names)]
+    wanted = set(names)
+    return [name for name in found if name in wanted]

@@ -143,3 +143,71 @@ def test_a_read_transaction_is_used_by_one_thread(
         push(repo, transport, all=True)
         fetch(other, transport, *(f"r/{number}" for number in range(6)))
     assert users and all(len(threads) == 1 for threads in users.values())
+
+
+# --- fetch and pull ---
+
+
+def test_what_an_undo_took_away_comes_with_the_next_fetch(
+    repo: Repository, other: Repository, transport: Transport
+) -> None:
+    record(repo, "main", 20)
+    repo.attach("main@3", "weights", np.arange(10.0))
+    push(repo, transport)
+    fetch(other, transport)
+    other.undo()
+    assert attached(other) == 0 and not other.remote_runs()
+    fetch(other, transport)
+    assert (other.attachment("origin/main@3", "weights") == np.arange(10.0)).all()
+
+
+def test_attachments_kept_aside_are_not_sent_back(
+    repo: Repository, other: Repository, transport: Transport
+) -> None:
+    record(repo, "main", 20)
+    push(repo, transport)
+    fetch(other, transport)
+    other.branch("main", "origin/main")
+    repo.attach("main@3", "weights", np.arange(10.0))
+    other.attach("main@3", "weights", np.arange(11.0))
+    for _ in range(3):
+        push(repo, transport)
+        fetch(other, transport)
+        push(other, transport)
+        fetch(repo, transport)
+    assert attached(repo) == attached(other) == 2
+    assert comes_with(transport, "main") == 2
+
+
+@pytest.mark.parametrize("here", ["run", "tag"])
+def test_a_tag_that_cannot_be_made_here_is_kept_out(
+    repo: Repository, other: Repository, transport: Transport, here: str
+) -> None:
+    record(repo, "main", 20)
+    repo.tag("V1", "main@3")
+    push(repo, transport, all=True, tags=True)
+    record(other, "V1" if here == "run" else "main", 3, seed=1)
+    if here == "tag":
+        other.tag("v1", "main")
+    before = set(other.tags())
+    assert whats(fetch(other, transport)) == {"runs/main": "new", "tags/V1": "kept"}
+    assert set(other.tags()) == before
+
+
+def test_a_pull_makes_parents_first_and_only_runs_that_are_there(
+    repo: Repository, other: Repository, tmp_path: Path
+) -> None:
+    record(repo, "z", 100)
+    repo.branch("a", "z@50")
+    record(repo, "a", 3, seed=4)
+    for each in (repo, other):
+        each.add_remote("origin", str(tmp_path / "remote"))
+    with repo.remote() as remote:
+        remote.push(all=True)
+    assert list(other.pull("origin", ["*"]).runs) == ["z", "a"]
+    assert other.runs["a"].parent == "z"
+    with repo.remote() as remote:
+        remote.push(delete=["a"])
+    other.delete_run("a", force=True)
+    assert list(other.pull("origin", ["*"]).runs) == ["z"]
+    assert list(other.runs) == ["z"]

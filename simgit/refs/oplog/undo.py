@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from simgit.errors import AlreadyExists, Conflict, NotFound
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import Oid
+from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.process import is_alive, this_writer
 from simgit.refs.names import RUNS
@@ -26,6 +27,7 @@ from simgit.refs.oplog.log import (
 )
 from simgit.refs.records import RUN_TYPES, WRITER_TYPES, check_fields, unpack_ref
 from simgit.refs.refs import Refs
+from simgit.refs.remote_cache import forget_packs_with
 from simgit.storage.base import ReadTxn, WriteTxn
 
 Was = dict[Key, Fields | None]
@@ -239,6 +241,8 @@ class Undo:
             raise Conflict(f"{plan.what}: {error}") from None
         for ref in {move[end] for move in moves for end in (0, 2)}:
             self.refs.end_log(txn, str(ref), plan.message)
+        removed = (txn.get(*k) for k, v in different.items() if k[0] == "attachments" and not v)
+        forget_packs_with(txn, [oid for oid in removed if oid and foreign.is_foreign(txn, oid)])
         for key, record in different.items():
             if key[0] == "attachments" and record is None:
                 txn.delete(*key)

@@ -9,7 +9,6 @@ from typing import Final
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound, plural
 from simgit.objects import rows as rowlib
-from simgit.objects.kinds import KIND_CODES
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import StateBatch, Tip
@@ -42,7 +41,7 @@ class Imported:
         states, objects: the numbers of new ones.
         refs: the outcome for each ref, by its full name in the bundle.
         attachments: names under which attachments were kept aside.
-        bindings: the oids of the attachments that were there, of a pack.
+        bindings: the oids of the attachments that were there, and of what they became here.
     """
 
     states: int = 0
@@ -208,13 +207,13 @@ class _Loading:
     def _store_object(self, txn: WriteTxn, body: bytes) -> None:
         oid, value = objects.split_object(body, self.max_object)
         before = txn.get("objects", oid)
-        aside = objects.store(self.odb, txn, oid, value)
+        bound = objects.store(self.odb, txn, oid, value)
         self.odb.expect(txn, oid)
         self.done.objects += before is None
-        if value[0] == KIND_CODES["binding"]:
-            self.done.bindings.append(oid)
-        if aside is not None:
-            self.done.attachments.append(aside)
+        if bound is not None:
+            self.done.bindings += dict.fromkeys((oid, bound.oid))  # of another name, if aside
+            if bound.aside is not None:
+                self.done.attachments.append(bound.aside)
 
     # --- states ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects.arrays import decode_array
@@ -53,8 +54,15 @@ def decode(odb: ObjectDatabase, txn: ReadTxn, oid: Oid, value: bytes) -> tuple[s
     return kind, payload
 
 
-def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | None:
-    """Store a new object; return the name of an attachment that was kept aside.
+class Bound(NamedTuple):
+    """An attachment that was stored: its binding here, and its name if it was kept aside."""
+
+    oid: Oid
+    aside: str | None
+
+
+def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> Bound | None:
+    """Store a new object; return what an attachment became.
 
     Raises:
         IntegrityError: it is damaged, or refers to a missing object.
@@ -77,8 +85,8 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     return None
 
 
-def bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> str | None:
-    """Bind an attachment, as a foreign one if it is new; return its name if it was kept aside.
+def bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> Bound:
+    """Bind an attachment, as a foreign one if it is new, or aside; return what it became.
 
     Raises:
         IntegrityError: its name is not allowed, or its state or target is missing.
@@ -90,12 +98,13 @@ def bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> 
         base = own_names.name_to_bind(odb, txn, binding.name, target, there)  # of its session
         for name in attachments.names_aside(base):
             if bound.get(name) == target:
-                return None
+                return Bound(attachments.binding(txn, binding.state, name), None)
             if name not in bound:
                 attachments.attach(odb, txn, binding.state, name, *target)
+                oid = attachments.binding(txn, binding.state, name)
                 if is_new or name != binding.name:
-                    foreign.mark(txn, attachments.binding(txn, binding.state, name))
-                return name if name != base else None
+                    foreign.mark(txn, oid)
+                return Bound(oid, name if name != base else None)
     except (InvalidInput, NotFound) as error:
         raise IntegrityError(f"malformed attachment in the bundle: {error}") from None
     raise AssertionError
