@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,12 +67,13 @@ def push(
     leases: dict[str, Oid | None] = {}
     if expect is not None:
         with app.repository() as repo:
-            leases[refs[0]] = repo.state(expect).oid
+            is_whole = re.fullmatch("[0-9a-f]{64}", expect)  # which need not be here
+            leases[refs[0]] = Oid.from_hex(expect) if is_whole else repo.state(expect).oid
     with app.repository() as repo, repo.remote(remote) as there, app.output() as out:
         with progress("push", not as_json) as tell:
             done = there.push(
                 None if delete or not refs else refs, all=everything, tags=tags,
-                delete=refs if delete else (), force=lease, expect=leases,
+                delete=refs if delete else (), force=lease and expect is None, expect=leases,
                 aside=aside, dry_run=dry_run, progress=tell,
             )  # fmt: skip
         if as_json:

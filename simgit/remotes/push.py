@@ -126,9 +126,9 @@ class Push:
             refs: its refs.
             connection: the remote.
             remote: its name here; None without tracking refs.
-            force: replace refs whose states are other ones, if they are as ``leases`` say.
-            leases: by full name the state that a ref must have at the remote; without an entry it
-                is the one that was last seen.
+            force: replace refs whose states are other ones, if they are as they were last seen.
+            leases: by full name the state that a ref must have at the remote to be pushed at all;
+                then it is replaced if its states are other ones, and ``force`` does not matter.
             aside: push runs whose states are other ones as ``NAME.conflict-1``.
             dry_run: find out what would be done, and write nothing.
             progress: called while states are sent.
@@ -255,7 +255,9 @@ class Push:
     def _refusal(self, refused: list[_Wish]) -> Conflict:
         wish = refused[0]
         short = wish.there[5:]
-        if self.force:
+        if wish.there in self.leases:
+            why = "is not at the state that was given; fetch it and look at it first"
+        elif self.force:
             why = "moved since it was last fetched; fetch it and look at it first"
         elif wish.there.startswith(TAGS):
             why = "is another state there; delete it there first (--delete)"
@@ -270,6 +272,12 @@ class Push:
 
     def _decide(self, wish: _Wish, seen: SeenRef | None) -> None:
         """Set what is to be done for a ref, given how it is at the remote."""
+        self._decide_freely(wish, seen)
+        is_stale = wish.there in self.leases and self.leases[wish.there] != wish.shown_old
+        if is_stale and wish.what != "unchanged":
+            wish.what = "refused"
+
+    def _decide_freely(self, wish: _Wish, seen: SeenRef | None) -> None:
         wish.seen, wish.base, wish.shown_old = seen, None, None
         if seen is None or seen.ref.deleted:
             wish.what = "new"
@@ -294,12 +302,16 @@ class Push:
                 wish.what = "behind"
             else:
                 wish.what = "refused"
-            if wish.what in ("refused", "behind") and self.force:
+            if wish.what in ("refused", "behind") and self._is_forced(wish):
                 wish.what = "forced" if self._holds(txn, wish) else "refused"
         if wish.what == "unchanged" and (not self._same(wish) or self._has_more(wish)):
             wish.what = "updated"
-        if wish.what == "refused" and self.aside and not self.force and wish.name.startswith(RUNS):
+        can_move = self.aside and not self._is_forced(wish) and wish.name.startswith(RUNS)
+        if wish.what == "refused" and can_move:
             self._move_aside(wish)
+
+    def _is_forced(self, wish: _Wish) -> bool:
+        return self.force or wish.there in self.leases
 
     def _holds(self, txn: ReadTxn, wish: _Wish) -> bool:
         """Return True if the ref at the remote is as it was last seen, or as it was said to be."""

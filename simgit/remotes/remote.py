@@ -191,7 +191,8 @@ class Remote:
             tags: all tags.
             delete: names of runs and tags to delete at the remote.
             force: replace refs there that have other states, if they are as they were last seen.
-            expect: by name of a ref the state that it must have there; then ``force`` goes by it.
+            expect: by name of a pushed ref the state that it must have there, None if it must not
+                be there; such refs are replaced if they have it, and refused otherwise.
             aside: push a run that has other states there as ``NAME.conflict-1``.
             dry_run: find out what would be sent, and write nothing.
             progress: called with the number of states that were sent, and of all.
@@ -207,11 +208,17 @@ class Remote:
         local = self._here()
         with local.odb.read() as txn:
             names = self._named(local, txn, refs, all=all, tags=tags, nothing=bool(delete))
+            leases = {
+                full: oid
+                for name, oid in (expect or {}).items()
+                for full in _resolved(local, txn, name)
+            }
+        if others := [full for full in leases if full not in names]:
+            raise InvalidInput(f"'{others[0]}' is expected to have a state there, but not pushed")
         gone = [self._full(each) for each in delete]
-        leases = {self._full(name): oid for name, oid in (expect or {}).items()}
         odb = local.journaled("push", local.name, *names[:8])
         push = Push(
-            local.odb, odb, local.refs, self._connection, local.name, force=force or bool(leases),
+            local.odb, odb, local.refs, self._connection, local.name, force=force,
             leases=leases, aside=aside, dry_run=dry_run, progress=progress,
         )  # fmt: skip
         return push.run(names, gone)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import Repository
+from simgit import Conflict, InvalidInput, Repository
 from simgit.refs.remote_cache import RemoteCache
 from simgit.remotes.fetch import FetchReport
 from simgit.remotes.transport import Transport
@@ -211,3 +211,32 @@ def test_a_pull_makes_parents_first_and_only_runs_that_are_there(
     other.delete_run("a", force=True)
     assert list(other.pull("origin", ["*"]).runs) == ["z"]
     assert list(other.runs) == ["z"]
+
+
+# --- leases ---
+
+
+def test_a_lease_is_for_its_ref_and_holds_for_each_kind_of_push(
+    repo: Repository, other: Repository, transport: Transport
+) -> None:
+    record(repo, "main", 20)
+    record(repo, "x", 3, seed=5)
+    push(repo, transport, all=True)
+    fetch(other, transport)
+    record(other, "main", 4, seed=9)
+    record(other, "x", 4, seed=10)
+    now, wrong = repo.state("main").oid, repo.state("main@1").oid
+    with pytest.raises(Conflict, match="'x' has other states there"):
+        push(other, transport, "main", "x", expect={"main": now})
+    for name in ("main", "HEAD", "runs/main"):
+        with pytest.raises(Conflict, match="'main' is not at the state that was given"):
+            push(other, transport, name, expect={name: wrong})
+    assert whats(push(other, transport, expect={"HEAD": now})) == {"runs/main": "forced"}
+    record(other, "main", 1, seed=1)
+    for stale in (now, None):
+        with pytest.raises(Conflict, match="is not at the state that was given"):
+            push(other, transport, expect={"main": stale})  # although it would be a fast-forward
+    with pytest.raises(InvalidInput, match="not pushed"):
+        push(other, transport, "main", expect={"x": now})
+    other.branch("new", "main")
+    assert whats(push(other, transport, "new", expect={"new": None})) == {"runs/new": "new"}
