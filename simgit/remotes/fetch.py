@@ -125,6 +125,8 @@ class Fetch:
         """
         counts = self.connection.transport.counts
         start = counts.requests, counts.received, counts.retries
+        with self.odb.write():
+            pass  # which a repository that is read-only refuses, before anything comes
         seen = self._seen(names)
         changed = self._changed(seen)
         self._fetch(changed)

@@ -188,7 +188,9 @@ class Push:
         return self.report
 
     def _push(self, names: Sequence[str], deleted: Sequence[str]) -> None:
-        if not self.connection.exists and not self.report.is_dry_run:
+        if not self.report.is_dry_run:
+            with self.journal.write():
+                pass  # which a repository that is read-only refuses, before anything is sent
             self.connection.make()
         wishes = self._wishes(names)
         self._look(wishes, deleted)

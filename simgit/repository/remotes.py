@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import AlreadyExists, InvalidInput, NotFound, did_you_mean
+from simgit.errors import (
+    AlreadyExists,
+    InvalidInput,
+    NotFound,
+    StorageError,
+    did_you_mean,
+    reason,
+)
 from simgit.objects.oid import Oid
 from simgit.refs.names import RUNS, check_remote_name
 from simgit.refs.remotes import (
@@ -209,19 +217,32 @@ class Remotes:
 
 @contextmanager
 def new_clone(target: Path) -> Iterator[Path]:
-    """Yield where a clone of a remote is made; where that fails nothing is left.
+    """Yield where a clone of a remote is made; where that fails what was made is removed.
+
+    The ``.simgit`` is made here, so whatever is removed is no one else's.
 
     Raises:
-        AlreadyExists: there is a repository.
+        AlreadyExists: there is a ``.simgit``, a repository or not.
+        StorageError: the directory cannot be made.
     """
     directory = target / DIRECTORY
-    if is_repository(directory):
-        raise AlreadyExists(f"repository '{directory}' already exists", path=directory)
-    was_there = target.exists()
+    made = [each for each in (target, *target.parents) if not os.path.lexists(each)]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        directory.mkdir()
+    except FileExistsError as error:
+        what = "repository" if is_repository(directory) else "file or directory"
+        there = directory if os.path.lexists(directory) else error.filename
+        raise AlreadyExists(f"{what} '{there}' already exists", path=directory) from None
+    except OSError as error:
+        raise StorageError(f"cannot create '{directory}': {reason(error)}") from None
     try:
         yield target
     except BaseException:
-        shutil.rmtree(directory if was_there else target, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        with suppress(OSError):  # others have put something there meanwhile
+            for each in made:
+                each.rmdir()
         raise
 
 

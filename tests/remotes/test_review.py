@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import Conflict, InvalidInput, Repository
+from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Repository, StorageError
 from simgit.refs.remote_cache import RemoteCache
 from simgit.remotes.fetch import FetchReport
 from simgit.remotes.transport import Transport
@@ -240,3 +240,69 @@ def test_a_lease_is_for_its_ref_and_holds_for_each_kind_of_push(
         push(other, transport, "main", expect={"x": now})
     other.branch("new", "main")
     assert whats(push(other, transport, "new", expect={"new": None})) == {"runs/new": "new"}
+
+
+# --- repositories that are read-only; clones ---
+
+
+def test_a_repository_that_is_read_only_sends_and_gets_nothing(
+    repo: Repository, other: Repository, transport: Transport, tmp_path: Path
+) -> None:
+    record(repo, "main", 20)
+    repo.close()
+    with Repository.open(tmp_path / "a", read_only=True) as closed:
+        with pytest.raises(StorageError, match="read-only"):
+            push(closed, transport)
+        assert list(transport.list("")) == []
+        assert whats(push(closed, transport, dry_run=True)) == {"runs/main": "new"}
+        record(other, "main", 3)
+        push(other, transport)
+        before = transport.counts.requests
+        with pytest.raises(StorageError, match="read-only"):
+            fetch(closed, transport)
+        assert transport.counts.requests == before + 1  # which remote it is
+
+
+@pytest.mark.parametrize("there", ["nothing", "a directory", "a .simgit"])
+def test_a_clone_that_fails_removes_only_what_it_made(
+    repo: Repository, tmp_path: Path, there: str
+) -> None:
+    record(repo, "main", 3)
+    repo.add_remote("origin", str(tmp_path / "remote"))
+    with repo.remote() as remote:
+        remote.push()
+    target = tmp_path / "some" / "where"
+    mine = target / (".simgit/notes" if there == "a .simgit" else "notes")
+    if there != "nothing":
+        mine.parent.mkdir(parents=True)
+        mine.write_text("mine")
+    with pytest.raises(AlreadyExists if there == "a .simgit" else NotFound):
+        Repository.clone(str(tmp_path / "remote"), target, runs=["no-such-run"])
+    if there == "nothing":
+        assert not (tmp_path / "some").exists()
+    else:
+        assert [each for each in target.rglob("*") if each.is_file()] == [mine]
+
+
+def test_a_clone_that_fails_leaves_what_others_wrote_meanwhile(
+    repo: Repository, tmp_path: Path
+) -> None:
+    for number in range(3):
+        record(repo, f"r/{number}", 3, seed=number)
+    repo.add_remote("origin", str(tmp_path / "remote"))
+    with repo.remote() as remote:
+        remote.push(all=True)
+    target = tmp_path / "clone"
+
+    def fail(states: int, total: int | None) -> None:
+        with pytest.raises(AlreadyExists):  # a second clone, of which nothing is removed either
+            Repository.clone(str(tmp_path / "remote"), target)
+        (target / "notes").write_text("mine")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Repository.clone(str(tmp_path / "remote"), target, progress=fail)
+    assert [each.name for each in target.iterdir()] == ["notes"]
+    (target / "notes").unlink()
+    with Repository.clone(str(tmp_path / "remote"), target) as clone:
+        assert list(clone.runs) == ["r/0", "r/1", "r/2"]
