@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Repository, StorageError
+from simgit import (
+    AlreadyExists,
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    Repository,
+    StorageError,
+)
 from simgit.refs.remote_cache import RemoteCache
 from simgit.remotes.fetch import FetchReport
 from simgit.remotes.transport import Transport
@@ -306,3 +314,25 @@ def test_a_clone_that_fails_leaves_what_others_wrote_meanwhile(
     (target / "notes").unlink()
     with Repository.clone(str(tmp_path / "remote"), target) as clone:
         assert list(clone.runs) == ["r/0", "r/1", "r/2"]
+
+
+def test_no_more_of_a_pack_is_read_than_its_ref_says(
+    repo: Repository, other: Repository, transport: Transport
+) -> None:
+    record(repo, "main", 20)
+    push(repo, transport)
+    (pack,) = transport.list("packs")
+    got = transport.get(pack.key)
+    assert got is not None
+    transport.put(pack.key, bytes(64 << 20))
+    with connect(other, transport) as remote:
+        before = transport.counts.received
+        with pytest.raises(IntegrityError, match="is damaged"):
+            remote.fetch()
+        assert transport.counts.received - before < 1 << 20
+    for bad in (b"", got.data[:-1]):
+        transport.put(pack.key, bad)
+        with pytest.raises(IntegrityError, match="is damaged"):
+            fetch(other, transport)
+    transport.put(pack.key, got.data)
+    assert whats(fetch(other, transport)) == {"runs/main": "new"}
