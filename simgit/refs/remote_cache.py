@@ -5,7 +5,7 @@ remotes: 16-byte id ‖ "r" ‖ key of a ref     -> u16 length ‖ etag ‖ the 
          16-byte id ‖ "b" ‖ oid of a binding -> names of packs that have it ‖ check
          16-byte id ‖ "u" ‖ name of a pack   -> u64 time ‖ check: it was uploaded
 
-A damaged entry counts for nothing.
+Of a key of more than 480 bytes the hash is noted. A damaged entry counts for nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
+
+from blake3 import blake3
 
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE
@@ -43,25 +45,23 @@ class RemoteCache:
 
     def ref(self, txn: ReadTxn, key: str) -> CachedRef | None:
         """Return a ref as it was last, None for an unknown one."""
-        return _decode_ref(self._get(txn, _REF, key.encode()))
+        return _decode_ref(self._get(txn, _REF, _noted(key)))
 
     def refs(self, txn: ReadTxn) -> Iterator[tuple[str, CachedRef]]:
-        """Yield key and content of all refs that are known."""
+        """Yield key and content of all refs that are known, of a long key its hash."""
         start = self.remote + _REF
         for key, value in txn.scan(TABLE, start, start[:-1] + bytes([start[-1] + 1])):
             if (found := _decode_ref(_checked(value))) is not None:
                 yield key[len(start) :].decode(errors="replace"), found
 
     def set_ref(self, txn: WriteTxn, key: str, etag: str, data: bytes) -> None:
-        """Note a ref; one whose key is too long for the table is not kept."""
+        """Note a ref."""
         tag = etag.encode()
-        if len(key) <= _MOST_KEY:
-            self._put(txn, _REF, key.encode(), struct.pack("<H", len(tag)) + tag + data)
+        self._put(txn, _REF, _noted(key), struct.pack("<H", len(tag)) + tag + data)
 
     def forget_ref(self, txn: WriteTxn, key: str) -> None:
         """Forget a ref."""
-        if len(key) <= _MOST_KEY:
-            txn.delete(TABLE, self.remote + _REF + key.encode())
+        txn.delete(TABLE, self.remote + _REF + _noted(key))
 
     # --- packs, and the attachments in them ---
 
@@ -102,11 +102,17 @@ class RemoteCache:
 
     def _get(self, txn: ReadTxn, what: bytes, rest: bytes) -> bytes | None:
         key = self.remote + what + rest
-        value = txn.get(TABLE, key) if len(rest) <= _MOST_KEY else None
+        value = txn.get(TABLE, key)
         return None if value is None else _checked(value)
 
     def _put(self, txn: WriteTxn, what: bytes, rest: bytes, body: bytes) -> None:
         txn.put(TABLE, self.remote + what + rest, body + checksum(body))
+
+
+def _noted(key: str) -> bytes:
+    """Return what stands for the key of a ref in the table, whose keys have at most 511 bytes."""
+    data = key.encode()
+    return data if len(data) <= _MOST_KEY else blake3(data).digest()
 
 
 def forget_packs(txn: WriteTxn) -> None:

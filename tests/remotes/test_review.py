@@ -336,3 +336,18 @@ def test_no_more_of_a_pack_is_read_than_its_ref_says(
             fetch(other, transport)
     transport.put(pack.key, got.data)
     assert whats(fetch(other, transport)) == {"runs/main": "new"}
+
+
+def test_a_ref_of_a_long_key_is_noted_too(
+    repo: Repository, other: Repository, transport: Transport
+) -> None:
+    name = "字" * 66  # three bytes each, and nine in a key
+    record(repo, name, 20)
+    push(repo, transport, name)
+    fetch(other, transport)
+    before = transport.counts.received
+    fetch(other, transport)
+    assert transport.counts.received - before < 100  # which remote it is
+    record(other, name, 4, seed=9)
+    assert whats(push(other, transport, name, force=True)) == {f"runs/{name}": "forced"}
+    assert whats(push(other, transport, delete=[name])) == {f"runs/{name}": "deleted"}
