@@ -23,6 +23,8 @@ KEY: Final = "session"
 """The key in their data for the session's name, 16 hexadecimal digits."""
 SESSIONS: Final = "sessions"
 """The key of a run's metadata for the names of its sessions, by the steps where they begin."""
+_WHOLE: Final = "data"
+"""The key beside it for data that are no mapping, or have such keys themselves."""
 _NAME: Final = re.compile(r"[0-9a-f]{16}")
 
 
@@ -35,6 +37,22 @@ def session_of(data: Any) -> str | None:
     """Return the name of the session that attached data belong to, None where they do not say."""
     name = data.get(KEY) if isinstance(data, Mapping) else None
     return name if is_session(name) else None
+
+
+def marked(data: Any, session: str) -> Any:
+    """Return attached data, of any kind, that say to which session they belong."""
+    if isinstance(data, Mapping) and KEY not in data and data.keys() != {_WHOLE}:
+        return {**data, KEY: session}
+    return {_WHOLE: data, KEY: session}
+
+
+def unmarked(data: Any) -> Any:
+    """Return the data that ``marked`` was given; others are returned as they are."""
+    if session_of(data) is None:
+        return data
+    if data.keys() == {_WHOLE, KEY}:
+        return data[_WHOLE]
+    return {key: each for key, each in data.items() if key != KEY}
 
 
 def own_name(name: str, session: str) -> str:

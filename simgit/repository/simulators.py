@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,9 @@ from simgit.recording.simulators.hooks import SimulatorHooks
 from simgit.recording.simulators.recorder import SimulatorRecorder, snapshot_interval
 from simgit.recording.simulators.replay import Progress, put_back
 from simgit.recording.verdicts import VERDICT, Verification
+from simgit.refs import run_config
 from simgit.refs.runs import HOOKS, RunInfo
+from simgit.refs.sessions import Sessions, of_records
 from simgit.repository.attachments import Attachments
 from simgit.repository.permission import Permission
 from simgit.repository.recording import Recording
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
     from simgit.recording.flush import FlushPolicy
     from simgit.repository.store import Store
-
-_NAME = re.compile(r"(?:runs/)?([^@~^:.]*(?:\.[^@~^:.]+)*)")
 
 
 class Simulators:
@@ -107,7 +106,23 @@ class Simulators:
     # --- which runs, which hooks ---
 
     def _history(self, states: Trajectory, runs: Sequence[RunInfo]) -> SimulatorHistory:
-        return SimulatorHistory(self._store.odb, states, runs)
+        return SimulatorHistory(self._store.odb, states, runs, self._sessions(states, runs))
+
+    def _sessions(self, states: Trajectory, runs: Sequence[RunInfo]) -> Sessions:
+        """Return the sessions of a run that has some states; those above it may be deleted."""
+        if not runs:
+            return {}
+        odb = self._store.odb
+        with self._store.read() as txn:
+            above = run_config.ancestors(odb, txn, runs[-1].inherited)
+
+            def step_of(state: Oid) -> int | None:
+                try:
+                    return odb.locate(txn, state).step
+                except NotFound:
+                    return None
+
+            return of_records([*runs, *above], step_of, states.stop - 1)
 
     def _info(self, name: str) -> RunInfo:
         with self._store.read() as txn:
@@ -126,9 +141,9 @@ class Simulators:
 
     def _runs_of(self, revision: str | Oid) -> list[RunInfo]:
         """Return the run that a revision names, or one that has the state, and those above it."""
-        match = _NAME.match(revision.partition("..")[0]) if isinstance(revision, str) else None
-        if match is not None and self._is_run(match[1]):
-            return self._lineage(match[1])
+        name = self._states.trajectory(revision).name
+        if name:
+            return self._lineage(name)
         try:
             names = self._runs.containing(revision)
         except (InvalidInput, NotFound):  # a range

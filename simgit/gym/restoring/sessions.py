@@ -6,8 +6,9 @@ of an unseeded reset nor the global generators; the metadata of each run name it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -22,13 +23,12 @@ from simgit.refs.names import REMOTES
 from simgit.refs.own_names import (
     KEY,
     OWN,
-    SESSIONS,
     base_name,
-    is_session,
     session_of,
     stored_session,
 )
 from simgit.refs.runs import RunInfo
+from simgit.refs.sessions import Sessions, at, note_of, noted_in, of_records
 from simgit.repository import Repository
 
 SESSION: Final = "session"
@@ -36,7 +36,6 @@ SESSION: Final = "session"
 
 It has the seed in use, and the other generators as they were before the first reset.
 """
-Sessions = dict[int, str]
 
 
 def named(facts: Mapping[str, Any], snapshot: Any = None) -> dict[str, Any]:
@@ -48,24 +47,6 @@ def named(facts: Mapping[str, Any], snapshot: Any = None) -> dict[str, Any]:
     with suppress(InvalidInput):  # no more snapshots are taken then
         digest.update(encode_value(coerce(snapshot, SESSION)))
     return {**facts, KEY: digest.hexdigest()}
-
-
-def note_of(found: Sessions, run: RunInfo | None = None) -> dict[str, Any]:
-    """Return the metadata that name the sessions of a run.
-
-    Those that the run has noted after the last of them are removed: it was set back since.
-    """
-    noted: dict[str, str | None] = {str(step): session for step, session in found.items()}
-    last = max(found, default=-1)
-    stale = [step for step in (noted_in(run) if run is not None else ()) if step > last]
-    noted |= dict.fromkeys(map(str, stale))
-    return {SESSIONS: noted} if noted else {}
-
-
-def at(found: Sessions, step: int) -> str | None:
-    """Return the session that gave the state of a step, None if it is not known."""
-    begun = max((each for each in found if each <= step), default=None)
-    return None if begun is None else found[begun]
 
 
 def sessions(
@@ -121,7 +102,7 @@ def of_run(repo: Repository, name: str, state: Oid) -> Sessions | None:
         parent = run.parent if run.parent in repo.runs else None
         if parent is None or parent in passed or not _has(repo, parent, start, point):
             before = {step: each for step, each in noted.items() if step <= upto}
-            before = before or _of_records(_above(repo, run), repo, upto)
+            before = before or of_records(_above(repo, run), partial(_step, repo), upto)
             if not before and is_first:
                 return None
             return {**(before or sessions(repo, point)), **found}
@@ -136,7 +117,7 @@ def _of_remote(repo: Repository, name: str, state: Oid) -> Sessions | None:
     step = _step(repo, state)
     if run is None or step is None or not _has(repo, name, step, state):
         return None
-    return _of_records([run, *_above(repo, run)], repo, step)
+    return of_records([run, *_above(repo, run)], partial(_step, repo), step)
 
 
 def _above(repo: Repository, run: RunInfo) -> list[Run]:
@@ -146,22 +127,6 @@ def _above(repo: Repository, run: RunInfo) -> list[Run]:
     """
     with repo.odb.read() as txn:
         return run_config.ancestors(repo.odb, txn, run.inherited)
-
-
-def _of_records(records: Iterable[RunInfo | Run], repo: Repository, upto: int) -> Sessions:
-    """Return the sessions up to a step that runs have noted, each branched off the next one."""
-    found: Sessions = {}
-    for each in records:
-        noted = {step: session for step, session in noted_in(each).items() if step <= upto}
-        start = None if each.branch_point is None else _step(repo, each.branch_point)
-        if start is None:
-            return {**noted, **found}
-        found |= {step: session for step, session in noted.items() if step > start}
-        upto = min(upto, start)
-        before = {step: session for step, session in noted.items() if step <= upto}
-        if before:
-            return {**before, **found}
-    return found
 
 
 def _attached(repo: Repository, state: Oid) -> Sessions:
@@ -184,18 +149,6 @@ def _attached(repo: Repository, state: Oid) -> Sessions:
     return {step: max(names, key=lambda name: newest[name]) for step, names in begun.items()}
 
 
-def noted_in(run: RunInfo | Run) -> Sessions:
-    """Return the sessions that a run's metadata name."""
-    noted = run.metadata.get(SESSIONS)
-    if not isinstance(noted, Mapping):
-        return {}
-    return {
-        int(step): session
-        for step, session in noted.items()
-        if isinstance(step, str) and step.isdecimal() and len(step) < 19 and is_session(session)
-    }
-
-
 def _plain(repo: Repository, state: Oid, step: int) -> str | None:
     """Return the session whose attachment has the plain name at a step before a state."""
     try:
@@ -216,3 +169,8 @@ def _step(repo: Repository, state: Oid) -> int | None:
         return repo.state(state).step
     except NotFound:
         return None
+
+
+__all__ = [
+    "SESSION", "Sessions", "at", "named", "note_of", "noted_in", "of_run", "sessions",
+]  # fmt: skip

@@ -11,11 +11,15 @@ import numpy as np
 from simgit.history.trajectory import Trajectory
 from simgit.odb import trees
 from simgit.odb.database import ObjectDatabase
+from simgit.odb.trees import Target
 from simgit.recording.attached_steps import attached_steps
 from simgit.recording.simulators.hooks import SimulatorHooks
 from simgit.recording.verdicts import ignored, snapshots_fail, vouches
 from simgit.refs import attachments
+from simgit.refs.own_names import own_name, stored_session, unmarked
 from simgit.refs.runs import RunInfo
+from simgit.refs.sessions import Sessions, at
+from simgit.storage.base import ReadTxn
 
 SNAPSHOT: Final = "snapshot"
 """The name of the attachment of what ``save`` returned."""
@@ -36,12 +40,15 @@ class StartingPoint:
         is_snapshot: True for a snapshot.
         doubt: True if nothing would be compared on the way, and no verdict vouches for it.
         is_followed_by_own: True if the state to be reached has a snapshot to compare with.
+        is_saved: True if the state of a reset has one, which a new simulator has to agree with: it
+            may draw other numbers.
     """
 
     step: int
     is_snapshot: bool
     doubt: bool = False
     is_followed_by_own: bool = False
+    is_saved: bool = False
 
 
 class SimulatorHistory:
@@ -52,18 +59,39 @@ class SimulatorHistory:
         ignored: the paths of fields that are not compared.
     """
 
-    def __init__(self, odb: ObjectDatabase, states: Trajectory, runs: Sequence[RunInfo]) -> None:
-        """Take the states, and the runs that recorded them, the nearest first."""
+    def __init__(
+        self,
+        odb: ObjectDatabase,
+        states: Trajectory,
+        runs: Sequence[RunInfo],
+        sessions: Sessions | None = None,
+    ) -> None:
+        """Take the states, the runs that recorded them, the nearest first, and their sessions."""
         self.odb = odb
         self.states = states
         self._runs = runs
         self.ignored = ignored(runs)
+        self.sessions = sessions or {}
         marked = states.present("reset") if states.has("reset") else np.zeros(len(states), bool)
         self.resets: list[int] = sorted({0, *np.flatnonzero(marked).tolist()})
 
+    @property
+    def run(self) -> RunInfo | None:
+        """The run, if the states are in one."""
+        return self._runs[0] if self._runs else None
+
     def snapshots(self, newest: int) -> Iterator[int]:
-        """Yield the steps of the snapshots up to a step, the newest first."""
-        return attached_steps(self.odb, self.states, SNAPSHOT, newest)
+        """Yield the steps of the snapshots up to a step, the newest first.
+
+        Those of other runs that share the states are left out.
+        """
+        own = {step: own_name(SNAPSHOT, each) for step, each in self.sessions.items()}
+        for step in attached_steps(self.odb, self.states, SNAPSHOT, newest, beside=own):
+            with self.odb.read() as txn:
+                target = self._target(txn, step)
+                if stored_session(self.odb, txn, target) != at(self.sessions, step):
+                    continue
+            yield step
 
     def snapshot(self, step: int) -> Any:
         """Return the snapshot of a state; its arrays can be written.
@@ -72,8 +100,15 @@ class SimulatorHistory:
             NotFound: it has none.
         """
         with self.odb.read() as txn:
-            kind, oid = attachments.find(self.odb, txn, self.states[step].oid, SNAPSHOT)
-            return writable(trees.load_data(self.odb, txn, kind, oid))
+            found = trees.load_data(self.odb, txn, *self._target(txn, step))
+        return writable(found if at(self.sessions, step) is None else unmarked(found))
+
+    def _target(self, txn: ReadTxn, step: int) -> Target:
+        """Return what is attached as the snapshot of a state, by the run's own session if it is."""
+        state, session = self.states[step].oid, at(self.sessions, step)
+        own = SNAPSHOT if session is None else own_name(SNAPSHOT, session)
+        name = own if attachments.is_bound(txn, state, own) else SNAPSHOT
+        return attachments.find(self.odb, txn, state, name)
 
     def starts(
         self, hooks: SimulatorHooks, step: int, moves: bool = True
@@ -94,7 +129,7 @@ class SimulatorHistory:
             saved = next(found, None)
             if saved is not None and (saved >= reset or hooks.rebuild is None):
                 if saved == reset == step and hooks.rebuild is not None:
-                    yield StartingPoint(reset, False)
+                    yield StartingPoint(reset, False, is_saved=True)
                 is_own = saved == step and not vouches(self._runs, DRIVER, FORM, saved)
                 if is_own and (hooks.advance is not None or not moves):
                     before = next(found, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
+from secrets import token_hex
 from time import perf_counter
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from simgit.recording.simulators.hooks import SimulatorHooks, as_fields
 from simgit.recording.simulators.replay import put_back
 from simgit.recording.snapshot_schedule import SnapshotSchedule
 from simgit.recording.states import coerce_reset
+from simgit.refs.own_names import marked
+from simgit.refs.sessions import at, note_of
 
 AUTO: Final = "auto"
 
@@ -55,6 +58,8 @@ class SimulatorRecorder(RunRecorder):
         self._history: SimulatorHistory | None = None
         self._is_lost = False
         self._refused: str | None = None
+        self._session: str | None = None
+        """Its name; other runs that share states have snapshots of their own there."""
         self._before = perf_counter()
 
     def continue_from(self, history: SimulatorHistory, attach: Any) -> None:
@@ -70,6 +75,7 @@ class SimulatorRecorder(RunRecorder):
         replay = put_back(self._hooks, history, moves=False)
         self.simulator, self.position = replay.simulator, replay.position
         self._history = history
+        self._session = at(history.sessions, len(history.states) - 1)
         compared = CatchUp(history.states, self.position - 1, history.ignored, attach)
         self._catch_up = None if compared.is_done else compared
         self._schedule.last = self.position
@@ -230,10 +236,22 @@ class SimulatorRecorder(RunRecorder):
         if schedule.is_timing:
             schedule.stepped(now - self._before)
         if self.position == 1 or schedule.is_due(self.position, reset):
-            super().attach(SNAPSHOT, save(self.simulator))
+            super().attach(SNAPSHOT, marked(save(self.simulator), self._begun_session()))
             schedule.took(self.position, perf_counter() - now)
         schedule.plan(self.position)
         self._before = perf_counter()
+
+    def _begun_session(self) -> str:
+        """Return the name of the session; a new one is noted with the run.
+
+        It is a random one: what a simulator draws from may be neither in what it shows nor in what
+        it saves.
+        """
+        if self._session is None:
+            self._session = token_hex(8)
+            run = None if self._history is None else self._history.run
+            self.note(note_of({self.position - 1: self._session}, run))
+        return self._session
 
 
 def snapshot_interval(snapshots: Any) -> int | None:

@@ -46,7 +46,7 @@ class SimulatorReplay:
             return
         self.position = at.step
         if hooks.advance is not None or hooks.observe is not None:
-            self.follow(at.step + 1)
+            self.follow(at.step + 1, snapshots=(at.step,) if at.is_saved else ())
         else:  # who moves it records the state of its reset again, and that is compared
             self._rebuild(at.step, writable(self._states[at.step].reset))
 
