@@ -58,6 +58,7 @@ class RecordedPath:
         self.run = run or run_named(repo, revision)
         self.trajectory: Trajectory = repo.trajectory(self.oid)
         self.step = len(self.trajectory) - 1
+        self._by_run: dict[str, Sessions | None] = {}
         self.known: dict[str, list[int]] = {}
         """The steps that have an attachment, by its name, newest first, where they were given."""
 
@@ -135,15 +136,20 @@ class RecordedPath:
 
         Sessions that an earlier version recorded have no names, and are not among them.
         """
-        return sessions(self.repo, self.oid, self.run, self._containing)
+        return sessions(self.repo, self.oid, self.run, self._containing, self._sessions_of)
 
     @cached_property
     def runs(self) -> list[str]:
         """The names of the runs that contain the state, without those of other sessions."""
         if len(self._containing) < 2 or not self._is_shared:
             return self._containing
-        each = ((name, of_run(self.repo, name, self.oid)) for name in self._containing)
+        each = ((name, self._sessions_of(name)) for name in self._containing)
         return [name for name, found in each if found is None or found == self.sessions]
+
+    def _sessions_of(self, run: str) -> Sessions | None:
+        if run not in self._by_run:
+            self._by_run[run] = of_run(self.repo, run, self.oid)
+        return self._by_run[run]
 
     @cached_property
     def _containing(self) -> list[str]:

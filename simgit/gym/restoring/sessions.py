@@ -6,7 +6,7 @@ of an unseeded reset nor the global generators; the metadata of each run name it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
@@ -50,7 +50,11 @@ def named(facts: Mapping[str, Any], snapshot: Any = None) -> dict[str, Any]:
 
 
 def sessions(
-    repo: Repository, state: Oid, run: str | None = None, names: Sequence[str] | None = None
+    repo: Repository,
+    state: Oid,
+    run: str | None = None,
+    names: Sequence[str] | None = None,
+    of: Callable[[str], Sessions | None] | None = None,
 ) -> Sessions:
     """Return the sessions on the way to a state, by the steps where they begin.
 
@@ -61,17 +65,19 @@ def sessions(
             for one of a remote. Otherwise any run is taken, preferably the one that was recorded
             first.
         names: the runs that contain the state, if they are known already.
+        of: returns the sessions of a run up to the state, see ``of_run``, where it keeps them.
     """
+    of = of or partial(of_run, repo, state=state)
     names = repo.contains(state) if names is None else names
     if run is not None:
-        own = of_run(repo, run, state) if run in names else _of_remote(repo, run, state)
+        own = of(run) if run in names else _of_remote(repo, run, state)
         if own is not None:
             return own
     if not names:
         return _attached(repo, state)
     found: list[tuple[str, Sessions]] = []
     for name in names:
-        each = of_run(repo, name, state)
+        each = of(name)
         if each is not None and all(each != other for _, other in found):
             found.append((name, each))
     if len(found) < 2:
@@ -166,7 +172,8 @@ def _has(repo: Repository, run: str, step: int, state: Oid) -> bool:
 
 def _step(repo: Repository, state: Oid) -> int | None:
     try:
-        return repo.state(state).step
+        with repo.odb.read() as txn:
+            return repo.odb.locate(txn, state).step
     except NotFound:
         return None
 
