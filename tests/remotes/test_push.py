@@ -428,3 +428,46 @@ def test_a_pack_that_was_removed_here_is_fetched_again(
         assert set(whats(remote.fetch()).values()) == {"new"}
     assert other.state("origin/try").oid == repo.state("try").oid
     assert not other.fsck().problems
+
+
+class _Listing(Faulty):
+    """A transport that notes what is listed."""
+
+    def list(self, prefix: str, *, etags: bool = False) -> Iterator[Any]:
+        self.__dict__.setdefault("listed", []).append(prefix)
+        return super().list(prefix, etags=etags)
+
+
+def test_only_refs_that_a_name_can_mean_are_listed(
+    repo: Repository, other: Repository, transport: Transport
+) -> None:
+    for name in ("a/1", "a/1/x", "a/1/y", "a/10", "b"):
+        record(repo, name, 3, seed=len(name))
+    push(repo, transport, all=True)
+    noting = _Listing(transport)
+    with connect(other, noting) as remote:
+        assert set(remote.refs("a/1", "a/1/*")) == {"runs/a/1", "runs/a/1/x", "runs/a/1/y"}
+        assert set(remote.refs("b", "c")) == {"runs/b"}
+        assert set(remote.refs("a/*")) == {f"runs/a/{n}" for n in ("1", "1/x", "1/y", "10")}
+        assert len(remote.refs()) == len(remote.refs("*")) == 5
+        assert whats(remote.fetch(["a/1/*"])) == {"runs/a/1/x": "new", "runs/a/1/y": "new"}
+        with pytest.raises(NotFound):
+            remote.fetch(["a/2/*"])
+    assert noting.listed == [  # type: ignore[attr-defined]
+        "refs/runs/a/1/", "refs/runs/a/", "refs/", "refs/runs/", "refs/runs/a/1/", "refs/runs/a/2/",
+    ]  # fmt: skip
+
+
+def test_a_run_beside_the_folder_of_others_does_not_list_all(
+    repo: Repository, transport: Transport
+) -> None:
+    names = ["w/3", *(f"w/3/{n}" for n in range(12))]
+    for number, name in enumerate(["w/4", *names]):
+        record(repo, name, 3, seed=number)
+    push(repo, transport, all=True)
+    noting = _Listing(transport)
+    for number, name in enumerate(names):
+        record(repo, name, 1, seed=100 + number)
+    done = push(repo, noting, *names)
+    assert set(whats(done).values()) == {"forward"} and len(done.refs) == 13
+    assert noting.listed == ["refs/runs/w/3"]  # type: ignore[attr-defined]
