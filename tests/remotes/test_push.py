@@ -430,7 +430,7 @@ def test_a_pack_that_was_removed_here_is_fetched_again(
     assert not other.fsck().problems
 
 
-class _Listing(Faulty):
+class _Listing(FaultyTransport):
     """A transport that notes what is listed."""
 
     def list(self, prefix: str, *, etags: bool = False) -> Iterator[Any]:
