@@ -11,9 +11,9 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, progress, size
 from simgit.cli.params import REMOTE, REVISION
 from simgit.errors import plural
-from simgit.objects.oid import Oid
 
 if TYPE_CHECKING:
+    from simgit.objects.oid import Oid
     from simgit.remotes.push import PushReport
 
 
@@ -66,6 +66,8 @@ def push(
         raise click.UsageError("--expect is for one RUN with --force-with-lease")
     leases: dict[str, Oid | None] = {}
     if expect is not None:
+        from simgit.objects.oid import Oid
+
         with app.repository() as repo:
             is_whole = re.fullmatch("[0-9a-f]{64}", expect)  # which need not be here
             leases[refs[0]] = Oid.from_hex(expect) if is_whole else repo.state(expect).oid

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.output import clean
 from simgit.cli.params import REMOTE
 from simgit.errors import plural
-from simgit.objects.oid import Oid
+
+if TYPE_CHECKING:
+    from simgit.objects.oid import Oid
 
 NAME = click.argument("name", type=REMOTE, metavar="NAME")
 

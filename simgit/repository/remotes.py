@@ -76,7 +76,7 @@ class Remotes:
         check_remote_name(name)
         if name in self.all():
             raise AlreadyExists(
-                f"remote '{name}' already exists; see 'simgit remote -v'", name=name
+                f"remote '{name}' already exists; see 'simgit remote list'", name=name
             )
         settings = settings._replace(url=self._stored_url(settings.url))
         with self._open(name, settings) as remote:

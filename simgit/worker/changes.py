@@ -83,7 +83,7 @@ def _unsent(repository: Repository, txn: ReadTxn, remote_id: bytes) -> dict[int,
     cache = RemoteCache(remote_id)
     found: dict[int, int] = {}
     for key, oid in txn.scan("attachments"):
-        if cache.pack_of(txn, oid) is None:
+        if not cache.packs_of(txn, oid):
             place = repository.odb.states.locate(txn, key[:32])
             if place is not None:
                 found[place.line] = min(place.step, found.get(place.line, place.step))
