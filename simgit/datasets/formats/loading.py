@@ -372,7 +372,7 @@ class _Loading:
             plan = coerce_data(name, data)
             binding = Binding(state, *trees.store(self.odb, txn, plan, None), name)
             is_new = not self.odb.exists(txn, binding.oid)
-            aside = bind(self.odb, txn, binding, is_new)
+            aside = bind(self.odb, txn, binding, is_new).aside
             if aside is not None:
                 self.done.notes.append(f"attachment kept as '{aside}'")
         for name, step in run.tags.items():
