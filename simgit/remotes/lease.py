@@ -82,6 +82,7 @@ class RemoteLease:
         self._clock = clock
         self._written = Elapsed(clock)
         self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="simgit-lease", daemon=True)
 
     def __enter__(self) -> RemoteLease:
         """Take it.
@@ -99,12 +100,13 @@ class RemoteLease:
             self._after_doubt(data, error)
         self._look()
         self._record = self._record._replace(since=int(self.now))
-        threading.Thread(target=self._renew, name="simgit-lease", daemon=True).start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give it back; who cannot reach the storage leaves it to its end."""
         self._ended.set()
+        self._thread.join()
         with self._lock, suppress(StorageError, Conflict):
             if not self._is_lost:
                 self._transport.put_if(layout.LEASE, LeaseRecord(b"", None).encode(), self._etag)
