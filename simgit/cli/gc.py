@@ -68,7 +68,7 @@ def gc(
 
     On a full disk, delete runs first: gc has a reserve of space to work with.
 
-    With --remote, packs that no ref of the remote leads to are marked, and deleted by a gc after
+    With --remote, unreachable packs of the remote are marked, and deleted by a gc after
     the grace period; small packs are joined.
     """
     if remote is not None:

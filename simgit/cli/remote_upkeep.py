@@ -12,7 +12,7 @@ from simgit.errors import plural
 def collect(
     app: App, name: str, grace: float | None, dry_run: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Delete what no ref of a remote leads to any more, and write what was done."""
+    """Delete unreachable packs of a remote, and write the outcome."""
     shown = progress("gc", not (quiet or as_json))
     with app.repository() as repo, repo.remote(name) as remote, shown as tell:
         done = remote.gc(
@@ -62,6 +62,6 @@ def check(app: App, name: str, quick: bool, sample: tuple[int, int] | None, as_j
                      f"{size(found.bytes)}: {result}")  # fmt: skip
             if found.unreferenced:
                 sums = f"{plural(found.unreferenced, 'pack')}, {size(found.unreferenced_bytes)}"
-                out.line(f"no ref leads to {sums}; see 'simgit gc --remote {name}'")
+                out.line(f"unreachable: {sums}; see 'simgit gc --remote {name}'")
     if not found.is_clean:
         answer_no()

@@ -89,7 +89,7 @@ def collect(
     progress: Progress | None = None,
     now: Callable[[], float] = time.time,
 ) -> RemoteCollection:
-    """Delete what no ref of a remote leads to any more, and join small packs; return what was done.
+    """Delete unreachable packs and shards of a remote, join small packs; return the outcome.
 
     What no ref leads to is marked with a tomb; a gc that runs after the grace period deletes it.
 

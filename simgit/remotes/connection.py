@@ -422,7 +422,8 @@ def read_info(transport: Transport) -> RemoteInfo | None:
         for each in islice(transport.list(""), 100):
             if not each.key.startswith(layout.PROBE):
                 raise InvalidInput(
-                    f"'{transport.url}' is no remote: it has no '{layout.REMOTE}', but '{each.key}'"
+                    f"'{transport.url}' is not a remote: it has no '{layout.REMOTE}', but "
+                    f"'{each.key}'"
                 ) from None
         return None
     return RemoteInfo.decode(got.data if got else b"")

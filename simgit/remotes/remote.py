@@ -324,7 +324,7 @@ class Remote:
         join: bool = True,
         progress: CollectProgress | None = None,
     ) -> RemoteCollection:
-        """Delete what no ref leads to any more, and join small packs; return what was done.
+        """Delete unreachable packs and shards, join small packs; return the outcome.
 
         A gc marks, and one that runs after the grace period deletes.
 

@@ -95,7 +95,7 @@ class Remotes:
         """Remove a remote with its tracking refs.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: there is no remote of this name.
         """
         self.settings(name)
         with self._store.journaled("remote", "rm", name).write() as txn:
@@ -105,7 +105,7 @@ class Remotes:
         """Return the settings of a remote.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: there is no remote of this name.
         """
         known = self.all()
         if name in known:

@@ -280,7 +280,7 @@ class Repository:
                 made._checkout.restore_files()
             return made
         if runs is not None or remote:
-            raise InvalidInput(f"'{source}' is no remote; a repository is cloned whole")
+            raise InvalidInput(f"'{source}' is not a remote; a repository is cloned whole")
         found = repository_directory(Path(source).resolve())
         check_format(found)
         directory = Path(target).resolve() / DIRECTORY
@@ -1114,7 +1114,7 @@ class Repository:
         Nothing is changed at the remote. The reflog is kept.
 
         Raises:
-            NotFound: there is no remote-tracking ref of this name.
+            NotFound: there is not a remote-tracking ref of this name.
         """
         return self._references.delete_remote_run(name)
 
@@ -1542,7 +1542,7 @@ class Repository:
         """Remove a remote with its tracking refs; what lies there is kept.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: there is no remote of this name.
         """
         self._remotes.remove(name)
 
@@ -1553,7 +1553,7 @@ class Repository:
             name: its name; None for origin, or for the only one.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: there is no remote of this name.
             InvalidInput: something else lies there.
             TransportError: the storage cannot be reached, or refuses.
         """

@@ -290,7 +290,7 @@ def test_a_remote_that_is_read_only_or_something_else(
         with pytest.raises(NotFound, match="nothing was pushed to it yet"):
             remote.fetch()
     transport.put_new("something", b"else")
-    with pytest.raises(InvalidInput, match="is no remote"):
+    with pytest.raises(InvalidInput, match="is not a remote"):
         connect(repo, transport)
 
 

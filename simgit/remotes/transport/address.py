@@ -28,7 +28,7 @@ def open_transport(
         profile: the profile in ``~/.aws`` with the keys.
 
     Raises:
-        InvalidInput: the URL is none of these, or has a user's name or password.
+        InvalidInput: the URL has another form, or a user's name or password in it.
         NotFound: the package that the transport needs is not installed.
     """
     scheme, _, rest = url.partition("://") if "://" in url else ("", "", url)
