@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from simgit.gym import Lane
+
 QUIET = 4
 """The steps after a reset that show nothing."""
 
@@ -53,3 +55,8 @@ class Hidden(Late):
 gym.register("tests/Late-v0", Late)
 gym.register("tests/Hidden-v0", Hidden)
 gym.register("tests/Global-v0", Global)
+
+
+def lane(env: str) -> Lane:
+    """Return one of them for a vector; a process that is spawned for it imports this module."""
+    return Lane(gym.make(env))

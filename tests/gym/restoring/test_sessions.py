@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from simgit import InvalidInput, Repository, SimgitWarning, Unverified
 from simgit.cli.output import Output
 from simgit.cli.render import write_run
-from simgit.gym import Lane, Recorder, VectorRecorder, judge, restore, step_batch, verify
+from simgit.gym import Recorder, VectorRecorder, judge, restore, step_batch, verify
 from simgit.gym.restoring.recorded_path import RecordedPath, path_to_last
 from simgit.gym.restoring.restore import from_snapshot
 from simgit.gym.restoring.sessions import SESSION
@@ -156,7 +157,7 @@ def test_runs_of_an_environment_with_a_generator_of_its_own(repo: Repository) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
 def test_lanes_with_generators_of_their_own(repo: Repository, kind: Any) -> None:
-    vector = kind([lambda: Lane(gym.make(HIDDEN))] * 3)
+    vector = kind([partial(late_envs.lane, HIDDEN)] * 3)
     recorder = VectorRecorder(vector, repo, "a", snapshots=3)
     recorder.reset()
     for _ in range(STEPS + 4):
@@ -395,7 +396,7 @@ def test_rollouts_begin_with_the_numbers_of_the_run_that_is_named(repo: Reposito
 @pytest.mark.parametrize("snapshots", [2, None])
 def test_lanes_that_begin_alike(repo: Repository, snapshots: Any, kind: Any) -> None:
     for run in ("a", "b"):
-        vector = kind([lambda: Lane(gym.make(LATE))] * 3)
+        vector = kind([partial(late_envs.lane, LATE)] * 3)
         recorder = VectorRecorder(vector, repo, run, snapshots=snapshots)
         recorder.reset()
         for _ in range(STEPS + 4):
