@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from simgit.refs.runs import RunInfo
     from simgit.repository import Repository
 
-"""The key of a run's metadata for the type of its simulation, and the id of what is kept of it."""
 INPUT: Final = "input"
 """The attachment, and the key of a run's metadata, of what reached a simulation."""
 CHECKPOINT: Final = "checkpoint"
