@@ -19,6 +19,8 @@ from simgit.refs.simulations import SimulationRecord
 
 AFTER_TERM: Final = 1.0
 """Seconds between SIGTERM and SIGKILL."""
+AFTER_SIGNAL: Final = 1.0
+"""The most seconds until a process has stopped, or goes on, after it was told to."""
 
 
 class Child(subprocess.Popen[bytes]):
@@ -117,6 +119,20 @@ def suspend(process: dict[str, Any], on: bool) -> None:
         pid = int(process["pid"])
         family = {pid: str(process["start"]), **descendants(pid)}
         _signal(family, signal.SIGSTOP if on else signal.SIGCONT)
+        deadline = time.monotonic() + AFTER_SIGNAL  # it is told, and comes to it soon
+        while is_alive(process) and is_suspended(process) != on and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
+def is_suspended(process: Mapping[str, Any]) -> bool:
+    """Return True if a process of this machine is stopped where it is."""
+    if process["machine"] != machine():
+        return False
+    try:
+        state = Path(f"/proc/{process['pid']}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state == "T"
 
 
 def includes(process: dict[str, Any], pid: int) -> bool:

@@ -124,7 +124,7 @@ class Simulation:
     def is_frozen(self) -> bool:
         """True if its processes were stopped where they are; see ``freeze``."""
         process = self.record.process
-        return process is not None and _is_frozen(process)
+        return process is not None and processes.is_suspended(process)
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -279,7 +279,7 @@ class Simulation:
             Conflict: it is not paused.
         """
         process = self.record.process
-        if process is not None and _is_frozen(process):
+        if process is not None and processes.is_suspended(process):
             processes.suspend(process, False)
             return
         self._call({"do": "resume"}, timeout)
@@ -454,16 +454,6 @@ def settle(
     if record.socket is not None:
         with contextlib.suppress(OSError):  # not what the record says, which may be anything
             (socket_folder(records.directory) / f"{record.execution}.sock").unlink()
-
-
-def _is_frozen(process: Mapping[str, Any]) -> bool:
-    if process["machine"] != machine():
-        return False
-    try:
-        state = Path(f"/proc/{process['pid']}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state == "T"
 
 
 @dataclass
