@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -180,3 +181,39 @@ def _error(name: str, what: str) -> SimgitError:
         retryable=True,
         unknown=what == "lost" and name in _CONDITIONAL,
     )
+
+
+class Later(FaultyTransport):
+    """A transport whose store's clock goes ahead when it is told to: what follows is later.
+
+    Times of a store are of whole seconds, so ``go`` waits for the next one.
+    """
+
+    def __init__(self, inner: Transport) -> None:
+        """Wrap a transport."""
+        super().__init__(inner)
+        self._jumps: list[tuple[float, float]] = []
+
+    def __call__(self) -> float:
+        """Return the time now, in seconds since 1970."""
+        return self._shown(time.time())
+
+    def go(self, seconds: float) -> None:
+        """Go ahead."""
+        time.sleep(1.01 - time.time() % 1)
+        self._jumps.append((math.floor(time.time()), seconds))
+
+    def _shown(self, modified: float) -> float:
+        return modified + sum(seconds for since, seconds in self._jumps if modified >= since)
+
+    def get(self, key: str, *, unless: str | None = None) -> Got | None:
+        got = super().get(key, unless=unless)
+        return None if got is None else got._replace(modified=self._shown(got.modified))
+
+    def head(self, key: str) -> Listed:
+        found = super().head(key)
+        return found._replace(modified=self._shown(found.modified))
+
+    def list(self, prefix: str, *, etags: bool = False) -> Iterator[Listed]:
+        for each in super().list(prefix, etags=etags):
+            yield each._replace(modified=self._shown(each.modified))

@@ -148,7 +148,7 @@ def push(
     names: Sequence[str] | None = None,
     deleted: Sequence[str] = (),
     *,
-    clock: Clock,
+    clock: Callable[[], float],
     **options: Any,
 ) -> PushReport:
     """Push refs of full names; all without names."""

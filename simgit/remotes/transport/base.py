@@ -84,7 +84,8 @@ class Transport(ABC):
 
     Every call may raise ``TransportError``, and ``StorageFullError`` if it writes. A call that may
     be repeated is, where the store or the network is to blame. ``put_new`` and ``put_if`` are sent
-    once: where their answer is lost, they raise a ``TransportError`` that is ``unknown``.
+    again only if the store says that it was too busy for them: where their answer is lost, they
+    raise a ``TransportError`` that is ``unknown``.
 
     Attributes:
         url: where the objects are, without credentials.

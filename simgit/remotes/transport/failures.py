@@ -113,6 +113,11 @@ class StoreAnswer(NamedTuple):
         return self.code in (*_BUSY, "ServiceUnavailable") or self.status == 429
 
     @property
+    def was_put_off(self) -> bool:
+        """True if the store was too busy for the request, and has done nothing of it."""
+        return self.is_busy and not self.may_be_done
+
+    @property
     def may_be_done(self) -> bool:
         """True if the request was sent, and nothing tells what became of it."""
         if self.network:

@@ -1,7 +1,8 @@
 """Objects in a bucket of S3, or of a server with its interface; the only door to obstore.
 
 obstore repeats requests by itself, those with conditions too when a connection breaks, and counts
-none of it. So this is turned off, and requests are repeated here: all but those with conditions.
+none of it. So this is turned off, and requests are repeated here: those with conditions only where
+the store was too busy for them.
 Parts of an upload in several parts are repeated by obstore, and not counted.
 
 Processes that were forked must open transports of their own.
@@ -311,7 +312,8 @@ class S3Transport(Transport):
             else:
                 self._has_bucket = True
                 return done
-            if once or tries == TRIES or not answer.is_transient:
+            is_final = not answer.is_transient or (once and not answer.was_put_off)
+            if is_final or tries == TRIES:
                 raise _Refused(answer, tries)
             longest = PAUSE * (10 if answer.is_busy else 1) * 2**tries
             time.sleep(random.random() * min(5, longest))
@@ -325,8 +327,9 @@ class S3Transport(Transport):
     def _lost(self, refused: _Refused, key: str) -> SimgitError:
         """Return the error of a write under a condition, which may have been done."""
         return failures.error_of(
-            refused.answer, key, self.url, self._place, self._region, is_conditional=True
-        )
+            refused.answer, key, self.url, self._place, self._region, refused.tries,
+            is_conditional=True,
+        )  # fmt: skip
 
 
 class _Refused(Exception):

@@ -23,8 +23,12 @@ from typing import Final
 from urllib.request import Request, urlopen
 
 import obstore
+import pytest
 from obstore.store import S3Store
 
+ACCESS, SECRET = "access", "the-secret"
+READER: Final = ("reader", "the-readers-secret")
+"""The keys of a user who has no buckets."""
 PROGRAMS: Final = (
     "ceph",
     "ceph-authtool",
@@ -73,6 +77,9 @@ process.wait()
 def missing() -> str | None:
     """Return what is not installed, None if everything is."""
     return next((each for each in PROGRAMS if shutil.which(each) is None), None)
+
+
+NEEDED: Final = pytest.mark.skipif(missing() is not None, reason=f"needs Ceph: no {missing()}")
 
 
 @contextmanager
@@ -141,6 +148,8 @@ def gateway(access: str, secret: str) -> Iterator[str]:
         made = run("radosgw-admin", "user", "create", "--uid=tests", "--display-name=tests",
                    f"--access-key={access}", f"--secret={secret}")  # fmt: skip
         assert json.loads(made)["user_id"] == "tests"
+        run("radosgw-admin", "user", "create", "--uid=reader", "--display-name=reader",
+            f"--access-key={READER[0]}", f"--secret={READER[1]}")  # fmt: skip
         yield f"http://127.0.0.1:{port}"
 
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.remotes.transport import servers
+from tests.remotes.transport import ceph, replies, servers
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +42,26 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """An access key, in the environment."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[str]:
+    """The address of Ceph's gateway."""
+    with ceph.gateway(ceph.ACCESS, ceph.SECRET) as address:
+        yield address
+
+
+@pytest.fixture
+def place(gateway: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A prefix of a bucket of Ceph's, and the keys to it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ceph.ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ceph.SECRET)
+    ceph.make_bucket(gateway, "tests", ceph.ACCESS, ceph.SECRET)
+    return f"s3://tests/{uuid4().hex}"
+
+
+@pytest.fixture
+def server() -> Iterator[replies.Server]:
+    """A server that answers as it is told."""
+    with replies.replying() as server:
+        yield server

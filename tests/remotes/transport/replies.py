@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class Reply(NamedTuple):
@@ -94,7 +95,31 @@ class _Careless(BaseHTTPRequestHandler):
         self._answer(b"", self.objects[self.path])
 
     def do_GET(self) -> None:
-        self._answer(self.objects[self.path], self.objects[self.path])
+        parts = urlsplit(self.path)
+        if "list-type" in parts.query:
+            self._list(parse_qs(parts.query)["prefix"][0], parts.path.rstrip("/"))
+        elif parts.path in self.objects:
+            data = self.objects[parts.path]
+            asked = re.fullmatch(r"bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
+            if asked is None:
+                self._answer(data, data)
+            else:
+                first, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
+                self._answer(data[first : last + 1], data, f"bytes {first}-{last}/{len(data)}")
+        else:
+            self._answer(error(404, "NoSuchKey").body, b"", status=404)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _list(self, prefix: str, bucket: str) -> None:
+        rows = "".join(
+            f"<Contents><Key>{key}</Key><Size>{len(data)}</Size><LastModified>2026-11-30T17:12:41Z"
+            f"</LastModified><ETag>{hashlib.md5(data).hexdigest()}</ETag></Contents>"
+            for path, data in sorted(self.objects.items())
+            if (key := unquote(path.removeprefix(f"{bucket}/"))).startswith(prefix)
+        )
+        page = f"<ListBucketResult><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>"
+        self._answer(page.encode(), b"")
 
     def do_POST(self) -> None:
         assert urlsplit(self.path).query == "delete"
@@ -104,13 +129,18 @@ class _Careless(BaseHTTPRequestHandler):
             self.objects.pop(f"{place}/{each.partition('<')[0]}", None)
         self._answer(b"<DeleteResult></DeleteResult>", b"")
 
-    def _answer(self, body: bytes, content: bytes) -> None:
-        self.send_response(200)
+    def _answer(
+        self, body: bytes, content: bytes, part: str | None = None, status: int = 200
+    ) -> None:
+        self.send_response(status if part is None else 206)
+        if part is not None:
+            self.send_header("Content-Range", part)
         self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
         self.send_header("Last-Modified", "Mon, 30 Nov 2026 17:12:41 GMT")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from uuid import uuid4
+from collections.abc import Callable
 
 import pytest
 
@@ -12,26 +11,8 @@ from simgit.remotes.transport import Transport, open_transport
 from tests.remotes.transport import ceph, processes
 from tests.remotes.transport.contract import TransportContract
 
-ACCESS, SECRET = "access", "the-secret"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(ceph.missing() is not None, reason=f"needs Ceph: no {ceph.missing()}"),
-]
-
-
-@pytest.fixture(scope="module")
-def gateway() -> Iterator[str]:
-    with ceph.gateway(ACCESS, SECRET) as address:
-        yield address
-
-
-@pytest.fixture
-def place(gateway: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A prefix of the bucket, and the keys to it."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    ceph.make_bucket(gateway, "tests", ACCESS, SECRET)
-    return f"s3://tests/{uuid4().hex}"
+ACCESS, SECRET = ceph.ACCESS, ceph.SECRET
+pytestmark = [pytest.mark.slow, ceph.NEEDED]
 
 
 class TestCephTransport(TransportContract):

@@ -26,12 +26,6 @@ KNOWN_ETAG = "b026324c6904b2a9cb4b88d6d61c81d1"
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with replies.replying() as server:
-        yield server
-
-
-@pytest.fixture
 def transport(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
     """A transport to the server, which does not wait before it tries again."""
     monkeypatch.setattr(s3, "PAUSE", 0)
@@ -178,7 +172,6 @@ def test_a_store_that_fails_for_a_moment_is_not_noticed(
         (Reply(503), True),
         (error(503, "ServiceUnavailable"), True),
         (Reply(504), True),
-        (error(503, "SlowDown"), False),
     ],
 )
 def test_a_write_under_a_condition_is_sent_once(
@@ -196,6 +189,27 @@ def test_a_write_under_a_condition_is_sent_once(
     assert [each[2].get("if-none-match") for each in server.asked] == ["*", None]
     assert [each[2].get("if-match") for each in server.asked] == [None, f'"{KNOWN_ETAG}"']
     assert transport.counts.retries == 0
+
+
+@pytest.mark.parametrize(
+    "reply", [error(503, "SlowDown"), error(429, "TooManyRequests"), Reply(429)]
+)
+def test_a_write_under_a_condition_that_the_store_had_no_time_for_is_sent_again(
+    server: Server, transport: Transport, reply: Reply
+) -> None:
+    for number, call in enumerate(
+        (lambda: transport.put_new("a", b"1"), lambda: transport.put_if("a", b"1", KNOWN_ETAG)), 1
+    ):
+        server.asked.clear()
+        server.replies = [reply, reply, found(b"1")]
+        assert call()
+        conditions = [(a[2].get("if-match"), a[2].get("if-none-match")) for a in server.asked]
+        assert conditions == 3 * [(None, "*") if number == 1 else (f'"{KNOWN_ETAG}"', None)]
+        assert transport.counts.retries == 2 * number
+    server.replies = [reply]
+    caught = raised(lambda: transport.put_new("a", b"1"))
+    assert (caught.kind, caught.retryable, caught.unknown) == ("throttled", True, False)
+    assert str(caught).endswith("try again later (tried 5 times)")
 
 
 @pytest.mark.parametrize("status", [409, 412])
