@@ -314,19 +314,21 @@ class _Checking:
 
     def _get(self, key: str) -> bytes | None:
         try:
-            got = self.transport.get(key)
+            most = layout.MAX_FRAME if key == layout.HEADS else layout.MAX_RECORD
+            got = self.transport.get(key, most=most)
         except NotFound:
             return None
+        except IntegrityError:
+            return b""  # which is as damaged
         return None if got is None else got.data
 
     def _check_lease(self) -> None:
         try:
-            got = self.transport.get(layout.LEASE)
+            got = self.transport.get(layout.LEASE, most=layout.MAX_RECORD)
+            assert got is not None
+            lease = LeaseRecord.decode(got.data)
         except NotFound:
             return
-        assert got is not None
-        try:
-            lease = LeaseRecord.decode(got.data)
         except IntegrityError as error:
             self._problem(layout.LEASE, f"{error}; the next gc writes it anew")
             return

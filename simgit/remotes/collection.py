@@ -237,7 +237,7 @@ class _Collection:
 
     def _read_log(self, key: str) -> RemoteRef | None:
         try:
-            got = self.transport.get(key)
+            got = self.transport.get(key, most=layout.MAX_RECORD)
         except NotFound:
             return None
         return tombs.decode_log(got.data if got else b"", key, self._look.info.id)
@@ -310,7 +310,7 @@ class _Collection:
     def _read_tomb(self, name: bytes) -> _Tomb | None:
         key = tombs.key_of_tomb(name)
         try:
-            got = self.transport.get(key)
+            got = self.transport.get(key, most=layout.MAX_RECORD)
         except NotFound:
             return None
         assert got is not None

@@ -200,7 +200,9 @@ class Connection:
             IntegrityError: it is damaged.
         """
         try:
-            got = self.transport.get(layout.key_of_ref(name), unless=known[0] if known else None)
+            got = self.transport.get(
+                layout.key_of_ref(name), unless=known[0] if known else None, most=layout.MAX_REF
+            )
         except NotFound:
             return None
         if got is None:
@@ -272,7 +274,7 @@ class Connection:
     def _read_heads(self) -> dict[str, tuple[str, bytes]]:
         """Return the cache of refs, empty if it is missing or damaged: it is never relied on."""
         try:
-            got = self.transport.get(layout.HEADS)
+            got = self.transport.get(layout.HEADS, most=layout.MAX_FRAME)
             data = b"" if got is None else got.data
             if checksum(data[:-CHECKSUM_SIZE]) != data[-CHECKSUM_SIZE:]:
                 return {}
@@ -282,6 +284,8 @@ class Connection:
 
     def _write_heads(self, found: dict[str, SeenRef]) -> None:
         frame = compress(layout.encode_heads({k: (s.etag, s.data) for k, s in found.items()}))
+        if len(frame) >= layout.MAX_FRAME:
+            return  # nobody would read it
         with suppress(StorageError):  # whoever may not write goes without
             self.transport.put(layout.HEADS, frame + checksum(frame))
 
@@ -332,7 +336,7 @@ class Connection:
         if shard not in self._shards:
             key = layout.key_of_shard(*shard)
             try:
-                got = self.transport.get(key)
+                got = self.transport.get(key, most=layout.MAX_FRAME)
             except NotFound:
                 raise IntegrityError(f"the remote lacks '{key}', which a ref names") from None
             self._shards[shard] = layout.decode_shard(got.data if got else b"", shard)
@@ -417,7 +421,7 @@ def read_info(transport: Transport) -> RemoteInfo | None:
         IntegrityError: it is damaged.
     """
     try:
-        got = transport.get(layout.REMOTE)
+        got = transport.get(layout.REMOTE, most=layout.MAX_RECORD)
     except NotFound:
         for each in islice(transport.list(""), 100):
             if not each.key.startswith(layout.PROBE):

@@ -46,7 +46,7 @@ class FetchedRef:
     Attributes:
         what: ``new``, ``forward``, ``forced`` (it has other states than before), ``unchanged``,
             ``pruned`` (the remote has it no more), or of a tag ``kept`` (one here has another
-            state or a name that is too like it, and stays).
+            state or annotation, or a name that is too like it, and stays).
         old, new: the state that it was last seen with, and has now; None if none.
     """
 
@@ -310,8 +310,9 @@ class Fetch:
             ) from None
         if tag is not None and not (isinstance(note, Tag) and note.target == oid):
             raise IntegrityError(f"'tags/{name}' at the remote has the annotation of another state")
-        old = self.refs.tag(txn, name).oid if self.refs.has_tag(txn, name) else None
-        what = "new" if old is None else "unchanged" if old == oid else "kept"
+        here = self.refs.tag(txn, name) if self.refs.has_tag(txn, name) else None
+        old = None if here is None else here.oid
+        what = "new" if here is None else "unchanged" if here == TagRef(oid, tag) else "kept"
         if old is None:
             try:
                 self.refs.create_tag(txn, name, TagRef(oid, tag))

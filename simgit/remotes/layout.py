@@ -35,6 +35,8 @@ VERSION: Final = 1
 CONDITIONS: Final = ("exclusive", "etag", "etag-unquoted", "none")
 MAX_REF: Final = 8 << 10
 """The most bytes of a ref."""
+MAX_RECORD: Final = 16 << 10
+"""The most bytes of any other map with a check."""
 FULL_REF: Final = 6 << 10
 """The bytes of a ref that would be larger without a shard."""
 MAX_LISTED: Final = 64
@@ -43,6 +45,8 @@ MAX_SHARD: Final = 10_000
 """The most packs of a shard."""
 FANOUT: Final = 8
 """How many shards of a level become one of the next."""
+MAX_FRAME: Final = 64 << 20
+"""The most bytes of a shard, and of ``heads``."""
 _MAX_INFLATED: Final = 256 << 20
 _PARTS: Final = 1 << 22
 _HASH: Final = re.compile("[0-9a-f]{64}")
@@ -281,8 +285,19 @@ class ShardName(NamedTuple):
 
 
 def encode_shard(entries: Iterable[PackEntry]) -> bytes:
-    """Return the bytes of a shard."""
-    return compress(pack_record({"packs": [each.plain() for each in entries]}), 9)
+    """Return the bytes of a shard.
+
+    Raises:
+        InvalidInput: it would be too large to be read again.
+    """
+    body = pack_record({"packs": [each.plain() for each in entries]})
+    data = compress(body, 9)
+    if len(body) > _MAX_INFLATED or len(data) > MAX_FRAME:
+        raise InvalidInput(
+            f"a list of packs with {len(body)} bytes is too large for a remote; push fewer runs "
+            "at once"
+        )
+    return data
 
 
 def decode_shard(data: bytes, shard: ShardName) -> list[PackEntry]:

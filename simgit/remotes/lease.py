@@ -132,7 +132,7 @@ class RemoteLease:
 
     def _take_over(self, data: bytes) -> None:
         now = self._storage_now()
-        got = self._transport.get(layout.LEASE)
+        got = self._transport.get(layout.LEASE, most=layout.MAX_RECORD)
         assert got is not None
         if now - got.modified <= LASTS and not _is_free(got.data):
             raise self._held(got, now)
@@ -167,7 +167,7 @@ class RemoteLease:
         """Find out whether a write was done whose answer was lost."""
         if not error.unknown:
             raise error
-        got = self._transport.get(layout.LEASE)
+        got = self._transport.get(layout.LEASE, most=layout.MAX_RECORD)
         if got is None or got.data != data:
             raise error
         self._etag = got.etag

@@ -28,6 +28,8 @@ from simgit.storage.base import ReadTxn
 CUT: Final = 8 << 20
 """The bytes after which a pack is ended."""
 _IN_MEMORY: Final = 32 << 20
+_HELD: Final = 2
+"""The packs of one snapshot that are kept in memory until it ends; more lie in files."""
 _MOST_PREREQUISITES: Final = 64
 _COPIED: Final = 1 << 20
 _EVERYWHERE: Final = {KIND_CODES[kind].to_bytes() for kind in ("schema", "spec")}
@@ -72,7 +74,7 @@ class PackFile:
         self.file.write(record)
         self.bytes += len(record)
 
-    def whole(self, manifest: bytes) -> tuple[bytes, int, IO[bytes]]:
+    def whole(self, manifest: bytes) -> tuple[bytes, int, SpooledTemporaryFile[bytes]]:
         """Return hash, size and bytes of the pack."""
         first = records.encode_record(records.MANIFEST, manifest)
         start = len(records.PACK_MAGIC)
@@ -82,7 +84,7 @@ class PackFile:
             records.table_line(start + at, size, kind, head) for at, size, kind, head in self._lines
         ]
         table = records.encode_record(records.TABLE, b"".join(lines))
-        whole: IO[bytes] = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+        whole = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
         hasher = blake3()
         size = 0
         for piece in (records.PACK_MAGIC, first, *self._pieces(), table):
@@ -161,13 +163,14 @@ class Packing(Creation):
         Args:
             odb: the database to read.
             chosen: the refs, and the states that the remote lacks.
-            put: takes a pack, and owns its file.
+            put: takes a pack, and owns its file; it may take long, and no snapshot is held.
             has_binding: returns True for a binding that the remote has.
             has_records: the full names of refs whose records the remote has.
         """
         self._pack = _Open()
         super().__init__(odb, chosen, self, None)
         self._put_pack = put
+        self._ready: list[Pack] = []  # packs that were made within the snapshot of now
         self._has_binding = has_binding
         self._has_records = has_records
         self._names: list[bytes] = []
@@ -190,8 +193,14 @@ class Packing(Creation):
         try:
             self.send_all()
             self._cut()
+            self._between()
         finally:
-            self._pack.out.file.close()
+            for file in (self._pack.out.file, *(pack.file for pack in self._ready)):
+                file.close()
+
+    def _between(self) -> None:
+        while self._ready:
+            self._put_pack(self._ready.pop(0))
 
     def _assume_known_files(self, txn: ReadTxn) -> None:
         for number, oid in enumerate(self.chosen.bases):
@@ -299,9 +308,11 @@ class Packing(Creation):
             self._cut_if_full()
 
     def _send_records(self) -> None:
-        with self.odb.read() as txn:
-            for oid in self._extra:
+        for oid in self._extra:
+            with self.odb.read() as txn:
                 self._send_binding(txn, oid)
+            self._between()
+        with self.odb.read() as txn:
             for name, run in self.chosen.runs.items():
                 if RUNS + name in self._has_records:
                     continue
@@ -339,6 +350,8 @@ class Packing(Creation):
         after = tuple(self._names[number] for number in sorted(pack.after))
         entry = PackEntry(name, size, pack.states, after, tuple(pack.stretches))
         self._names.append(name)
-        self._put_pack(
+        if len(self._ready) >= _HELD:
+            file.rollover()
+        self._ready.append(
             Pack(entry, file, pack.ranges + pack.bound, pack.records, pack.bindings, pack.needs)
         )

@@ -262,7 +262,8 @@ class Push:
         elif self.force:
             why = "moved since it was last fetched; fetch it and look at it first"
         elif wish.there.startswith(TAGS):
-            why = "is another state there; delete it there first (--delete)"
+            what = "annotation" if wish.shown_old == wish.ref.oid else "state"
+            why = f"has another {what} there; delete it there first (--delete)"
         elif wish.base is None:
             why = "has states there that are not here; pull it first"
         else:
@@ -288,11 +289,12 @@ class Push:
         with self.odb.read() as txn:
             place = None if old is None else self.odb.states.locate(txn, old)
             wish.base = place
+            is_tag = wish.there.startswith(TAGS)
             if old == wish.ref.oid:
-                wish.what = "unchanged"
+                wish.what = "refused" if is_tag and not self._same(wish) else "unchanged"
             elif old is None:
                 wish.what = "forward"
-            elif wish.there.startswith(TAGS):
+            elif is_tag:
                 wish.what = "refused"
             elif place is not None and wish.reach.get(place.line, -1) >= place.step:
                 wish.what = "forward"
@@ -471,11 +473,17 @@ class Push:
         fail_point("push.packs")
         self._index_packs()
         written: list[tuple[_Wish, SeenRef]] = []
+        failed: list[Exception] = []
         try:
-            for wish, now in zip(wishes, self.connection.at_once(self._move, wishes), strict=True):
-                written.append((wish, now))
+            for wish, now in zip(wishes, self.connection.at_once(self._tried, wishes), strict=True):
+                if isinstance(now, Exception):
+                    failed.append(now)
+                else:
+                    written.append((wish, now))
         finally:
             self._remember(written)
+        if failed:
+            raise failed[0]
 
     def _has_records(self, wishes: list[_Wish]) -> set[str]:
         """Return the names of the refs whose records the remote has already."""
@@ -522,6 +530,13 @@ class Push:
             self.progress(sum(p.entry.states for p in self._packs if p.file.closed), self._total)
 
     # --- refs ---
+
+    def _tried(self, wish: _Wish) -> SeenRef | Exception:
+        """Replace a ref at the remote; return it, or why it was not: others go on."""
+        try:
+            return self._move(wish)
+        except Exception as error:
+            return error
 
     def _move(self, wish: _Wish) -> SeenRef:
         """Replace a ref at the remote; return it as it is now."""

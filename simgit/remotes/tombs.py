@@ -123,7 +123,7 @@ def _keep(transport: Transport, tomb: str) -> None:
     until = time.monotonic() + _PATIENCE
     while True:
         try:
-            got = transport.get(tomb)
+            got = transport.get(tomb, most=layout.MAX_RECORD)
         except NotFound:
             return
         assert got is not None

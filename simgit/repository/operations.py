@@ -8,9 +8,12 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound
+from simgit.errors import Conflict, InvalidInput, NotFound, warn
+from simgit.objects.codec import decode_name
+from simgit.refs.names import REMOTES
 from simgit.refs.oplog.as_of import PastStorage
 from simgit.refs.oplog.undo import Undo
+from simgit.refs.remotes import remotes
 from simgit.refs.settings import GC_KEEP, get_setting, put_setting, setting_names
 from simgit.repository.store import Store
 
@@ -100,6 +103,22 @@ class OperationHistory:
             txn.moves += self._undo.carry_out(txn, plan(txn))
             if first.files:  # last: if the plan is refused, files must not have changed
                 self._worktree.switch(head, then)
+            lost = self._remotes_without_settings(txn, first)
+        if lost:
+            warn(
+                f"runs of {', '.join(map(repr, lost))} are back, but not where it lies: operations "
+                f"keep no settings; add it again with 'simgit remote add {lost[0]} URL'"
+            )
+
+    @staticmethod
+    def _remotes_without_settings(txn: ReadTxn, plan: UndoPlan) -> list[str]:
+        """Return the removed remotes whose tracking refs, but not settings, a plan puts back."""
+        if not any(each.title.startswith("remote rm ") for each in plan.taken):
+            return []
+        start = REMOTES.encode()
+        back = (k for (_, k), record in plan.was.items() if record is not None)
+        found = {decode_name(k).split("/")[1] for k in back if k.startswith(start)}
+        return sorted(found - set(remotes(txn)))
 
     def store_at(self, name: str | int) -> Store:
         """Return the store as it was after an operation, to be read only."""

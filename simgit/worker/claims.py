@@ -202,7 +202,7 @@ def _take(
     connection: Connection, key: str, name: str, interval: float, owned: bool
 ) -> Claim | None:
     try:
-        got = connection.transport.get(key)
+        got = connection.transport.get(key, most=layout.MAX_RECORD)
     except NotFound:
         etag, seq = None, 0
     else:
@@ -237,7 +237,7 @@ def _written(connection: Connection, name: str, data: bytes, etag: str | None) -
     except (AlreadyExists, Conflict, TransportError) as error:
         if isinstance(error, TransportError) and not error.unknown:
             raise
-        got = transport.get(key)  # the answer may have been lost
+        got = transport.get(key, most=layout.MAX_RECORD)  # the answer may have been lost
         if got is not None and got.data == data:
             return got.etag
         raise

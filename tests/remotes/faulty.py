@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 from simgit.errors import SimgitError, TransportError
 from simgit.remotes.transport import Counts, Got, Listed, Transport
+from simgit.remotes.transport.base import MOST
 
 Fault = Literal["fail", "lose", "duplicate", "truncate", "delay", "kill", "kill after"]
 FAULTS: Final[tuple[Fault, ...]] = ("fail", "lose", "duplicate", "truncate", "delay")
@@ -94,8 +95,10 @@ class FaultyTransport(Transport):
         """True if the call that goes wrong has come; else all n have been tried."""
         return 0 < self.at <= self.calls
 
-    def get(self, key: str, *, unless: str | None = None) -> Got | None:
-        got: Got | None = self._call("get", key, lambda: self.inner.get(key, unless=unless))
+    def get(self, key: str, *, unless: str | None = None, most: int = MOST) -> Got | None:
+        got: Got | None = self._call(
+            "get", key, lambda: self.inner.get(key, unless=unless, most=most)
+        )
         return got
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
@@ -206,8 +209,8 @@ class Later(FaultyTransport):
     def _shown(self, modified: float) -> float:
         return modified + sum(seconds for since, seconds in self._jumps if modified >= since)
 
-    def get(self, key: str, *, unless: str | None = None) -> Got | None:
-        got = super().get(key, unless=unless)
+    def get(self, key: str, *, unless: str | None = None, most: int = MOST) -> Got | None:
+        got = super().get(key, unless=unless, most=most)
         return None if got is None else got._replace(modified=self._shown(got.modified))
 
     def head(self, key: str) -> Listed:

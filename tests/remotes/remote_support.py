@@ -12,7 +12,7 @@ from simgit.remotes.collection import RemoteCollection, collect
 from simgit.remotes.connection import Connection
 from simgit.remotes.fetch import Fetch, FetchReport
 from simgit.remotes.push import Push, PushReport
-from simgit.remotes.transport.base import Got, Listed, Transport
+from simgit.remotes.transport.base import MOST, Got, Listed, Transport
 from simgit.remotes.transport.directory import DirectoryTransport, _names
 from simgit.remotes.transport.memory import MemoryTransport
 
@@ -94,9 +94,9 @@ class Watched(Transport):
             self.done.append((what, key))
             self.hook(number, what, key)
 
-    def get(self, key: str, *, unless: str | None = None) -> Got | None:
+    def get(self, key: str, *, unless: str | None = None, most: int = MOST) -> Got | None:
         self._pass("get", key)
-        return self.inner.get(key, unless=unless)
+        return self.inner.get(key, unless=unless, most=most)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         self._pass("get_range", key)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,15 @@ from simgit import (
     Repository,
     StorageError,
 )
+from simgit.errors import SimgitWarning, TransportError
+from simgit.odb.database import ObjectDatabase
 from simgit.refs.remote_cache import RemoteCache
+from simgit.remotes import layout, packs
 from simgit.remotes.fetch import FetchReport
+from simgit.remotes.push import Push
 from simgit.remotes.transport import Transport
 from simgit.remotes.transport.memory import MemoryTransport
+from tests.remotes.faulty import FaultyTransport
 from tests.remotes.test_push import connect, push, record, whats
 
 _number = itertools.count()
@@ -153,7 +160,184 @@ def test_a_read_transaction_is_used_by_one_thread(
     assert users and all(len(threads) == 1 for threads in users.values())
 
 
+@pytest.mark.parametrize("what", ["states", "attachments"])
+def test_no_snapshot_is_held_while_packs_are_sent(
+    repo: Repository, other: Repository, transport: Transport, monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(packs, "CUT", 1000)
+    begin = ObjectDatabase.read
+    held: list[int] = []
+    taken: list[int] = []
+
+    @contextmanager
+    def reading(self: ObjectDatabase) -> Iterator[Any]:
+        with begin(self) as txn:
+            held.append(threading.get_ident())
+            try:
+                yield txn
+            finally:
+                held.remove(threading.get_ident())
+
+    def take(self: Push, pack: Any) -> None:
+        taken.append(held.count(threading.get_ident()))
+        whole(self, pack)
+
+    whole = Push._take
+    monkeypatch.setattr(Push, "_take", take)
+    record(repo, "main", 3000 if what == "states" else 20)
+    if what == "attachments":
+        push(repo, transport)
+        taken.clear()
+        for i in range(12):
+            repo.attach(f"main~{i}", "note", np.random.default_rng(i).bytes(900))
+    monkeypatch.setattr(ObjectDatabase, "read", reading)
+    push(repo, transport)
+    monkeypatch.undo()
+    assert len(taken) > 2 and set(taken) == {0}
+    fetch(other, transport)
+    assert attached(other) == attached(repo)
+    assert other.state("origin/main").oid == repo.state("main").oid
+
+
+def test_many_packs_of_one_snapshot_lie_in_files(
+    repo: Repository, other: Repository, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "CUT", 1000)
+    record(repo, "main", 20)
+    for i in range(12):
+        repo.attach(f"main~{i}", "note", np.random.default_rng(i).bytes(900))
+    in_memory: list[bool] = []
+    whole = Push._take
+
+    def take(self: Push, pack: Any) -> None:
+        in_memory.append(not pack.file._rolled)
+        whole(self, pack)
+
+    monkeypatch.setattr(Push, "_take", take)
+    push(repo, transport)
+    assert len(in_memory) > 8 and sum(in_memory) < 4
+    fetch(other, transport)
+    assert attached(other) == 12
+
+
+def test_refs_that_went_through_are_noted_though_another_failed(
+    repo: Repository, transport: Transport
+) -> None:
+    for name in ("a", "b", "c"):
+        record(repo, name, 3)
+
+    def refuse(_: int, name: str, key: str) -> None:
+        if key == "refs/runs/a@" and name.startswith("put"):
+            raise TransportError("the call failed, as the test wants it", kind="unreachable")
+
+    faulty = FaultyTransport(transport, before=refuse)
+    with pytest.raises(TransportError, match="as the test wants it"):
+        push(repo, faulty, all=True)
+    assert list(repo.remote_runs()) == ["origin/b", "origin/c"]
+    before = faulty.calls
+    assert whats(push(repo, transport, "b")) == {"runs/b": "unchanged"}
+    assert faulty.calls == before
+    done = push(repo, transport, all=True)
+    assert whats(done) == {"runs/a": "new", "runs/b": "unchanged", "runs/c": "unchanged"}
+
+
+def test_another_annotation_of_a_tag_is_refused_without_force(
+    repo: Repository, other: Repository, transport: Transport
+) -> None:
+    record(repo, "main", 5)
+    repo.tag("v1", "main", message="first")
+    push(repo, transport, "main", "tags/v1")
+    fetch(other, transport)
+    repo.delete_tag("v1")
+    repo.tag("v1", "main", message="second")
+    said = "'v1' has another annotation there; delete it there first"
+    with pytest.raises(Conflict, match=said):
+        push(repo, transport, "tags/v1")
+    assert whats(push(repo, transport, "tags/v1", force=True)) == {"tags/v1": "forced"}
+    assert whats(push(repo, transport, "tags/v1")) == {"tags/v1": "unchanged"}
+    found = fetch(other, transport).refs["tags/v1"]
+    assert found.what == "kept" and other.tags()["v1"][1].message == "first"
+    other.delete_tag("v1")
+    assert whats(fetch(other, transport))["tags/v1"] == "new"
+    assert other.tags()["v1"][1].message == "second"
+
+
+def test_an_object_that_is_larger_than_one_of_its_kind_is_not_read(
+    repo: Repository, other: Repository, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "MAX_LISTED", 0)
+    monkeypatch.setattr(layout, "MAX_FRAME", 1 << 20)
+    record(repo, "main", 5)
+    push(repo, transport)
+    (shard,) = transport.list("index")
+    for key in (layout.REMOTE, layout.key_of_ref("runs/main"), shard.key):
+        got = transport.get(key)
+        assert got is not None
+        transport.put(key, got.data + bytes(2 << 20))
+        before = transport.counts.received
+        with pytest.raises(IntegrityError, match=f"'{key}' in 'memory://.*' has more than the "):
+            fetch(other, transport)
+        assert transport.counts.received - before < 20_000
+        transport.put(key, got.data)
+    for place in ("tombs/" + 64 * "0", "log/20261130/" + 32 * "0", layout.HEADS, layout.LEASE):
+        transport.put(place, bytes(2 << 20))
+        with connect(repo, transport) as remote:
+            before = transport.counts.received
+            (problem,) = remote.fsck(quick=True).problems
+        assert problem.key == place and re.search("is damaged|has more than", problem.what)
+        assert transport.counts.received - before < 20_000
+        transport.delete([place])
+    assert whats(fetch(other, transport)) == {"runs/main": "new"}
+
+
 # --- fetch and pull ---
+
+
+def test_a_pull_keeps_what_differs_in_one_run(
+    repo: Repository, other: Repository, tmp_path: Path
+) -> None:
+    for each, seed in ((repo, 0), (other, 1)):
+        record(each, "main", 5, seed=seed)
+        each.add_remote("origin", str(tmp_path / "remote"))
+
+    def pull() -> str:
+        with repo.remote() as remote:
+            remote.push()
+        return other.pull("origin", ["main"]).runs["main"].name
+
+    assert pull() == pull() == "runs/main.conflict-1"
+    repo.commit([1.0] * 4, 0, 1.0, run="main")
+    assert pull() == "runs/main.conflict-1"  # which moves forward
+    assert other.state("main.conflict-1").oid == repo.state("main").oid
+    other.commit([2.0] * 4, 0, 1.0, run="main.conflict-1")
+    tip = other.state("main.conflict-1").oid
+    assert pull() == "runs/main.conflict-1"  # which has it
+    repo.commit([3.0] * 4, 0, 1.0, run="main")
+    assert pull() == "runs/main.conflict-2"
+    other.delete_run("main.conflict-1")
+    assert pull() == "runs/main.conflict-2"
+    assert list(other.runs) == ["main", "main.conflict-2"]
+    other.undo()
+    assert other.state("main.conflict-1").oid == tip
+
+
+def test_an_undo_says_that_a_remote_is_not_set_up_again(repo: Repository, tmp_path: Path) -> None:
+    record(repo, "main", 5)
+    repo.add_remote("lab", str(tmp_path / "remote"))
+    with repo.remote() as remote:
+        remote.push()
+    repo.remove_remote("lab")
+    said = (
+        "runs of 'lab' are back, but not where it lies: operations keep no settings; add it again "
+        "with 'simgit remote add lab URL'"
+    )
+    with pytest.warns(SimgitWarning, match=re.escape(said)):
+        repo.undo()
+    assert list(repo.remote_runs()) == ["lab/main"] and not repo.remotes()
+    assert repo.add_remote("lab", str(tmp_path / "remote"))
+    repo.redo()
+    repo.undo()  # without a word, as the remote is set up
 
 
 def test_what_an_undo_took_away_comes_with_the_next_fetch(

@@ -141,13 +141,17 @@ class Creation:
             self._find_bindings(txn)
         for piece in self.chosen.pieces:
             self._send_piece(piece)
-        with self.odb.read() as txn:
-            late, self._late = self._late, []
-            for oid in late:
+        late, self._late = self._late, []
+        for oid in late:
+            with self.odb.read() as txn:
                 self._send_binding(txn, oid)
-                if self._late:
-                    raise IntegrityError(f"object '{oid.hex()}' refers to a missing state")
+            if self._late:
+                raise IntegrityError(f"object '{oid.hex()}' refers to a missing state")
+            self._between()
         self._send_records()
+
+    def _between(self) -> None:
+        """Do what may take long: no snapshot is held, as one would keep freed pages from use."""
 
     def _manifest(self) -> Manifest:
         runs = {
@@ -201,6 +205,7 @@ class Creation:
                         part = rows.slice(start, stop)
                         self._send_rows(txn, Location(line, first + start), part)
                     step += rows.count
+            self._between()
 
     def _send_rows(self, txn: ReadTxn, place: Location, rows: Rows) -> None:
         check_sent_values(rows)

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TypeVar
 
 from simgit.errors import AlreadyExists, IntegrityError, InvalidInput, NotFound
+from simgit.objects.codec import decode_name
 from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
@@ -118,15 +119,33 @@ class _Setting:
         new = self._run_ref(entry, parent)
         if not self.refs.has_run(self.txn, name):
             return self._new_run(name, new)
+        if (what := self._joined(name, new)) is not None:
+            return ImportedRef(RUNS + name, what)
+        for each in self._aside(name):
+            if self._joined(each, new) is not None:  # an earlier one brought it, or a part of it
+                return ImportedRef(RUNS + each, "aside")
+        return self._new_run(name, new)
+
+    def _joined(self, name: str, new: RunRef) -> str | None:
+        """Move a run forward to another one, if it may be; None if they differ."""
         old = self.refs.run(self.txn, name)
         if self._contains(old, new):
-            return ImportedRef(RUNS + name, "unchanged")
+            return "unchanged"
         idle = old.writer is None or old.shown_status == "crashed"
-        if old.status != "completed" and idle and self._contains(new, old):
-            forward = moved(old, self.odb.states.tip(self.txn, new.place))
-            self.refs.update_run(self.txn, name, old, forward, f"{self.why}: fast-forward")
-            return ImportedRef(RUNS + name, "forward")
-        return self._new_run(name, new)
+        if old.status == "completed" or not idle or not self._contains(new, old):
+            return None
+        forward = moved(old, self.odb.states.tip(self.txn, new.place))
+        self.refs.update_run(self.txn, name, old, forward, f"{self.why}: fast-forward")
+        return "forward"
+
+    def _aside(self, name: str) -> list[str]:
+        """Return the runs that keep what differed from a run before, in their order."""
+        begins = RUNS + next(conflict_names(name))[:-1]  # without its number
+        start = begins.encode()
+        keys = (key for key, _ in self.txn.scan("refs", start, start[:-1] + b"."))
+        numbers = (decode_name(key)[len(begins) :] for key in keys)
+        found = sorted(int(number) for number in numbers if number.isdecimal())
+        return [f"{begins[len(RUNS) :]}{number}" for number in found]
 
     def _new_run(self, name: str, ref: RunRef) -> ImportedRef:
         found = self._first_free(name, lambda n: self._create_run(n, ref), ref.oid)

@@ -15,10 +15,20 @@ from contextlib import suppress
 from typing import BinaryIO, Final, NamedTuple
 from uuid import uuid4
 
-from simgit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, TransportError, shown
+from simgit.errors import (
+    AlreadyExists,
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    TransportError,
+    shown,
+)
 
 MAX_KEY: Final = 900
 """The most bytes of a key; S3 allows 1024, with the prefix of the remote."""
+MOST: Final = 64 << 20
+"""The most bytes of an object that is read as a whole, where its kind has no limit of its own."""
 PAGE: Final = 1000
 """The keys of a page of a listing, and of a batch of deletions."""
 PART: Final = re.compile(r"(?!\.)[A-Za-z0-9._~%+=@,-]+")
@@ -105,11 +115,17 @@ class Transport(ABC):
         self.counts = Counts()
 
     @abstractmethod
-    def get(self, key: str, *, unless: str | None = None) -> Got | None:
+    def get(self, key: str, *, unless: str | None = None, most: int = MOST) -> Got | None:
         """Return an object; None if its etag is ``unless``.
+
+        Args:
+            key: the object.
+            unless: an etag that is known.
+            most: the most bytes that it may have; no more than about these are read.
 
         Raises:
             NotFound: there is none.
+            IntegrityError: it is larger.
         """
 
     @abstractmethod
@@ -244,6 +260,13 @@ def taken(key: str, url: str) -> AlreadyExists:
 def moved(key: str, url: str) -> Conflict:
     """Return the error for an object that is not the one that was to be replaced."""
     return Conflict(f"object '{key}' in '{url}' was changed by somebody else", key=key)
+
+
+def too_large(key: str, url: str, most: int) -> IntegrityError:
+    """Return the error for an object that is larger than one of its kind may be."""
+    return IntegrityError(
+        f"object '{key}' in '{url}' has more than the {most} bytes that it may have", key=key
+    )
 
 
 def beyond(key: str, start: int, size: int) -> InvalidInput:

@@ -53,6 +53,8 @@ _AWAY: Final = (
 )  # fmt: skip
 """What a network file system says when its server is away, and a disk that was pulled out."""
 _CLASH: Final = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+_BLOCK: Final = 1 << 20
+"""The bytes of a file that are read at once for its etag."""
 _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_LOCKS: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -66,10 +68,12 @@ class DirectoryTransport(Transport):
         super().__init__(str(self._root), "exclusive")
         self._is_prepared = False
 
-    def get(self, key: str, *, unless: str | None = None) -> Got | None:
+    def get(self, key: str, *, unless: str | None = None, most: int = base.MOST) -> Got | None:
         """Return an object; see ``Transport``."""
         with self._read(key) as (file, found):
-            data = file.read()
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise base.too_large(key, self.url, most)
         etag = _etag(data)
         if etag == unless:
             return None
@@ -90,7 +94,7 @@ class DirectoryTransport(Transport):
     def head(self, key: str) -> Listed:
         """Return an object without its bytes, which are read for the etag; see ``Transport``."""
         with self._read(key) as (file, found):
-            return Listed(key, found.st_size, found.st_mtime, _etag(file.read()))
+            return Listed(key, found.st_size, found.st_mtime, _etag_of(file))
 
     def put(self, key: str, data: bytes | BinaryIO) -> str:
         """Write an object; see ``Transport``."""
@@ -119,7 +123,7 @@ class DirectoryTransport(Transport):
         with self._written(key, data) as (scratch, path, new):
             try:
                 with regular.reader(path) as file:
-                    found = _etag(file.read())
+                    found = _etag_of(file)
             except FileNotFoundError:
                 found = None
             if found != etag:
@@ -189,7 +193,7 @@ class DirectoryTransport(Transport):
                 etag = None
                 if etags:
                     with regular.reader(Path(entry.path)) as file:
-                        found, etag = os.fstat(file.fileno()), _etag(file.read())
+                        found, etag = os.fstat(file.fileno()), _etag_of(file)
         except FileNotFoundError:
             return
         yield Listed(key, found.st_size, found.st_mtime, etag)
@@ -419,6 +423,14 @@ def _blocks(data: bytes | BinaryIO) -> Iterator[bytes]:
 
 def _etag(data: bytes) -> str:
     return blake3(data).hexdigest()
+
+
+def _etag_of(file: BinaryIO) -> str:
+    """Return the etag of a file, which may be large, from where it stands."""
+    hasher = blake3()
+    while block := file.read(_BLOCK):
+        hasher.update(block)
+    return hasher.hexdigest()
 
 
 def _remove_old(scratch: Path) -> None:

@@ -34,11 +34,13 @@ class MemoryTransport(Transport):
         with _stores_lock:
             self._objects = _stores.setdefault(name, _Objects())
 
-    def get(self, key: str, *, unless: str | None = None) -> Got | None:
+    def get(self, key: str, *, unless: str | None = None, most: int = base.MOST) -> Got | None:
         """Return an object; see ``Transport``."""
         found = self._find(key)
         if found.etag == unless:
             return None
+        if len(found.data) > most:
+            raise base.too_large(key, self.url, most)
         self.counts.add(received=len(found.data))
         return found
 

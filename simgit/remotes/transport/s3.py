@@ -124,11 +124,11 @@ class S3Transport(Transport):
             said = str(error).partition("\n")[0]
             raise InvalidInput(f"{self._place} cannot be used: {said}") from None
 
-    def get(self, key: str, *, unless: str | None = None) -> Got | None:
+    def get(self, key: str, *, unless: str | None = None, most: int = base.MOST) -> Got | None:
         """Return an object; see ``Transport``."""
         options: GetOptions = {} if unless is None else {"if_none_match": _quoted(unless)}
         try:
-            meta, data = self._fetch(key, options)
+            meta, data = self._fetch(key, options, most)
         except _Refused as refused:
             if refused.answer.status == 304:
                 return None
@@ -143,7 +143,7 @@ class S3Transport(Transport):
             "range": {"suffix": -start} if start < 0 else (start, start + length)
         }
         try:
-            return self._fetch(key, options)[1]
+            return self._fetch(key, options, -start if start < 0 else length)[1]
         except _Refused as refused:
             if refused.answer.status != 416 and refused.answer.code != failures.WHOLE:
                 raise self._error(refused, key) from None
@@ -240,12 +240,19 @@ class S3Transport(Transport):
             if found is None or len(found) < PAGE:
                 return
 
-    def _fetch(self, key: str, options: GetOptions) -> tuple[ObjectMeta, bytes]:
+    def _fetch(self, key: str, options: GetOptions, most: int) -> tuple[ObjectMeta, bytes]:
+        """Return an object or a part of it, of which no more is read than it may have."""
         base.check_key(key)
 
         def fetch() -> tuple[ObjectMeta, bytes]:
             got = self._obstore.get(self._store, key, options=options)
-            return got.meta, got.bytes().to_bytes()
+            blocks, size = [], 0
+            for block in got.stream(min_chunk_size=_BLOCK):
+                blocks.append(block)
+                size += len(block)
+                if size > most:
+                    raise base.too_large(key, self.url, most)
+            return got.meta, b"".join(blocks)
 
         meta, data = self._send(fetch)
         self.counts.add(received=len(data))

@@ -10,7 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from simgit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, TransportError
+from simgit.errors import (
+    AlreadyExists,
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    TransportError,
+)
 from simgit.remotes.transport import Listed, Transport, probe_conditions
 
 KEYS = [
@@ -73,6 +80,13 @@ class TransportContract:
                 transport.get_range(key, 0, 1)
             with pytest.raises(NotFound):
                 transport.get_range(key, -1, 1)
+
+    def test_no_more_of_an_object_is_read_than_it_may_have(self, transport: Transport) -> None:
+        transport.put("a", bytes(1000))
+        got = transport.get("a", most=1000)
+        assert got is not None and got.data == bytes(1000)
+        with pytest.raises(IntegrityError, match=r"'a' in .* has more than the 999 bytes"):
+            transport.get("a", most=999)
 
     def test_an_empty_store_has_nothing(self, transport: Transport) -> None:
         assert list(transport.list("")) == []

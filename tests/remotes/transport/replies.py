@@ -7,7 +7,7 @@ import re
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,8 @@ class Reply(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     cut: int | None = None
     """The bytes of the body after which the connection is closed; negative: before any answer."""
+    times: int = 1
+    """How often the body is sent, one after the other."""
 
 
 def error(status: int, code: str, message: str = "no") -> Reply:
@@ -46,12 +48,14 @@ class Server:
     Attributes:
         replies: answers to come; the last is given again and again.
         asked: the method, path and headers of each request.
+        sent: the bytes of bodies that were sent.
     """
 
     def __init__(self) -> None:
         self.replies = [Reply()]
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.address = ""
+        self.sent = 0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -71,10 +75,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in reply.headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(reply.body)))
+        self.send_header("Content-Length", str(len(reply.body) * reply.times))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[: reply.cut])
+            with suppress(OSError):  # nobody reads it to its end
+                for _ in range(reply.times):
+                    self.told.sent += self.wfile.write(reply.body[: reply.cut])
         if reply.cut is not None:
             self.close_connection = True
 

@@ -12,6 +12,7 @@ import pytest
 from simgit.errors import (
     AlreadyExists,
     Conflict,
+    IntegrityError,
     InvalidInput,
     NotFound,
     StorageFullError,
@@ -240,6 +241,20 @@ def test_a_server_that_is_not_there_was_not_written_to(
     assert transport.counts.requests == 1
     caught = raised(lambda: transport.get("a"))
     assert str(caught).endswith("check the endpoint and the network (tried 5 times)")
+
+
+def test_an_object_that_does_not_end_is_not_read(server: Server, transport: Transport) -> None:
+    server.replies = [found(bytes(1 << 20))._replace(times=4096)]
+    with pytest.raises(IntegrityError, match="'a' in 's3://bucket/prefix' has more than the 8192"):
+        transport.get("a", most=8192)
+    with pytest.raises(TransportError, match="it sends all of an object where a part is asked for"):
+        transport.get_range("a", 0, 100)
+    server.replies = [server.replies[0]._replace(status=206, headers=(
+        *server.replies[0].headers, ("Content-Range", "bytes 0-99/100")
+    ))]  # fmt: skip
+    with pytest.raises(IntegrityError, match="'a' in 's3://bucket/prefix' has more than the 100"):
+        transport.get_range("a", 0, 100)
+    assert server.sent < 64 << 20
 
 
 def test_a_full_store_is_a_full_disk(server: Server, transport: Transport) -> None:
