@@ -8,7 +8,8 @@ import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.params import RUN, qualified, settings
-from simgit.cli.render import write_settings
+from simgit.cli.render import run_info, write_settings
+from simgit.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -49,12 +50,18 @@ def config(
     pairs = words if run is None else words[1:]
     with app.repository() as repo, app.output() as out:
         run = run if run is not None else _head(repo)
+        info = run_info(repo, run)
         if pairs or unset:
+            if info.name not in repo.runs:
+                raise InvalidInput(
+                    f"'{run}' is a run of a remote, which is only looked at; 'simgit branch NAME "
+                    f"{run}' begins one of yours"
+                )
             given = qualified(settings(pairs), repo.config(run)) if pairs else {}
             repo.configure(run, given, unset=unset)
             if not as_json:
                 return
-        info = repo.runs[run]
+            info = repo.runs[run]
         shown = dict(info.overrides if own else info.config)
         if as_json:
             from simgit.objects.json_form import value_to_json

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from simgit.cli.app import App, command
+from simgit.cli.render import run_info
 from simgit.cli.show import outline
 from simgit.errors import NotFound
 
@@ -54,7 +55,7 @@ def _recorded(app: App, words: tuple[str, ...]) -> tuple[dict[str, Any], str | N
     if len(words) > 1:
         raise click.UsageError(f"provenance takes one run, got {len(words)}; see --dry-run")
     with app.repository() as repo:
-        info = repo.runs[words[0]] if words else repo.head_run
+        info = run_info(repo, words[0]) if words else repo.head_run
         facts = info.metadata.get("provenance")
         if not isinstance(facts, dict):
             raise NotFound(f"run '{info.name}' was recorded without its provenance", name=info.name)

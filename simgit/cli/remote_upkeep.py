@@ -36,18 +36,22 @@ def collect(
             out.line(f"{would}marked {sums}: a gc after the grace period deletes them")
         if done.waiting:
             out.line(f"{plural(done.waiting, 'pack')} wait for the end of the grace period")
+        if done.claims:
+            out.line(f"{would}deleted {plural(done.claims, 'claim')} of finished work")
         if done.missing:
             out.line(f"{plural(len(done.missing), 'pack')} missing; see 'simgit fsck --remote'")
         out.line(f"{plural(done.refs, 'ref')} lead to {plural(done.packs, 'pack')}, "
                  f"{size(done.bytes)}")  # fmt: skip
 
 
-def check(app: App, name: str, quick: bool, sample: tuple[int, int] | None, as_json: bool) -> None:
+def check(
+    app: App, name: str, quick: bool, sample: tuple[int, int] | None, full: bool, as_json: bool
+) -> None:
     """Check a remote, and write what is wrong; exit with 1 if anything is."""
     shown = progress("fsck", not as_json)
     with app.repository() as repo, repo.remote(name) as remote, shown as tell:
         found = remote.fsck(
-            quick=quick, sample=sample,
+            quick=quick, sample=sample, full=full,
             progress=lambda what, count, total: tell(count, total),
         )  # fmt: skip
     with app.output() as out:

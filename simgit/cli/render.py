@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from simgit.repository import Repository
 
 
+def run_info(repo: Repository, name: str) -> RunInfo:
+    """Return what is known of a run, or of a run of a remote such as ``origin/main``.
+
+    Raises:
+        NotFound: there is neither.
+    """
+    short = name.removeprefix("runs/").removeprefix("remotes/")
+    if short not in repo.runs and "/" in short:
+        found = repo.remote_runs(short.partition("/")[0])
+        if short in found:
+            return found[short]
+    return repo.runs[name.removeprefix("runs/")]
+
+
 def write_run(out: Output, repo: Repository, info: RunInfo) -> None:
     """Print a run's record."""
     from simgit.refs.own_names import SESSIONS

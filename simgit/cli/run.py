@@ -10,7 +10,7 @@ from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
 from simgit.cli.output import Output, clean, number, when
 from simgit.cli.params import RUN, Choice, settings
-from simgit.cli.render import value_text, write_run
+from simgit.cli.render import run_info, value_text, write_run
 
 if TYPE_CHECKING:
     from simgit.refs.runs import RunInfo
@@ -155,7 +155,7 @@ def run_best(
 def run_show(app: App, name: str | None, as_json: bool) -> None:
     """Show the record of a run (default: HEAD's)."""
     with app.repository() as repo, app.output() as out:
-        info = repo.head_run if name is None else repo.runs[name]
+        info = repo.head_run if name is None else run_info(repo, name)
         out.json(info) if as_json else write_run(out, repo, info)
 
 

@@ -10,7 +10,7 @@ from simgit.cli.app import App, command
 from simgit.cli.log import decoration
 from simgit.cli.output import Output, clean, number, when
 from simgit.cli.params import REVISION
-from simgit.cli.render import write_bytes, write_run, write_tag
+from simgit.cli.render import run_info, write_bytes, write_run, write_tag
 from simgit.errors import text_of
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
         return
     with app.repository() as repo, app.output(page=True) as out:
         if as_run:
-            info = (
-                repo.head_run if revision == "HEAD" else repo.runs[revision.removeprefix("runs/")]
-            )
+            info = repo.head_run if revision == "HEAD" else run_info(repo, revision)
             out.json(info) if as_json else write_run(out, repo, info)
             return
         name = revision.removeprefix("tags/")

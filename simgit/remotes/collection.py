@@ -47,6 +47,7 @@ class RemoteCollection:
         shards: shards that were deleted.
         missing: keys of packs that a ref names and that are not there; see ``check``.
         log: entries of the log that were deleted.
+        claims: claims of finished work that were deleted.
         leftovers: objects of a test of the storage that were deleted.
         joined, into: small packs that were joined, and the packs that they became.
         moved, left: refs that name the joined packs now, and refs that somebody else moved.
@@ -69,6 +70,7 @@ class RemoteCollection:
     shards: int = 0
     missing: list[str] = field(default_factory=list)
     log: int = 0
+    claims: int = 0
     leftovers: int = 0
     joined: int = 0
     into: int = 0
@@ -415,15 +417,34 @@ class _Collection:
     # --- leftovers ---
 
     def _expire(self) -> None:
-        """Delete old entries of the log, and what tests of the storage have left."""
+        """Delete old entries of the log, claims of finished work, and what tests have left."""
         log = [e.key for e in self.transport.list(layout.LOG) if self._is_old(e.modified)]
         left = [
             e.key for e in self.transport.list(layout.PROBE) if self._now - e.modified > tombs.FRESH
         ]
-        self.done.log, self.done.leftovers = len(log), len(left)
-        if not self.dry_run and (log or left):
+        done = self._finished_claims()
+        self.done.log, self.done.leftovers, self.done.claims = len(log), len(left), len(done)
+        if not self.dry_run and (log or left or done):
             self._check()
-            self.transport.delete([*log, *left])
+            self.transport.delete([*log, *left, *done])
+
+    def _finished_claims(self) -> list[str]:
+        """Return the keys of old claims whose work is done: nobody writes them any more."""
+        old = [e.key for e in self.transport.list(layout.CLAIMS) if self._is_old(e.modified)]
+        found = []
+        for part in _parts(old, PAGE):
+            self._check()
+            states = self._look.at_once(self._claim_state, part)
+            found += [key for key, state in zip(part, states, strict=True) if state == "done"]
+        return found
+
+    def _claim_state(self, key: str) -> str:
+        """Return the state of a claim, empty for none and for a damaged one."""
+        try:
+            got = self.transport.get(key, most=layout.MAX_RECORD)
+            return layout.ClaimRecord.decode(got.data, key).state if got else ""
+        except (NotFound, IntegrityError):
+            return ""
 
     # --- joining ---
 

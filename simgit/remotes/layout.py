@@ -213,6 +213,45 @@ class RemoteInfo:
         return cls(found["id"], found["conditional"])
 
 
+class ClaimRecord(NamedTuple):
+    """A claim: a piece of work that at most one process has.
+
+    Attributes:
+        holder: 16 random bytes of the process that claimed it.
+        interval: the time between two renewals, in milliseconds.
+        state: ``held``, ``free`` or ``done``.
+        seq: how many times it was written.
+    """
+
+    holder: bytes
+    interval: int
+    state: str
+    seq: int
+
+    def encode(self) -> bytes:
+        """Return its bytes."""
+        return encode_record(self._asdict())
+
+    @classmethod
+    def decode(cls, data: bytes, key: str) -> ClaimRecord:
+        """Return the decoded claim.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        found = decode_record(data, key)
+        record = cls(*(found.get(name) for name in cls._fields))  # type: ignore[arg-type]
+        numbers = record.seq, record.interval
+        good = (
+            record.state in ("held", "free", "done")
+            and all(type(each) is int and 0 < each < 1 << 62 for each in numbers)
+            and _is_bytes(record.holder, 16)
+        )
+        if not good:
+            raise damaged(key)
+        return record
+
+
 class PackStretch(NamedTuple):
     """Consecutive states in a pack.
 

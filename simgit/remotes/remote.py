@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from simgit.odb.database import ObjectDatabase
     from simgit.refs.refs import Refs
+    from simgit.remotes.checking import Deep, RemoteCheck
     from simgit.remotes.checking import Progress as CheckProgress
-    from simgit.remotes.checking import RemoteCheck
     from simgit.remotes.collection import Progress as CollectProgress
     from simgit.remotes.collection import RemoteCollection
     from simgit.remotes.fetch import FetchReport
@@ -37,6 +37,7 @@ class Local:
         refs: Refs,
         journaled: Callable[..., ObjectDatabase],
         name: str,
+        deep: Deep | None = None,
     ) -> None:
         """Take the store.
 
@@ -45,11 +46,13 @@ class Local:
             refs: its refs.
             journaled: returns the database for the writes of a command.
             name: the name that the remote has in it.
+            deep: checks a repository that all of the remote was fetched into.
         """
         self.odb = odb
         self.refs = refs
         self.journaled = journaled
         self.name = name
+        self.deep = deep
 
 
 class Remote:
@@ -298,6 +301,7 @@ class Remote:
         *,
         quick: bool = False,
         sample: tuple[int, int] | None = None,
+        full: bool = False,
         progress: CheckProgress | None = None,
     ) -> RemoteCheck:
         """Check the remote: everything but packs is read, and packs unless it is quick.
@@ -305,16 +309,20 @@ class Remote:
         Args:
             quick: list packs, and read none.
             sample: (k, n) reads only the k-th of n parts of the packs.
+            full: fetch every ref into a temporary repository too, in the directory of temporary
+                files, and check that; only for the remote of a repository.
             progress: called with what is done, how many are done, and how many there are.
 
         Raises:
             NotFound: the remote is empty.
+            InvalidInput: there is no such part, or this remote was opened without a repository.
             TransportError: the storage cannot be reached, or refuses.
         """
         from simgit.remotes.checking import check
 
+        deep = self._here().deep if full else None
         self._check_exists()
-        return check(self._connection, quick=quick, sample=sample, progress=progress)
+        return check(self._connection, quick=quick, sample=sample, deep=deep, progress=progress)
 
     def gc(
         self,

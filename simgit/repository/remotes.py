@@ -33,6 +33,8 @@ from simgit.remotes.transport import Transport, open_transport
 from simgit.storage.directory import DIRECTORY, is_repository
 
 if TYPE_CHECKING:
+    from simgit.odb.database import ObjectDatabase
+    from simgit.refs.refs import Refs
     from simgit.remotes.bundle.import_refs import ImportedRef
     from simgit.remotes.fetch import FetchReport
     from simgit.remotes.fetch import Progress as FetchProgress
@@ -149,7 +151,7 @@ class Remotes:
             )  # fmt: skip
         store = self._store
         return Remote.of(
-            transport, Local(store.odb, store.refs, store.journaled, name),
+            transport, Local(store.odb, store.refs, store.journaled, name, _problems),
             read_only=settings.read_only, single_writer=settings.single_writer, shown=name,
         )  # fmt: skip
 
@@ -213,6 +215,13 @@ class Remotes:
             with self._store.journaled("clone").write() as txn:
                 self._store.refs.set_head(txn, head, f"clone: from {settings.url}")
         return report
+
+
+def _problems(odb: ObjectDatabase, refs: Refs) -> Iterator[str]:
+    """Yield what is wrong with a repository."""
+    from simgit.maintenance.fsck import Fsck
+
+    return (str(each) for each in Fsck(odb, refs, None).run().problems)
 
 
 @contextmanager

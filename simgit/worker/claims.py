@@ -23,6 +23,7 @@ from simgit.errors import (
 )
 from simgit.objects.coerce import check_number
 from simgit.remotes import layout
+from simgit.remotes.layout import ClaimRecord
 from simgit.remotes.remote import Remote
 from simgit.worker.clock import StoreClock
 from simgit.worker.worker import Worker
@@ -35,13 +36,13 @@ MISSED: Final = 3
 """How many renewals are missed when another worker may take a claim over."""
 _SAFE: Final = 2.5
 """After so many intervals without a renewal its holder takes it for lost, so before all others."""
-_STATES: Final = ("held", "free", "done")
 
 
 class Claim:
     """A piece of work that this process has, and no other one.
 
-    It is a context manager: after a clean end the work is done and nobody claims it again; after
+    It is a context manager: after a clean end the work is done and nobody claims it again, until
+    a gc of the remote forgets it after its grace period (14 days); after
     an exception it is free for others at once. A thread renews it meanwhile.
 
     Attributes:
@@ -50,16 +51,15 @@ class Claim:
     """
 
     def __init__(
-        self, connection: Connection, name: str, interval: float, data: bytes, etag: str,
-        seq: int, sent: float, owned: bool,
+        self, connection: Connection, name: str, interval: float, record: ClaimRecord, etag: str,
+        sent: float, owned: bool,
     ) -> None:  # fmt: skip
         """Keep a claim that was written; ``claim`` returns one."""
         self.name = name
         self.lost = threading.Event()
         self._connection = connection
         self._interval = interval
-        self._holder = layout.decode_record(data, name)["holder"]
-        self._etag, self._seq, self._sent = etag, seq, sent
+        self._record, self._etag, self._sent = record, etag, sent
         self._owned = owned
         self._is_over = threading.Event()
         self._lock = threading.Lock()
@@ -145,10 +145,9 @@ class Claim:
 
     def _replace(self, state: str) -> None:
         sent = time.monotonic()
-        data = _encoded(self._holder, self._interval, state, self._seq + 1)
-        self._etag = _written(self._connection, self.name, data, self._etag)
-        self._seq += 1
-        self._sent = sent
+        record = self._record._replace(state=state, seq=self._record.seq + 1)
+        self._etag = _written(self._connection, self.name, record.encode(), self._etag)
+        self._record, self._sent = record, sent
 
 
 def claim(
@@ -207,21 +206,21 @@ def _take(
         etag, seq = None, 0
     else:
         assert got is not None
-        state, seq, seconds = _decoded(got.data, key)
-        if state == "done":
+        before = ClaimRecord.decode(got.data, key)
+        if before.state == "done":
             return None
-        if state == "held":
+        if before.state == "held":
             age = StoreClock(connection.transport).now() - got.modified
-            if age <= MISSED * seconds:
+            if age <= MISSED * before.interval / 1000:
                 return None
-        etag = got.etag
-    data = _encoded(os.urandom(16), interval, "held", seq + 1)
+        etag, seq = got.etag, before.seq
+    record = ClaimRecord(os.urandom(16), round(interval * 1000), "held", seq + 1)
     sent = time.monotonic()
     try:
-        now = _written(connection, name, data, etag)
+        now = _written(connection, name, record.encode(), etag)
     except (Conflict, AlreadyExists):
         return None  # another one was faster
-    return Claim(connection, name, interval, data, now, seq + 1, sent, owned)
+    return Claim(connection, name, interval, record, now, sent, owned)
 
 
 def _written(connection: Connection, name: str, data: bytes, etag: str | None) -> str:
@@ -241,29 +240,3 @@ def _written(connection: Connection, name: str, data: bytes, etag: str | None) -
         if got is not None and got.data == data:
             return got.etag
         raise
-
-
-def _encoded(holder: bytes, interval: float, state: str, seq: int) -> bytes:
-    return layout.encode_record(
-        {"holder": holder, "interval": round(interval * 1000), "state": state, "seq": seq}
-    )
-
-
-def _decoded(data: bytes, key: str) -> tuple[str, int, float]:
-    """Return state, number and interval of a claim.
-
-    Raises:
-        IntegrityError: it is damaged.
-    """
-    found = layout.decode_record(data, key)
-    numbers = [found.get("seq"), found.get("interval")]
-    holder = found.get("holder")
-    good = (
-        found.get("state") in _STATES
-        and all(type(each) is int and 0 < each < 1 << 62 for each in numbers)
-        and type(holder) is bytes
-        and len(holder) == 16
-    )
-    if not good:
-        raise layout.damaged(key)
-    return found["state"], found["seq"], found["interval"] / 1000

@@ -54,6 +54,23 @@ def test_a_branch_off_a_run_of_a_remote_takes_its_settings(repo) -> None:
     assert info["config"]["agent"] == {"lr": 0.1} and info["parent"] is None
 
 
+def test_the_record_and_the_settings_of_a_run_of_a_remote_are_shown(repo) -> None:
+    repo("branch", "far", "main", "--set", "agent.lr=0.5")
+    track("origin/far", "far")
+    repo("branch", "-D", "far")
+    for words in (("run", "show"), ("show", "--run")):
+        shown = repo(*words, "origin/far").out
+        assert shown.startswith("run origin/far\n") and "lr" in shown
+        assert repo(*words, "origin/far", "--json").json["name"] == "origin/far"
+    assert "0.5" in repo("config", "origin/far").out
+    assert repo("config", "--json", "origin/far").json["agent"] == {"lr": 0.5}
+    assert "recorded without its provenance" in repo("provenance", "origin/far", code=128).err
+    said = repo("config", "origin/far", "agent.lr=1", code=128).err
+    assert "'origin/far' is a run of a remote, which is only looked at" in said
+    for words in (("run", "show"), ("show", "--run"), ("config",), ("provenance",)):
+        assert "'origin/fat'" in repo(*words, "origin/fat", code=128).err
+
+
 def test_shells_complete_runs_of_remotes(repo, monkeypatch) -> None:
     from click.shell_completion import BashComplete
 

@@ -16,6 +16,7 @@ from simgit.remotes import layout, packs, tombs
 from simgit.remotes.checking import RemoteCheck, RemoteProblem, check
 from simgit.remotes.connection import Connection
 from simgit.remotes.lease import LeaseRecord
+from simgit.remotes.remote import Local, Remote
 from simgit.remotes.transport.base import Transport
 from tests.remotes.remote_support import (
     Clock,
@@ -114,6 +115,21 @@ def test_all_that_is_pushed_is_clean_and_can_be_fetched(storage: Transport, cloc
     assert found.is_clean and found.checked == 0 and found.requests < before
 
 
+@pytest.mark.slow
+def test_a_full_check_is_one_of_all_that_can_be_fetched(storage: Transport, clock: Clock) -> None:
+    with Repository.init(":memory:") as repo:
+        for i in range(4):
+            repo.commit({"y": i}, i, 1.0, run="main")
+        push(repo, storage, clock=clock)
+        local = Local(repo.odb, repo.refs, repo._store.journaled, "origin", whole)
+        with Remote.of(storage, local) as remote:
+            told: list[str] = []
+            assert remote.fsck(full=True, progress=lambda *each: told.append(each[0])).is_clean
+            assert "fetch" in told
+    with Remote(opened(storage)) as remote, pytest.raises(InvalidInput, match="without a repo"):
+        remote.fsck(full=True)
+
+
 def test_samples_are_all_packs_together(memory: ClockedMemory) -> None:
     total = checked(memory).checked
     parts = [checked(memory, sample=(k, 3)).checked for k in (1, 2, 3)]
@@ -137,14 +153,16 @@ def test_a_large_pack_is_read_in_parts(
 # --- damage -------------------------------------------------------------------------------------
 
 
-def named_packs(memory: ClockedMemory) -> list[str]:
+def packs_of(memory: ClockedMemory, ref: str) -> list[str]:
+    """Return the keys of a ref's packs, in the order of their import."""
     connection = opened(memory)
-    found = []
-    for name in ("runs/main", "tags/v1"):
-        seen = connection.read_ref(name)
-        assert seen is not None
-        found += [layout.key_of_pack(entry.name) for entry in connection.entries(seen.ref)]
-    return sorted(set(found))
+    seen = connection.read_ref(ref)
+    assert seen is not None
+    return [layout.key_of_pack(entry.name) for entry in connection.entries(seen.ref)]
+
+
+def named_packs(memory: ClockedMemory) -> list[str]:
+    return sorted({*packs_of(memory, "runs/main"), *packs_of(memory, "tags/v1")})
 
 
 def named_shards(memory: ClockedMemory) -> list[str]:
@@ -175,7 +193,7 @@ def refused(memory: ClockedMemory) -> bool:
 @pytest.mark.parametrize("kind", ["pack", "shard", "ref", "simgit-remote"])
 def test_each_byte_that_is_flipped_is_told_and_refused(memory: ClockedMemory, kind: str) -> None:
     keys = {
-        "pack": named_packs(memory)[:2],
+        "pack": packs_of(memory, "runs/main")[:2],
         "shard": named_shards(memory)[:1],
         "ref": [layout.key_of_ref("runs/main"), layout.key_of_ref("tags/v1")],
         "simgit-remote": [layout.REMOTE],

@@ -19,9 +19,11 @@ from simgit.remotes import joining, layout, packs, tombs
 from simgit.remotes.bundle import verify
 from simgit.remotes.checking import RemoteCheck, check
 from simgit.remotes.collection import collect
-from simgit.remotes.layout import PackEntry, PackStretch, RemoteRef
+from simgit.remotes.layout import ClaimRecord, PackEntry, PackStretch, RemoteRef
 from simgit.remotes.lease import LASTS, RENEWED, LeaseRecord, RemoteLease
+from simgit.remotes.remote import Remote
 from simgit.remotes.transport.base import Transport
+from simgit.worker import claim
 from tests.remotes.remote_support import (
     DAY,
     HOUR,
@@ -705,6 +707,35 @@ def test_shards_and_what_tests_have_left_are_deleted_too(
         deleted += gc(storage, clock, join=False).shards
     assert deleted and checked(storage).leftovers == 0 and checked(storage).is_clean
     assert check_whole(storage)["runs/main"][0] == repo.state("main").oid
+
+
+def test_claims_of_finished_work_are_deleted_when_they_are_old(
+    repo: Repository, storage: Transport, clock: Clock
+) -> None:
+    commit(repo, "main")
+    push(repo, storage, clock=clock)
+    with Remote(opened(storage)) as remote:
+        for name in ("done", "late", "free"):
+            work = claim(remote, f"jobs/{name}")
+            assert work is not None
+            work.release() if name == "free" else work.finish()
+    record = ClaimRecord(bytes(16), 1000, "held", 1)
+    storage.put(layout.key_of_claim("jobs/held"), record.encode())
+    storage.put(layout.key_of_claim("jobs/damaged"), b"damaged")
+    assert gc(storage, clock).claims == 0
+    clock.sleep(GRACE + HOUR)
+    done = record._replace(state="done", seq=9)
+    storage.put(layout.key_of_claim("jobs/late"), done.encode())
+    assert gc(storage, clock, dry_run=True).claims == 1
+    assert len(keys(storage, layout.CLAIMS)) == 5
+    assert gc(storage, clock).claims == 1
+    assert [key[7:] for key in keys(storage, layout.CLAIMS)] == [
+        "jobs/damaged@", "jobs/free@", "jobs/held@", "jobs/late@"
+    ]  # fmt: skip
+    with Remote(opened(storage)) as remote:
+        again = claim(remote, "jobs/done")
+        assert again is not None and claim(remote, "jobs/late") is None
+        again.release()
 
 
 # --- joining ------------------------------------------------------------------------------------
