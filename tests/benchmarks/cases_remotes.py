@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
-from . import subject
+from . import measure, subject
 from .case import Bench, Case, at_most
 from .cases_read import whole
 from .measure import scratch, seconds
@@ -42,7 +43,11 @@ many = Case(
     "remote-clone-1000", "clone of 1 000 runs that were pushed together", "requests",
     note="10 states each; refs that many others have read come in one object",
 )  # fmt: skip
-CASES = [push, clone, clone_requests, clone_bytes, more, more_bytes, nothing, many]
+memory = Case(
+    "remote-memory", "memory of the push, peak", "MB", at_most(200),
+    "1 M states, in a process of its own, without what it had before; the clone",
+)  # fmt: skip
+CASES = [push, clone, clone_requests, clone_bytes, more, more_bytes, nothing, many, memory]
 
 
 def _pushed(bench: Bench) -> tuple[Path, Any]:
@@ -152,6 +157,43 @@ def _(bench: Bench) -> float:
 def _(bench: Bench) -> float:
     with scratch(bench.path) as folder:
         return float(_grown(bench, folder)[1].bytes) / 1e3
+
+
+def watch_push(path: Path, place: Path) -> float:
+    """Push a run; return by how many bytes the memory of this process grew, at its peak."""
+    store = subject.store()
+    before = measure.memory()
+    with store.open(path) as repo:
+        _push(repo, place)
+    return measure.memory("VmHWM") - before
+
+
+def watch_clone(place: Path, path: Path) -> float:
+    """Clone a remote; return by how many bytes the memory of this process grew, at its peak."""
+    store = subject.store()
+    before = measure.memory()
+    store.clone(place, path).close()
+    return measure.memory("VmHWM") - before
+
+
+def _watched(what: str, *paths: Path) -> float:
+    subject.store()
+    command = [sys.executable, str(Path(__file__).parent), what, *map(str, paths)]
+    return float(measure.run(command, env=subject.environment()).stdout) / 1e6
+
+
+@memory.side("simgit")
+def _(bench: Bench) -> float:
+    path = subject.recorded(bench, whole(bench))
+    with scratch(bench.path) as folder:
+        return _watched("watch-push", path, folder / "remote")
+
+
+@memory.side("clone")
+def _(bench: Bench) -> float:
+    place, _ = _pushed(bench)
+    with scratch(bench.path) as folder:
+        return _watched("watch-clone", place, folder / "copy")
 
 
 def _of_many_runs(bench: Bench) -> tuple[Path, Path]:
