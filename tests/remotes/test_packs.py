@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
 from simgit import IntegrityError, Oid, Repository
+from simgit.objects.rows import Rows
+from simgit.odb.segments import reader
 from simgit.remotes import packs
-from simgit.remotes.bundle import verify
+from simgit.remotes.bundle import creation, verify
 from simgit.remotes.bundle.loading import load_pack
 from simgit.remotes.bundle.records import MANIFEST, TABLE, RecordReader
 from simgit.remotes.bundle.select import select
@@ -47,6 +50,47 @@ def packed(repo: Repository, names: list[str], *known: Oid) -> list[tuple[Pack, 
 
 def everything(repo: Repository) -> list[str]:
     return [f"runs/{name}" for name in repo.runs] + [f"tags/{name}" for name in repo.tags()]
+
+
+def test_blocks_are_sent_as_they_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[int] = []
+    chain_oids = reader.chain_oids
+
+    def chain(rows: Rows, head: bytes) -> list[bytes]:
+        hashed.append(rows.count)
+        return chain_oids(rows, head)
+
+    monkeypatch.setattr(reader, "chain_oids", chain)
+    encoded: list[int] = []
+    encode_rows = creation.encode_rows
+
+    def encode(rows: Rows, *rest: Any) -> list[bytes]:
+        encoded.append(rows.count)
+        return encode_rows(rows, *rest)
+
+    monkeypatch.setattr(creation, "encode_rows", encode)
+    with Repository.init(tmp_path / "a") as repo:
+        with repo.recorder("main", flush_every=3000) as recorder:
+            for i in range(9000):  # in blocks of 2048, 952, 2048, …
+                recorder.append([i, i * i], i % 2, info={"text": f"step {i}"})
+        tip = repo.state("main").oid
+        repo.branch("part", "main@5000")
+    with Repository.open(tmp_path / "a") as repo:  # which has read nothing yet
+        hashed.clear()
+        made = packed(repo, ["runs/main"])
+        assert not encoded and sum(hashed) < 9000 // 10
+        some = packed(repo, ["runs/part"])
+        assert encoded == [2001]  # the beginning of a block
+        rest = packed(repo, ["runs/main"], repo.state("part").oid)
+        assert encoded == [2001, 47]  # and what is left of it
+    for parts in (made, some + rest):
+        with Repository.init(tmp_path / str(len(parts))) as other:
+            for _, data in parts:
+                load_pack(other.odb, io.BytesIO(data).read)
+            with other.odb.read() as txn:
+                assert other.odb.states.locate(txn, tip) is not None
 
 
 @pytest.mark.slow

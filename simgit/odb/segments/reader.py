@@ -24,6 +24,7 @@ from simgit.odb.segments.block import (
     BLOCK_ROWS,
     CHECKPOINT_ROWS,
     Block,
+    EncodedBlock,
     Layout,
     decode_block,
     decode_layout,
@@ -131,7 +132,6 @@ class StateReader:
 
     def block(self, txn: ReadTxn, header: Header, number: int, variable: bool = True) -> Block:
         """Return a block of a segment, its checksums compared."""
-        info = header.blocks[number]
         key = (header.last, header.count, number, variable)
         cached = self._block  # read once: another thread may replace it
         if cached is not None and cached[0] == key:
@@ -142,11 +142,9 @@ class StateReader:
             return block
         schema = self.read_schema(txn, header.schema)
         layout = self._layout(header, schema)
-        fixed = read_part(txn, header, info.offset, info.fixed_size, info.fixed_check)
-        rest = None
-        if variable and schema.variable:
-            offset = info.offset + info.fixed_size
-            rest = read_part(txn, header, offset, info.variable_size, info.variable_check)
+        is_whole = variable and bool(schema.variable)
+        fixed, found = self._parts(txn, header, number, is_whole)
+        rest = found if is_whole else None
         block = decode_block(schema, layout, header.block_rows(number), fixed, rest)
         self._block = (key, block)
         kept = self._blocks  # another thread may replace it
@@ -158,6 +156,30 @@ class StateReader:
                 with suppress(RuntimeError, KeyError):  # another thread does so too
                     del kept[next(iter(kept))]
         return block
+
+    def encoded(self, txn: ReadTxn, place: Location, count: int) -> EncodedBlock | None:
+        """Return consecutive states as they are stored, checksums compared, if they are a block.
+
+        Returns:
+            None if they are a part of one, or of several.
+        """
+        header = self.header(txn, place)
+        number, within = divmod(place.step - header.step, BLOCK_ROWS)
+        if within or header.block_rows(number) != count:
+            return None
+        schema = self.read_schema(txn, header.schema)
+        layout = self._layout(header, schema)
+        return EncodedBlock(layout, *self._parts(txn, header, number, bool(schema.variable)))
+
+    @staticmethod
+    def _parts(txn: ReadTxn, header: Header, number: int, variable: bool) -> tuple[bytes, bytes]:
+        """Return the fixed part of a block and, unless it is left out, the variable one."""
+        info = header.blocks[number]
+        fixed = read_part(txn, header, info.offset, info.fixed_size, info.fixed_check)
+        if not variable:
+            return fixed, b""
+        offset = info.offset + info.fixed_size
+        return fixed, read_part(txn, header, offset, info.variable_size, info.variable_check)
 
     def _layout(self, header: Header, schema: Schema) -> Layout:
         key = header.schema + header.layout

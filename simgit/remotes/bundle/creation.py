@@ -40,7 +40,7 @@ from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
 from simgit.remotes.bundle.pieces import MAX_PIECE, encode_piece
 from simgit.remotes.bundle.records import RecordWriter, Write
 from simgit.remotes.bundle.select import BundleSelection, select
-from simgit.remotes.bundle.states import encode_rows
+from simgit.remotes.bundle.states import encode_rows, encode_stored
 from simgit.remotes.bundle.states_head import encode_head
 from simgit.storage.base import ReadTxn
 
@@ -190,7 +190,7 @@ class Creation:
     def _rows(self, txn: ReadTxn, piece: ancestry.LineRange) -> list[tuple[int, int, Rows]]:
         """Return (line, step, rows) of the first block of a piece."""
         for step, rows in self.odb.states.rows(txn, piece.line, piece.start, piece.stop):
-            return [(piece.line, step, Rows(rows.schema, rows.fixed, rows.variable))]
+            return [(piece.line, step, rows)]
         raise IntegrityError(
             f"the state at {piece.line}/{piece.start} is missing; see 'simgit fsck'"
         )
@@ -202,7 +202,7 @@ class Creation:
                 rest = ancestry.LineRange(piece.line, step, piece.stop)
                 for line, first, rows in self._rows(txn, rest):
                     for start, stop in parts_of(txn, Location(line, first), rows):
-                        part = rows.slice(start, stop)
+                        part = rows.slice(start, stop) if stop - start < rows.count else rows
                         self._send_rows(txn, Location(line, first + start), part)
                     step += rows.count
             self._between()
@@ -218,10 +218,18 @@ class Creation:
         for _, kind, oid in rowlib.references(rows):
             if kind == "tree":
                 self._send_tree(txn, Oid(oid))
-        oids = self.odb.states.all_oids(txn, place.line, place.step, place.step + rows.count)
-        before = [parents[0] if parents else NO_PARENT, *oids[:-1]]
+        first = parents[0] if parents else NO_PARENT
+        stop = place.step + rows.count
+        stored = self.odb.states.encoded(txn, place, rows.count)
+        if stored is not None and stored.follows([first]):
+            # neither encoded nor hashed again: the receiver computes all hashes
+            oids = self.odb.states.all_oids(txn, place.line, stop - 1, stop)
+            parts = encode_stored(stored, arrays)
+        else:
+            oids = self.odb.states.all_oids(txn, place.line, place.step, stop)
+            parts = encode_rows(rows, [first, *oids[:-1]], arrays)
         head = encode_head(parents, origin, rows.schema.oid, oids[-1], rows.count)
-        self.out.put(records.STATES, head, *encode_rows(rows, before, arrays))
+        self.out.put(records.STATES, head, *parts)
         self._note_rows(place, rows.count, oids[-1])
         self._send_bindings(txn, place, rows.count)
 

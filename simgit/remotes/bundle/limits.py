@@ -149,6 +149,9 @@ def check_sent_values(rows: Rows) -> None:
 def parts_of(txn: ReadTxn, place: Location, rows: Rows) -> Iterator[tuple[int, int]]:
     """Yield the ranges (start, stop) of a block's rows that go into one record each."""
     sizes = _sizes(txn, place, rows)
+    if int(sizes.sum()) <= SPLIT:
+        yield 0, rows.count
+        return
     start, size = 0, 0
     for row, more in enumerate(sizes.tolist()):
         if row > start and size + more > SPLIT:

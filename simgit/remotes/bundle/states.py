@@ -43,10 +43,15 @@ def encode_rows(rows: Rows, before: list[bytes], arrays: dict[int, list[Member]]
         arrays: by field the arrays to send with them, each with its row and oid.
     """
     layout = choose_layout(rows)
-    fixed, variable = encode_block(rows, before, layout, _LEVEL)
-    coded = encode_layout(layout)
+    return encode_stored(EncodedBlock(layout, *encode_block(rows, before, layout, _LEVEL)), arrays)
+
+
+def encode_stored(block: EncodedBlock, arrays: dict[int, list[Member]]) -> list[bytes]:
+    """Return the parts of a record after its head, given the states' block as it is stored."""
+    coded = encode_layout(block.layout)
     parts = [struct.pack("<H", len(coded)), coded]
-    parts += [struct.pack("<I", len(fixed)), fixed, struct.pack("<I", len(variable)), variable]
+    for part in (block.fixed, block.variable):
+        parts += [struct.pack("<I", len(part)), part]
     groups = [
         (field, [step for step, _, _ in group], [array for _, _, array in group])
         for field, members in arrays.items()
