@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self
 
 from simgit.errors import InvalidInput, NotFound
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from simgit.remotes.collection import RemoteCollection
     from simgit.remotes.fetch import FetchReport
     from simgit.remotes.fetch import Progress as FetchProgress
-    from simgit.remotes.push import Progress as PushProgress
     from simgit.remotes.push import PushReport
+    from simgit.remotes.sending import Progress as PushProgress
     from simgit.storage.base import ReadTxn
 
 
@@ -55,7 +55,7 @@ class Local:
         self.deep = deep
 
 
-class Remote:
+class Remote(AbstractContextManager["Remote"]):
     """A remote: a directory or a bucket that repositories push to and fetch from.
 
     ``Repository.remote`` opens one by its name, or by its URL; ``Remote.open`` opens one without a
@@ -113,15 +113,7 @@ class Remote:
         """Close the connection; closing it twice is fine."""
         self._connection.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

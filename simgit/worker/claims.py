@@ -9,9 +9,8 @@ import logging
 import os
 import threading
 import time
-from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from simgit.errors import (
     AlreadyExists,
@@ -38,7 +37,7 @@ _SAFE: Final = 2.5
 """After so many intervals without a renewal its holder takes it for lost, so before all others."""
 
 
-class Claim:
+class Claim(AbstractContextManager["Claim"]):
     """A piece of work that this process has, and no other one.
 
     It is a context manager: after a clean end the work is done and nobody claims it again, until
@@ -118,15 +117,7 @@ class Claim:
             if self._owned:
                 self._connection.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
         if error is None:
             self.finish()
             return

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from simgit.errors import TransportError, warn
 from simgit.objects.coerce import check_number
@@ -45,7 +45,7 @@ class WorkerStatus:
     runs: int
 
 
-class JobStatus:
+class JobStatus(AbstractContextManager["JobStatus"]):
     """The workers of a remote whose names begin alike; it reads refs, and nothing else.
 
     It is a context manager.
@@ -73,15 +73,7 @@ class JobStatus:
         """Close the remote."""
         self._remote.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def look(self, interval: float = 300.0) -> list[WorkerStatus]:

@@ -28,7 +28,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.refs.remote_cache import RemoteCache
 from simgit.remotes import layout, packs
 from simgit.remotes.fetch import FetchReport
-from simgit.remotes.push import Push
+from simgit.remotes.sending import Sending
 from simgit.remotes.transport import Transport
 from simgit.remotes.transport.memory import MemoryTransport
 from tests.remotes.faulty import FaultyTransport
@@ -179,12 +179,12 @@ def test_no_snapshot_is_held_while_packs_are_sent(
             finally:
                 held.remove(threading.get_ident())
 
-    def take(self: Push, pack: Any) -> None:
+    def take(self: Sending, pack: Any) -> None:
         taken.append(held.count(threading.get_ident()))
         whole(self, pack)
 
-    whole = Push._take
-    monkeypatch.setattr(Push, "_take", take)
+    whole = Sending._take
+    monkeypatch.setattr(Sending, "_take", take)
     record(repo, "main", 3000 if what == "states" else 20)
     if what == "attachments":
         push(repo, transport)
@@ -208,13 +208,13 @@ def test_many_packs_of_one_snapshot_lie_in_files(
     for i in range(12):
         repo.attach(f"main~{i}", "note", np.random.default_rng(i).bytes(900))
     in_memory: list[bool] = []
-    whole = Push._take
+    whole = Sending._take
 
-    def take(self: Push, pack: Any) -> None:
+    def take(self: Sending, pack: Any) -> None:
         in_memory.append(not pack.file._rolled)
         whole(self, pack)
 
-    monkeypatch.setattr(Push, "_take", take)
+    monkeypatch.setattr(Sending, "_take", take)
     push(repo, transport)
     assert len(in_memory) > 8 and sum(in_memory) < 4
     fetch(other, transport)
