@@ -15,7 +15,7 @@ from simgit.cli.restore_estimate import announce
 from simgit.errors import Stopped
 
 if TYPE_CHECKING:
-    from simgit.gym.tools.whatif import Continuation
+    from simgit.gym.tools.rollout import Continuation
 
 
 @command("what-if", example="""\

@@ -28,13 +28,17 @@ if TYPE_CHECKING:
     from simgit.gym.restoring.verify import judge, verify
     from simgit.gym.tools.collect import CollectionSpec, collect_once
     from simgit.gym.tools.drift import DriftReport, drift
-    from simgit.gym.tools.whatif import Continuation, step_batch, what_if
+    from simgit.gym.tools.fan_out import Arm, FanOutRow, fan_out
+    from simgit.gym.tools.rollout import Continuation
+    from simgit.gym.tools.whatif import step_batch, what_if
 
 __all__ = [
+    "Arm",
     "CollectionSpec",
     "Continuation",
     "DriftReport",
     "EnvironmentChanged",
+    "FanOutRow",
     "Lane",
     "RestorePlan",
     "Recorder",
@@ -42,6 +46,7 @@ __all__ = [
     "VectorRecorder",
     "collect_once",
     "drift",
+    "fan_out",
     "judge",
     "plan",
     "restore",
@@ -51,10 +56,12 @@ __all__ = [
     "what_if",
 ]
 _LAZY = {
+    "Arm": "tools.fan_out",
     "CollectionSpec": "tools.collect",
-    "Continuation": "tools.whatif",
+    "Continuation": "tools.rollout",
     "DriftReport": "tools.drift",
     "EnvironmentChanged": "restoring.restore",
+    "FanOutRow": "tools.fan_out",
     "Lane": "recording.sub_env",
     "RestorePlan": "restoring.restore",
     "Recorder": "recording.recorder",
@@ -62,6 +69,7 @@ _LAZY = {
     "VectorRecorder": "recording.vector",
     "collect_once": "tools.collect",
     "drift": "tools.drift",
+    "fan_out": "tools.fan_out",
     "judge": "restoring.verify",
     "plan": "restoring.restore",
     "restore": "restoring.restore",

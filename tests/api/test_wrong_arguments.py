@@ -202,6 +202,7 @@ GYM = [
     gym_target("restore"), gym_target("plan"), gym_target("verify"), gym_target("judge"),
     gym_target("volatile"), gym_target("what_if", horizon=1, actions=[0]),
     gym_target("step_batch", actions=[0]), gym_target("drift"),
+    gym_target("fan_out", arms=[0], horizon=1),
     gym_target("collect_once", spec=lambda world: CollectionSpec("CartPole-v1")),
     gym_target("Recorder", env=cartpole, run="made"),
     gym_target("VectorRecorder", env=vector, run="made"),

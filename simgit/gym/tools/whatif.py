@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,88 +15,30 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Tuple
 
 from simgit.errors import EnvironmentChanged, InvalidInput, shown
-from simgit.gym import drivers
 from simgit.gym.restoring.recorded_path import RecordedPath, run_named
 from simgit.gym.restoring.reexecute import Progress
-from simgit.gym.restoring.reseeding import WHAT_IF
-from simgit.gym.restoring.restore import restored, settled, warn_of_changes
-from simgit.gym.restoring.run_notes import snapshots_fail
+from simgit.gym.restoring.restore import settled, warn_of_changes
 from simgit.gym.restoring.sessions import note_of
 from simgit.gym.spec import spaces
 from simgit.gym.spec.permit import Trust
-from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified
+from simgit.gym.tools.executors import (
+    LOOK_SECONDS,
+    StateSource,
+    by_executor,
+    check_executor,
+    new_processes,
+)
+from simgit.gym.tools.rollout import Continuation, Policy, Rollout, in_turn
 from simgit.objects.arguments import checked, manager
 from simgit.objects.oid import Oid
-from simgit.objects.simplify import Simplifier, left_out
-from simgit.process import end_with_parent
+from simgit.process import cores
 from simgit.repository import Repository
 
 PREFIX: Final = "what-if"
 _CHUNKS: Final = 4
 """Chunks of work for each worker: progress shows, and no worker is idle at the end."""
-LOOK_SECONDS: Final = 0.2
-"""Seconds between two looks while workers are busy."""
 Look = Callable[[], None]
 AroundRun = Callable[[str], AbstractContextManager[Look]]
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """A rollout to execute.
-
-    Attributes:
-        state: the state to start from.
-        run: the name of the run to record.
-        actions: the first actions; random ones follow, up to ``horizon``.
-        horizon: the greatest number of actions; an episode's end ends the rollout.
-        seed: the random seed for the environment and for random actions; None continues with the
-            random numbers of the recorded run.
-        is_branched: the run is there already.
-        of: the run whose state it is, None if the state was given by its oid.
-    """
-
-    state: Oid
-    run: str
-    actions: tuple[Any, ...]
-    horizon: int
-    seed: int | None = None
-    is_branched: bool = False
-    of: str | None = None
-
-    def path(self, repo: Repository) -> RecordedPath:
-        """Return the path to the state."""
-        return RecordedPath(repo, self.state, self.of)
-
-    def branch(self, repo: Repository) -> None:
-        """Make the run; by the state's oid: the path to it is compared."""
-        facts = {"from": self.state.hex(), "seed": self.seed, "horizon": self.horizon}
-        noted = note_of(self.path(repo).sessions)
-        repo.branch(self.run, self.state, metadata={WHAT_IF: facts, **noted})
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """The result of a rollout.
-
-    Attributes:
-        run: the name of its run.
-        tip: its newest state.
-        return_: the sum of the rewards since the start.
-        length: the number of actions.
-        terminated: the flag of the last step.
-        truncated: likewise.
-    """
-
-    run: str
-    tip: Oid
-    return_: float
-    length: int
-    terminated: bool
-    truncated: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as data for JSON."""
-        return {**vars(self), "tip": self.tip.hex()}
 
 
 @checked
@@ -109,6 +49,7 @@ def step_batch(
     *,
     prefix: str = PREFIX,
     workers: int | None = None,
+    executor: Executor | None = None,
     trust: Trust = None,
     progress: Progress | None = None,
 ) -> list[Continuation]:
@@ -119,7 +60,12 @@ def step_batch(
         states: the states to start from; a state may occur several times.
         actions: for each state a list (or tuple) of actions, or one action.
         prefix: the runs are named ``prefix/STATE-1`` and so on.
-        workers: the number of processes (default: one for each processor).
+        workers: the number of processes (default: one for each processor); with an executor, the
+            number of tasks at a time, of which each process should have two.
+        executor: a ``concurrent.futures.Executor`` whose processes do the work, such as a
+            ``ProcessPoolExecutor``, that of a Dask client, or ``simgit.integrations.ray``'s. Each
+            opens the repository's directory, or copies the history of the states into its memory;
+            the results are the same, oid for oid.
         trust: see ``restore``.
         progress: called with the number of rollouts done, and of all.
 
@@ -140,9 +86,9 @@ def step_batch(
     for each, given in zip(states, actions, strict=True):
         state, of = repo.resolve(each), run_named(repo, each)
         sequence = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-        sequence = _checked(repo, state, sequence)
+        sequence = checked_actions(repo, state, sequence)
         jobs.append(Rollout(state, next(names(state)), sequence, len(sequence), of=of))
-    return execute(repo, jobs, workers=workers, trust=trust, progress=progress)
+    return execute(repo, jobs, workers=workers, executor=executor, trust=trust, progress=progress)
 
 
 @checked
@@ -156,6 +102,7 @@ def what_if(
     seed: int = 0,
     prefix: str = PREFIX,
     workers: int | None = None,
+    executor: Executor | None = None,
     trust: Trust = None,
     progress: Progress | None = None,
     around: AroundRun | None = None,
@@ -172,7 +119,7 @@ def what_if(
         horizon: the number of actions in all.
         rollouts: the number of rollouts for each action.
         seed: the random seed.
-        prefix, workers, trust, progress: see ``step_batch``.
+        prefix, workers, executor, trust, progress: see ``step_batch``.
         around: called with the name of the first run; what it returns is entered meanwhile, and
             gives a function that is called between rollouts, which ends them by raising.
 
@@ -183,7 +130,7 @@ def what_if(
         see ``step_batch``
     """
     oid, of = repo.resolve(state), run_named(repo, state)
-    actions = _checked(repo, oid, actions)
+    actions = checked_actions(repo, oid, actions)
     names = _names(repo, prefix)(oid)
     seeds = np.random.SeedSequence(seed).generate_state(rollouts).tolist()
     jobs = [
@@ -191,7 +138,10 @@ def what_if(
         for action in actions
         for seed in seeds
     ]
-    found = execute(repo, jobs, workers=workers, trust=trust, progress=progress, around=around)
+    found = execute(
+        repo, jobs, workers=workers, executor=executor, trust=trust, progress=progress,
+        around=around,
+    )  # fmt: skip
     return [found[i * rollouts : (i + 1) * rollouts] for i in range(len(actions))]
 
 
@@ -217,58 +167,94 @@ def execute(
     jobs: Sequence[Rollout],
     *,
     workers: int | None = None,
+    executor: Executor | None = None,
+    source: StateSource | None = None,
+    policy: Policy | None = None,
     trust: Trust = None,
     progress: Progress | None = None,
     around: AroundRun | None = None,
 ) -> list[Continuation]:
-    """Execute rollouts, in worker processes if there are several; return the results in order."""
+    """Execute rollouts, in worker processes if there are several; return the results in order.
+
+    Args:
+        repo: the repository.
+        jobs: the rollouts.
+        workers: the number of processes; with an executor, of tasks at a time.
+        executor: an executor whose processes do the work.
+        source: where those find the states (default: the directory of the repository).
+        policy: chooses the actions that are not given.
+        trust: see ``restore``.
+        progress: called with the number of rollouts done, and of all.
+        around: see ``what_if``.
+
+    Raises:
+        InvalidInput: the executor or the policy cannot be used, or a state is of a live cluster.
+        StorageError: a process of the executor was lost.
+        NotFound, Untrusted, Divergence: see ``restore``.
+    """
     if around is not None and not callable(around):
         raise InvalidInput(f"around must be a function, got {shown(around)}")
     tell = progress or (lambda done, total: None)
-    paths = [*{(job.state, job.of): job.path(repo) for job in jobs}.values()]
-    if any(path.is_live for path in paths):
+    paths = {job.start: job.path(repo) for job in jobs}
+    if any(path.is_live for path in paths.values()):
         raise InvalidInput("live: rollouts are not run on a live cluster; branch the run instead")
-    trusted = settled(paths, trust, makes=True)
+    trusted = settled([*paths.values()], trust, makes=True)
     tell(0, len(jobs))
-    for path in paths:
+    for path in paths.values():
         warn_of_changes(repo, path)  # once, not in each worker
+    noted = {start: note_of(path.sessions) for start, path in paths.items()}
+    jobs = [replace(job, noted=noted[job.start]) for job in jobs]
+    if executor is not None:
+        source = source or StateSource.of(repo)
+        check_executor(executor, policy)
+
+    def executed(jobs: Sequence[Rollout], look: Look) -> list[Continuation]:
+        if executor is not None:
+            assert source is not None
+            found = by_executor(repo, source, jobs, executor, workers, trusted, policy)
+        elif repo.directory is None or min(workers or cores(), len(jobs)) <= 1:
+            found = in_turn(repo, jobs, trusted, policy)
+        else:
+            return _in_processes(repo, jobs, workers or cores(), trusted, policy, tell, look)
+        done: list[Continuation] = []
+        with closing(found):
+            for each in found:
+                if each is not None:
+                    done.append(each)
+                    tell(len(done), len(jobs))
+                look()
+        return done
+
     if around is None or not jobs:
-        return _executed(repo, jobs, workers, trusted, tell, lambda: None)
+        return executed(jobs, lambda: None)
     jobs[0].branch(repo)
     with manager(around(jobs[0].run), "around") as look:
         if not callable(look):
             raise InvalidInput(f"around must give a function, got {shown(look)}")
-        first = replace(jobs[0], is_branched=True)
-        return _executed(repo, [first, *jobs[1:]], workers, trusted, tell, look)
+        return executed([replace(jobs[0], is_branched=True), *jobs[1:]], look)
 
 
-def _executed(
+def _in_processes(
     repo: Repository,
     jobs: Sequence[Rollout],
-    workers: int | None,
+    workers: int,
     trusted: Trust,
+    policy: Policy | None,
     tell: Progress,
     look: Look,
 ) -> list[Continuation]:
-    count = min(workers or os.cpu_count() or 1, len(jobs))
-    if repo.directory is None or count <= 1:
-        done: list[Continuation] = []
-        with closing(_in_turn(repo, jobs, trusted)) as rollouts:
-            for each in rollouts:
-                done.append(each)
-                tell(len(done), len(jobs))
-                look()
-        return done
+    """Execute rollouts in processes of this machine, which record into the repository itself."""
+    count = min(workers, len(jobs))
     size = -(-len(jobs) // (count * _CHUNKS))
     parts = [jobs[i : i + size] for i in range(0, len(jobs), size)]
     found: dict[int, list[Continuation]] = {}
     left = iter(enumerate(parts))
     waiting: dict[Future[list[Continuation]], int] = {}
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=spawn, initializer=end_with_parent) as pool:
+    assert repo.directory is not None
+    with new_processes(count) as pool:
         while len(found) < len(parts):
             for i, part in itertools.islice(left, count - len(waiting)):  # no more: it may pause
-                waiting[pool.submit(_in_worker, repo.directory, part, trusted)] = i
+                waiting[pool.submit(_in_worker, repo.directory, part, trusted, policy)] = i
             for over in wait(waiting, LOOK_SECONDS, FIRST_COMPLETED).done:
                 found[waiting.pop(over)] = over.result()
                 tell(sum(map(len, found.values())), len(jobs))
@@ -276,72 +262,15 @@ def _executed(
     return [each for i in range(len(parts)) for each in found[i]]
 
 
-def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: Trust) -> list[Continuation]:
+def _in_worker(
+    directory: Path, jobs: Sequence[Rollout], trusted: Trust, policy: Policy | None
+) -> list[Continuation]:
     warnings.simplefilter("ignore", EnvironmentChanged)
     with Repository.open(directory) as repo:
-        return list(_in_turn(repo, jobs, trusted))
+        return list(in_turn(repo, jobs, trusted, policy))
 
 
-def _in_turn(
-    repo: Repository, jobs: Sequence[Rollout], trusted: Trust
-) -> Generator[Continuation, None, None]:
-    """Execute rollouts one after another; the same state is not restored twice in a row."""
-    env: Any = None
-    start: tuple[tuple[Oid, str | None], Any] | None = None
-    try:
-        for job in jobs:
-            if start is None or start[0] != (job.state, job.of):
-                if env is not None:
-                    env.close()
-                path = job.path(repo)
-                env = restored(path, trust=trusted)
-                driver = drivers.select(env)
-                # without snapshots the state is restored each time
-                serves = driver.where == "any" and not snapshots_fail(path.recorded_in)
-                start = ((job.state, job.of), driver.snapshot(env)) if serves else None
-            else:
-                driver.restore(env, start[1])
-            if job.seed is not None:
-                driver.reseed(env, job.seed)
-            yield _recorded(repo, env, job)
-    finally:
-        if env is not None:
-            env.close()
-
-
-def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:
-    if not job.is_branched:
-        job.branch(repo)
-    cast, keep = cast_for(env.observation_space), keeper(env.action_space, "action")
-    total, length = 0.0, 0
-    terminated = truncated = False
-    with repo.recorder(job.run) as recorder:
-        simplifier = recorder.simplifier = Simplifier(left_out, numbers=True)
-        for action in _actions(env, job):
-            kept = kept_or_simplified(keep, action, "action", simplifier)
-            observation, reward, terminated, truncated, info = env.step(action)
-            seen, value, *flags, info = hard_step(
-                simplifier, cast, (observation, reward, terminated, truncated), info
-            )
-            recorder.append(seen, kept, value, *flags, info)
-            total, length = total + float(reward), length + 1
-            if terminated or truncated:
-                break
-    return Continuation(
-        job.run, repo.resolve(job.run), total, length, bool(terminated), bool(truncated)
-    )
-
-
-def _actions(env: Any, job: Rollout) -> Iterator[Any]:
-    """Yield the given actions, then random ones."""
-    yield from job.actions[: job.horizon]
-    left = job.horizon - len(job.actions)
-    if left > 0:
-        env.action_space.seed(job.seed)
-        yield from (env.action_space.sample() for _ in range(left))
-
-
-def _checked(repo: Repository, state: Oid, actions: Sequence[Any]) -> tuple[Any, ...]:
+def checked_actions(repo: Repository, state: Oid, actions: Sequence[Any]) -> tuple[Any, ...]:
     """Return actions in the form of the recorded action space.
 
     Raises:

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simgit.remotes.bundle.creation import BundleInfo, create
+    from simgit.remotes.bundle.creation import BundleInfo, create, create_of_states
     from simgit.remotes.bundle.loading import Imported, ImportedRef, load
     from simgit.remotes.bundle.manifest import Manifest
     from simgit.remotes.bundle.records import MAX_OBJECT, Progress
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_OBJECT",
     "BundleInfo", "Imported", "Manifest", "ImportedRef", "Progress", "Verified",
-    "create", "load", "read_manifest", "verify",
+    "create", "create_of_states", "load", "read_manifest", "verify",
 ]  # fmt: skip
 
 _LAZY = {
-    "creation": ("BundleInfo", "create"),
+    "creation": ("BundleInfo", "create", "create_of_states"),
     "loading": ("Imported", "ImportedRef", "load"),
     "manifest": ("Manifest",),
     "records": ("MAX_OBJECT", "Progress"),

@@ -27,6 +27,7 @@ from simgit.odb.segments.header import NO_PARENT
 from simgit.odb.segments.lines import read_line
 from simgit.refs import run_config
 from simgit.refs.own_names import base_name
+from simgit.refs.records import TagRef
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle import records
 from simgit.remotes.bundle.limits import (
@@ -39,7 +40,7 @@ from simgit.remotes.bundle.limits import (
 from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
 from simgit.remotes.bundle.pieces import MAX_PIECE, encode_piece
 from simgit.remotes.bundle.records import RecordWriter, Write
-from simgit.remotes.bundle.select import BundleSelection, select
+from simgit.remotes.bundle.select import BundleSelection, select, select_states
 from simgit.remotes.bundle.states import encode_rows, encode_stored
 from simgit.remotes.bundle.states_head import encode_head
 from simgit.storage.base import ReadTxn
@@ -82,6 +83,18 @@ def create(
     with odb.read() as txn:
         chosen = select(odb, refs, txn, names, exclude, attachments)
     return Creation(odb, chosen, RecordWriter(write), attachments).run()
+
+
+def create_of_states(odb: ObjectDatabase, write: Write, states: Sequence[Oid]) -> BundleInfo:
+    """Write a bundle of states with their history, without attachments; tags name the states.
+
+    Raises:
+        NotFound: there is no such state.
+    """
+    tags = {f"states/{each.hex()}": TagRef(each, None) for each in states}
+    with odb.read() as txn:
+        chosen = select_states(odb, txn, {}, tags, (), None, ())
+    return Creation(odb, chosen, RecordWriter(write), ()).run()
 
 
 class Sent(Protocol):

@@ -16,7 +16,8 @@ import pytest
 from simgit import Repository
 from simgit.gym import Recorder
 from simgit.gym.tools.frames import Frames
-from simgit.gym.tools.whatif import Rollout, execute
+from simgit.gym.tools.rollout import Rollout
+from simgit.gym.tools.whatif import execute
 
 
 class Steady(gymnasium.Env):
