@@ -792,6 +792,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--rollouts": "Rollouts per action.",
         "--seed": "Random seed of the rollouts.",
         "--workers": "Number of processes (default: one per processor).",
+        "--executor": "Let a Ray cluster, or N processes, run the rollouts in batches.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,14 +14,22 @@ from simgit.cli.params import REVISION
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.errors import Stopped
+from simgit.process import cores
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from simgit.gym.tools.rollout import Continuation
+
+
+MOST: Final = 256
+"""The most processes of an executor."""
 
 
 @command("what-if", example="""\
 simgit what-if main@200 --action 0,1 --horizon 50 --rollouts 20
-simgit what-if main@200 --action '[0.5]' --action '[-0.5]' --horizon 100""")  # fmt: skip
+simgit what-if main@200 --action '[0.5]' --action '[-0.5]' --horizon 100
+simgit what-if main@200 --action 0,1 --rollouts 500 --executor processes:8""")  # fmt: skip
 @click.argument("state", type=REVISION)
 @click.option(
     "--action", "texts", multiple=True, required=True, metavar="ACTION[,ACTION]…",
@@ -40,6 +49,10 @@ simgit what-if main@200 --action '[0.5]' --action '[-0.5]' --horizon 100""")  # 
 @click.option(
     "--workers", type=click.IntRange(1), help="Number of processes (default: one per processor)."
 )
+@click.option(
+    "--executor", metavar="ray|processes[:N]",
+    help="Let a Ray cluster, or N processes, run the rollouts in batches.",
+)  # fmt: skip
 def what_if(
     app: App,
     state: str,
@@ -48,6 +61,7 @@ def what_if(
     rollouts: int,
     seed: int,
     workers: int | None,
+    executor: str | None,
     as_json: bool,
 ) -> None:
     """Compare the outcomes of actions from a state, in many rollouts.
@@ -60,7 +74,7 @@ def what_if(
     from simgit.gym.tools import whatif
 
     actions = [action for text in texts for action in _actions(text)]
-    with app.repository() as repo, app.output() as out:
+    with app.repository() as repo, app.output() as out, _executor(executor, workers) as pool:
         trust = Asker(repo)
         if not as_json:
             announce(repo, state, trust=trust)
@@ -69,7 +83,8 @@ def what_if(
             try:
                 found = whatif.what_if(
                     repo, state, actions, horizon=horizon, rollouts=rollouts, seed=seed,
-                    workers=workers, trust=trust, progress=watched.tell, around=watched.of_run,
+                    workers=workers, executor=pool, trust=trust, progress=watched.tell,
+                    around=watched.of_run,
                 )  # fmt: skip
             except Stopped:
                 say("stopped; the rollouts so far are runs under what-if/")
@@ -81,6 +96,22 @@ def what_if(
                 out.json({"action": action, **_summary(each), "runs": runs})
         else:
             _write(out, actions, found)
+
+
+def _executor(text: str | None, workers: int | None) -> AbstractContextManager[Executor | None]:
+    """Return the executor that a text names."""
+    if text is None:
+        return nullcontext()
+    name, colon, count = text.partition(":")
+    if name == "ray" and not colon:
+        from simgit.integrations.ray import RayExecutor
+
+        return RayExecutor()
+    if name != "processes" or (colon and not (count.isdecimal() and 1 <= int(count) <= MOST)):
+        raise click.UsageError(f"'{text}' must be ray, processes or processes:N, N 1 to {MOST}")
+    from simgit.gym.tools.executors import new_processes
+
+    return new_processes(int(count) if colon else workers or cores())
 
 
 def _actions(text: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,31 @@ def test_what_if_prints_a_row_an_action(recorded: Path, run: Call) -> None:
     assert again[0]["return"] == {"mean": 5.0, "low": 5.0, "high": 5.0}
     assert again[0]["runs"][0]["run"].startswith("what-if/")
     assert run("verify", again[0]["runs"][0]["run"] + "@ep1", code=None).code == 0
+
+
+@pytest.mark.slow
+def test_what_if_by_an_executor_is_the_same(recorded: Path, run: Call) -> None:
+    call = ("what-if", "main@5", "--action", "0,1", "--horizon", 5, "--rollouts", 20, "--json")
+    here = run(*call, "--workers", 1).records
+    there = run(*call, "--executor", "processes:2").records
+    assert [[each["tip"] for each in arm["runs"]] for arm in there] == [
+        [each["tip"] for each in arm["runs"]] for arm in here
+    ]
+    assert not {each["run"] for each in there[0]["runs"]} & {
+        each["run"] for each in here[0]["runs"]
+    }
+
+
+@pytest.mark.parametrize("executor", ["dask", "processes:0", "processes:", "processes:x", "ray:2"])
+def test_what_if_refuses_what_is_no_executor(recorded: Path, run: Call, executor: str) -> None:
+    call = ("what-if", "main@5", "--action", "0", "--executor", executor)
+    assert f"'{executor}' must be ray, processes or processes:N" in run(*call, code=2).err
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_what_if_says_what_ray_needs(recorded: Path, run: Call) -> None:
+    said = run("what-if", "main@5", "--action", "0", "--executor", "ray", code=128).err
+    assert said == "fatal: simgit.integrations.ray needs Ray: pip install 'simgit[ray]'\n"
 
 
 def test_what_if_refuses_what_is_no_action(recorded: Path, run: Call) -> None:

@@ -51,7 +51,7 @@ _AHEAD: Final = 2
 """Tasks for each process: one is executed, one waits for it."""
 _KEPT: Final = 200_000
 """The most states of rollouts that a process keeps: they are in the caller's repository by then."""
-_ORIGIN: Final = "origin"
+ORIGIN: Final = "origin"
 
 
 class StateSource(NamedTuple):
@@ -97,13 +97,40 @@ class StateSource(NamedTuple):
                     f"{error} on '{machine}', where a process of the executor runs; use a remote "
                     "that all machines reach"
                 ) from None
+        repo = self._connected()
+        try:
+            names = self.runs
+            if names is None:
+                with repo.remote(ORIGIN) as remote:
+                    found = remote.refs()
+                names = tuple(each[len(RUNS) :] for each in found if each.startswith(RUNS))
+            repo.pull(ORIGIN, names)
+        except BaseException:
+            repo.close()
+            raise
+        return repo
+
+    def lineage(self, run: str | None) -> tuple[str, ...] | None:
+        """Return a run of the remote and those it was branched off; None if it has no such run.
+
+        Raises:
+            NotFound: the remote is empty.
+            TransportError: the storage of the remote cannot be reached, or refuses.
+        """
+        with self._connected() as repo, repo.remote(ORIGIN) as remote:
+            names: list[str] = []
+            while run is not None and run not in names and remote.refs(run):
+                names.append(run)
+                remote.fetch([run])
+                run = repo.remote_runs()[f"{ORIGIN}/{run}"].parent
+        return tuple(names) or None
+
+    def _connected(self) -> Repository:
+        """Return a repository in memory with the remote."""
         repo = Repository.init(":memory:")
         try:
             options: dict[str, Any] = dict(self.remote)
-            repo.add_remote(_ORIGIN, self.url, **options)
-            with repo.remote(_ORIGIN) as remote:
-                names = [each[len(RUNS) :] for each in remote.refs() if each.startswith(RUNS)]
-            repo.pull(_ORIGIN, names if self.runs is None else self.runs)
+            repo.add_remote(ORIGIN, self.url, **options)
         except BaseException:
             repo.close()
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -80,6 +80,7 @@ def fan_out(
     workers: int | None = None,
     executor: Executor | None = None,
     source: StateSource | None = None,
+    taken: Collection[str] = (),
     trust: Trust = None,
     progress: Progress | None = None,
 ) -> list[FanOutRow]:
@@ -103,6 +104,7 @@ def fan_out(
         workers, executor, trust, progress: see ``step_batch``.
         source: where the processes of the executor find the state (default: the repository's
             directory).
+        taken: names of runs elsewhere, which are not given to new ones.
 
     Returns:
         A row for each rollout, ordered by arm and repetition.
@@ -123,7 +125,7 @@ def fan_out(
     flat = iter(checked_actions(repo, oid, [a for each in known for a in each.actions]))
     sequences = [tuple(itertools.islice(flat, length)) for length in lengths]
     shared = np.random.SeedSequence(seed).generate_state(repeat).tolist()
-    begin = _free(repo, f"{prefix}/{oid.short()}")
+    begin = _free([*repo.runs, *taken], f"{prefix}/{oid.short()}")
     jobs = [
         Rollout(
             oid, f"{begin}/{i}-{k + 1}", actions, horizon,
@@ -155,8 +157,8 @@ def _check_arms(arms: Sequence[Arm], policy: Policy | None, repeat: int) -> None
             )
 
 
-def _free(repo: Repository, name: str) -> str:
+def _free(runs: Iterable[str], name: str) -> str:
     """Return a name below which there are no runs: it, or it with a number."""
-    taken = {each.rpartition("/")[0] for each in repo.runs}
+    taken = {each.rpartition("/")[0] for each in runs}
     found: Iterator[str] = (name if i == 1 else f"{name}-{i}" for i in itertools.count(1))
     return next(each for each in found if each not in taken)
