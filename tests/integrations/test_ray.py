@@ -107,8 +107,18 @@ def test_two_actors_and_one_that_is_killed(tmp_path: Path) -> None:
             check_ranges(b, found, run)
             assert a.resolve(run) == b.resolve(run)
         assert verify(b, "worker/1").divergence is None
-    with rollouts("CartPole-v1", 2, tmp_path / "killed", **options) as results:
-        assert list(results) == [], "all is there already"
+    with rollouts("CartPole-v1", 1, tmp_path / "stopped", **options) as results:
+        first = next(iter(results))
+    with recorded(tmp_path / "stopped", tmp_path / "c") as c:
+        assert c.runs["worker/0"].status == "paused"
+    with rollouts("CartPole-v1", 1, tmp_path / "stopped", **options) as results:
+        rest = list(results)
+    with (
+        recorded(tmp_path / "whole", tmp_path / "d") as d,
+        recorded(tmp_path / "stopped", tmp_path / "e") as e,
+    ):
+        assert d.resolve("worker/0") == e.resolve("worker/0")
+        assert rest[-1].last == e.state("worker/0").step and rest[0].first > first.last
 
 
 def test_new_weights_reach_an_actor_that_is_restarted(tmp_path: Path) -> None:
@@ -212,7 +222,7 @@ def test_what_cannot_be_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.Mo
         refused(
             StorageError,
             "a process of the executor was lost",
-            lambda: fan_out(repo, "main@5", [0], 5, Lethal()),
+            lambda: fan_out(repo, "main@5", [0], 5, Lethal(), pool=RayExecutor(max_retries=0)),
         )
         refused(NotFound, "nothing", lambda: fan_out(tmp_path / "nothing", "main@5", [0], 5))
         refused(NotFound, "empty", lambda: fan_out(f"file://{tmp_path}/nothing", "main@5", [0], 5))

@@ -12,7 +12,7 @@ import pickle
 import threading
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -164,7 +164,15 @@ def check_executor(executor: Executor, policy: Policy | None) -> None:
             path="executor",
         )
     default = pickle.dumps if isinstance(executor, ProcessPoolExecutor) else None
-    dumps = getattr(executor, "dumps", default)
+    check_policy(policy, getattr(executor, "dumps", default))
+
+
+def check_policy(policy: Policy | None, dumps: Callable[[Any], bytes] | None) -> None:
+    """Check that a policy can be sent to other processes, by the function that will pack it.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
     if policy is None or dumps is None:
         return
     try:
@@ -172,7 +180,7 @@ def check_executor(executor: Executor, policy: Policy | None) -> None:
     except Exception as error:  # whatever the policy's class raises
         raise InvalidInput(
             f"the policy cannot be sent to other processes ({shown(str(error))}): make it a "
-            "function or an object of a class at the top of a module",
+            "function or an object of a class at the top of a module, or give workers=1",
             path="policy",
         ) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -26,6 +27,7 @@ from simgit.gym.tools.executors import (
     StateSource,
     by_executor,
     check_executor,
+    check_policy,
     new_processes,
 )
 from simgit.gym.tools.rollout import Continuation, Policy, Rollout, in_turn
@@ -215,6 +217,7 @@ def execute(
         elif repo.directory is None or min(workers or cores(), len(jobs)) <= 1:
             found = in_turn(repo, jobs, trusted, policy)
         else:
+            check_policy(policy, pickle.dumps)
             return _in_processes(repo, jobs, workers or cores(), trusted, policy, tell, look)
         done: list[Continuation] = []
         with closing(found):

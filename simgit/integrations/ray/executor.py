@@ -22,23 +22,26 @@ class RayExecutor(Executor):
     """An executor whose calls are tasks of a Ray cluster.
 
     It connects to a cluster unless this process is connected, and in that case disconnects at the
-    end. A task whose process dies is executed again, three times at most.
+    end. A task whose process dies is executed again.
     """
 
-    def __init__(self, address: str | None = None, *, num_cpus: float = 1.0) -> None:
+    def __init__(
+        self, address: str | None = None, *, num_cpus: float = 1.0, max_retries: int = 3
+    ) -> None:
         """Connect, and wait for a free CPU.
 
         Args:
             address: the address of the cluster, as ``ray.init`` takes it; None for that of
                 ``RAY_ADDRESS``, or else a cluster on this machine.
             num_cpus: the CPUs of a task.
+            max_retries: how often a task whose process died is executed again.
 
         Raises:
             ClusterError: the cluster cannot be reached, or has no free CPU for 30 seconds.
         """
         self._is_own = connect(address)
         self._is_over = False
-        self._remote = ray.remote(_call).options(num_cpus=num_cpus, max_retries=3)
+        self._remote = ray.remote(_call).options(num_cpus=num_cpus, max_retries=max_retries)
         try:
             if num_cpus:
                 with reserved(num_cpus, 1):

@@ -91,10 +91,12 @@ class _Recording:
         self.is_over = bool(terminated or truncated)
         return self.is_over
 
-    def close(self) -> None:
-        """Complete the run, and push everything."""
+    def close(self, complete: bool) -> None:
+        """Complete the run, or pause it, and push everything."""
         try:
             self.recorder.close()
+            if not complete:
+                self.work.repository.set_status(self.run, "paused")
         finally:
             self.work.close()
 
@@ -246,8 +248,11 @@ class RolloutActor:
         found.work.push()
         return f"{found.run}@{found.step}"
 
-    def close(self) -> dict[str, int]:
+    def close(self, complete: bool = True) -> dict[str, int]:
         """Complete the run, and push everything; return how much was pushed.
+
+        Args:
+            complete: False to note that the run is paused, and not completed.
 
         Raises:
             StorageError: not everything could be pushed; it names the local repository.
@@ -258,7 +263,7 @@ class RolloutActor:
                 pass
         else:
             found, self._open = self._open, None
-            found.close()
+            found.close(complete)
             work = found.work
         pushed = work.result
         return {"states": pushed.states, "bytes": pushed.bytes, "pushes": pushed.pushes}
@@ -348,13 +353,17 @@ class Rollouts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the workers, which push everything; with an error, as far as that is possible."""
+        """Close the workers, which push everything; with an error, as far as that is possible.
+
+        Runs that have not all of their actions are paused.
+        """
         if not self._is_open:
             return
         self._is_open = False
         try:
             refs = [
-                self._closing.get(i) or each.close.remote() for i, each in enumerate(self.workers)
+                self._closing.get(i) or each.close.remote(complete=False)
+                for i, each in enumerate(self.workers)
             ]
             if error is None:
                 self.closed = [get(each) for each in refs]

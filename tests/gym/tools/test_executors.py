@@ -220,6 +220,8 @@ def test_what_cannot_be_used_is_refused_in_a_line(repo: Repository) -> None:
     with new_processes(1) as pool:
         with pytest.raises(InvalidInput, match="policy cannot be sent to other processes"):
             fan_out(repo, "main@5", [0], 5, policy=lambda observation: 0, executor=pool)
+        with pytest.raises(InvalidInput, match="policy cannot be sent to other processes"):
+            fan_out(repo, "main@5", [0, 1], 5, policy=lambda observation: 0, workers=2)
         with Repository.init(":memory:") as other:
             record(other)
             with pytest.raises(InvalidInput, match="cannot open a repository in memory"):
