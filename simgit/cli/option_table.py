@@ -562,6 +562,9 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "merge": {
         "--average": "Average their agents.",
         "--run": "Run to create.",
+        "--rule": "mean (default), median, or trimmed(0.1): without a share of extremes.",
+        "--moments": "Optimiser's moments (default mean).",
+        "--replay": "Replay buffer (default: the first one's).",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",
