@@ -51,7 +51,8 @@ test-rllib: $(STAMP)
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" \
 		> $$(build/rllib/bin/python -c "import site; print(site.getsitepackages()[0])")/main.pth
 	build/rllib/bin/python -m pip install --quiet "ray[rllib]"
-	build/rllib/bin/python -m pytest -m "" tests/integrations/test_rllib.py tests/integrations/test_ray.py
+	build/rllib/bin/python -m pytest -m "" tests/integrations/test_rllib.py \
+		tests/integrations/test_ray.py tests/integrations/test_ray_read.py
 
 # hours; what is done is noted in build/faults.json, and it goes on from there
 faults: $(STAMP)

@@ -74,6 +74,7 @@ class ArrowTable:
         *,
         oids: str = "tips",
         exact: bool = False,
+        columns: Sequence[ArrowColumn] | None = None,
     ) -> None:
         """Decide the columns; headers and schemas are read for it.
 
@@ -86,6 +87,7 @@ class ArrowTable:
             exact: keep every value of a field without a type as ``simgit.value``, with ``forms``,
                 so that the states can be made again; else numbers and texts among them become
                 columns of their own type, dates NaT become null, and ``forms`` are left out.
+            columns: those of another table, which were decided for more states.
 
         Raises:
             NotFound: no state has one of the fields.
@@ -95,7 +97,9 @@ class ArrowTable:
             raise InvalidInput(f"oids must be 'none', 'tips' or 'all', got '{oids}'")
         self.ranges = list(ranges)
         self._oids = oids
-        self.columns: list[ArrowColumn] = plan_columns(self.ranges, fields, exact)
+        self.columns: list[ArrowColumn] = (
+            plan_columns(self.ranges, fields, exact) if columns is None else list(columns)
+        )
         more = [pa.field("oid", pa.binary(OID_SIZE))] if oids != "none" else []
         own = [field for column in self.columns for field in column.fields()]
         self.schema = pa.schema([*_KEYS, *more, *own], {"simgit.alignment": ALIGNMENT})

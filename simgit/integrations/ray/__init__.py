@@ -1,8 +1,10 @@
-"""Ray: actors that record, and what-if on a cluster.
+"""Ray: actors that record, what-if on a cluster, recorded states as data, RLlib's trainings.
 
 ``RolloutWorker`` is an actor that records into a repository of its own and pushes to a remote;
 ``rollouts`` runs some of them. ``fan_out`` continues a state in thousands of ways, ``RayExecutor``
-lends the cluster to whatever takes a ``concurrent.futures.Executor``. docs/ray.md shows them.
+lends the cluster to whatever takes a ``concurrent.futures.Executor``. ``read`` makes a
+``ray.data.Dataset`` of recorded states; ``RLlibCallback`` records the episodes of an RLlib
+training, and attaches its checkpoints. docs/ray.md shows them.
 """
 
 from importlib import import_module
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simgit.integrations.ray.executor import RayExecutor
+    from simgit.integrations.ray.reading import read
+    from simgit.integrations.ray.rllib import RLlibCallback
     from simgit.integrations.ray.rollout_workers import (
         RolloutRange,
         Rollouts,
@@ -24,13 +28,18 @@ if find_spec("ray") is None:
 
     raise NotFound("simgit.integrations.ray needs Ray: pip install 'simgit[ray]'")
 
-__all__ = ["RayExecutor", "RolloutRange", "RolloutWorker", "Rollouts", "fan_out", "rollouts"]
+__all__ = [
+    "RLlibCallback", "RayExecutor", "RolloutRange", "RolloutWorker", "Rollouts", "fan_out", "read",
+    "rollouts",
+]  # fmt: skip
 _LAZY = {
+    "RLlibCallback": "rllib",
     "RayExecutor": "executor",
     "RolloutRange": "rollout_workers",
     "RolloutWorker": "rollout_workers",
     "Rollouts": "rollout_workers",
     "fan_out": "what_if",
+    "read": "reading",
     "rollouts": "rollout_workers",
 }
 
