@@ -237,3 +237,20 @@ def test_it_says_so_where_no_cpu_is_free(repo: Repository, monkeypatch: pytest.M
     finally:
         for each in holders:
             ray.kill(each)
+
+
+def test_federated_rounds_run_on_the_cluster_as_in_one_process(tmp_path: Path) -> None:
+    executors = pytest.importorskip("simgit.integrations.ray.executor")
+    from simgit.training import Config
+    from simgit.training.federated import train_federated
+
+    config = Config("greedy", seed=3, checkpoint=1, trials=0)
+    given: dict[str, Any] = {
+        "environment": "simgit/SimKube-v0", "arguments": {"trace": "cpu-slight", "target": 3},
+    }  # fmt: skip
+    with executors.RayExecutor() as executor:
+        there = train_federated(
+            config, 2, 2, 1, remote=tmp_path / "there", executor=executor, **given
+        )
+    here = train_federated(config, 2, 2, 1, remote=tmp_path / "here", **given)
+    assert there == here and [each.what for each in here] == ["merged", "merged"]
