@@ -222,6 +222,10 @@ class NotFound(SimgitError, KeyError):
     """A run, state, object, file or other named thing that does not exist."""
 
 
+class Missing(NotFound):
+    """A state of a shallow history that is not here, or what follows from it: a remote has it."""
+
+
 class AlreadyExists(SimgitError):
     """A name or place that is already taken."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simgit.errors import ClusterError, InvalidInput
+from simgit.errors import ClusterError, InvalidInput, Missing
 from simgit.history.state import State
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.observation import Observation, failed
@@ -80,6 +80,8 @@ def recorded(repo: Repository, revision: str | Oid) -> Recorded:
     """
     state = repo.state(revision)
     count = state.episode_step
+    if count is None:
+        raise Missing("the trace is told where the episode begins, which a shallow history lacks")
     first = repo.state(f"{state.oid.hex()}~{count}")
     arguments = _arguments(repo, state)
     if "seed" not in (first.info or {}):

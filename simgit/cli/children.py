@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.app import App, command
+from simgit.cli.output import counted
 from simgit.cli.params import REVISION
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def _write_states(app: App, repo: Repository, states: Sequence[State], as_json: 
             ended = [flag for flag in ("terminated", "truncated") if getattr(state, flag)]
             rows.append([
                 (state.oid.short(digits), "oid"), f"step {state.step}",
-                f"ep{state.episode}.{state.episode_step}", " ".join(ended), (names, "run"),
+                f"ep{counted(state.episode)}.{counted(state.episode_step)}", " ".join(ended),
+                (names, "run"),
             ])  # fmt: skip
         out.table(rows)

@@ -13,7 +13,7 @@ from simgit.cli.environment_options import (
     environment_options,
     with_context,
 )
-from simgit.cli.output import Output, number, progress
+from simgit.cli.output import Output, counted, number, progress
 from simgit.cli.params import REVISION, RUN, note_new_run
 from simgit.cli.params import subject as agent_subject
 from simgit.cli.permission import Asker
@@ -101,7 +101,7 @@ def _write(out: Output, repo: Repository, done: Evaluation) -> None:
     if done.state is not None:
         state = repo.state(done.state)
         short = out.paint(done.state.short(repo.abbreviation), "oid")
-        out.line(f"checkpoint {short}: step {state.step}, after episode {state.episode}")
+        out.line(f"checkpoint {short}: step {state.step}, after episode {counted(state.episode)}")
     if done.run is not None:
         out.line(f"recorded as {out.paint(done.run, 'run')}")
 

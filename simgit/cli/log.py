@@ -10,7 +10,7 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.fields import write_fields
 from simgit.cli.graph import Graph
-from simgit.cli.output import Output, clean, number, when
+from simgit.cli.output import Output, clean, counted, number, when
 from simgit.cli.params import REVISION
 from simgit.errors import is_long
 
@@ -173,7 +173,9 @@ class _Renderer:
         if self.out.color:
             short = self.out.paint(short, "oid")
         refs = f" ({self.refs[oid]})" if oid in self.refs else ""
-        text = f"{short}{refs} step {line.step} ep{line.episode}.{line.episode_step}"
+        text = (
+            f"{short}{refs} step {line.step} ep{counted(line.episode)}.{counted(line.episode_step)}"
+        )
         if line.clock is not None:
             text += f" t={number(line.clock)}"
         if line.reset:
@@ -200,8 +202,8 @@ class _Renderer:
             lines.append(f"Refs:    {self.refs[line.oid]}")
         if len(line.parents) > 1:
             lines.append("Merge:   " + " ".join(p.short(self.digits) for p in line.parents))
-        place = "its reset" if line.reset else f"state {line.episode_step}"
-        lines.append(f"Step:    {line.step} (episode {line.episode}, {place})")
+        place = "its reset" if line.reset else f"state {counted(line.episode_step)}"
+        lines.append(f"Step:    {line.step} (episode {counted(line.episode)}, {place})")
         if line.time is not None:
             lines.append(f"Time:    {when(line.time)}")
         if line.clock is not None:

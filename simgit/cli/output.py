@@ -252,6 +252,11 @@ def number(value: float | None) -> str:
     return f"{value:.6g}" if abs(value) < 1e15 else f"{value:g}"
 
 
+def counted(value: int | None) -> str:
+    """Return a whole number, or ``?`` where a shallow history does not tell it."""
+    return "?" if value is None else str(value)
+
+
 def when(nanoseconds: int | None) -> str:
     """Return a time in nanoseconds since 1970 as local time."""
     if nanoseconds is None:

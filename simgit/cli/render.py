@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from simgit.cli.output import STATUS_STYLES, Output, clean, number, raw_bytes, say, when
+from simgit.cli.output import STATUS_STYLES, Output, clean, counted, number, raw_bytes, say, when
 
 if TYPE_CHECKING:
     from simgit.objects.kinds import Tag
@@ -41,7 +41,7 @@ def write_run(out: Output, repo: Repository, info: RunInfo) -> None:
     rows: list[tuple[str, Any]] = [
         ("status", (info.status, STATUS_STYLES.get(info.status, ""))),
         ("newest", newest),
-        ("episodes", str(info.episodes)),
+        ("episodes", counted(info.episodes)),
         ("return", number(info.return_)),
         ("created", when(info.created)),
     ]

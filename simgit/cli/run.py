@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
-from simgit.cli.output import Output, clean, number, when
+from simgit.cli.output import Output, clean, counted, number, when
 from simgit.cli.params import RUN, Choice, settings
 from simgit.cli.render import run_info, value_text, write_run
 
@@ -146,7 +146,9 @@ def run_best(
         for rank, (info, value) in enumerate(ranked, 1):
             settings = [f"{k}={value_text(v)}" for k, v in sorted(flat(dict(info.config)).items())]
             name = (info.name, "run")
-            rows.append([str(rank), name, number(value), str(info.episodes), " ".join(settings)])
+            rows.append(
+                [str(rank), name, number(value), counted(info.episodes), " ".join(settings)]
+            )
         out.table(rows, (0, 2, 3), fit=True)
 
 

@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.log import decoration
-from simgit.cli.output import Output, clean, number, when
+from simgit.cli.output import Output, clean, counted, number, when
 from simgit.cli.params import REVISION
 from simgit.cli.render import run_info, write_bytes, write_run, write_tag
 from simgit.errors import text_of
@@ -96,7 +96,7 @@ def write_state(out: Output, repo: Repository, state: State, full: bool = False)
     digits = repo.abbreviation
     names = repo.decorations().get(state.oid, [])
     out.line(out.paint(f"state {state.oid.hex()}", "oid"))
-    place = f"episode {state.episode}, state {state.episode_step}"
+    place = f"episode {counted(state.episode)}, state {counted(state.episode_step)}"
     rows = [["refs", ", ".join(decoration(out, name) for name in names)]] if names else []
     rows.append(["step", f"{state.step} ({place})"])
     if (time := repo.time(state.oid)) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simgit.cli.app import App, command
-from simgit.cli.output import STATUS_STYLES, Output, clean, number
+from simgit.cli.output import STATUS_STYLES, Output, clean, counted, number
 from simgit.errors import plural
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _write_head(repo: Repository, out: Output) -> None:
     if isinstance(head, Oid):
         state = repo.state(head)
         out.line(f"HEAD detached at {out.paint(head.short(repo.abbreviation), 'oid')}")
-        out.line(f"step {state.step}, episode {state.episode}")
+        out.line(f"step {state.step}, episode {counted(state.episode)}")
         return
     out.line(f"on run {out.paint(head, 'run')}")
     info = repo.runs.get(head)
@@ -69,7 +69,7 @@ def _write_head(repo: Repository, out: Output) -> None:
         out.line("no states yet")
         return
     shown = out.paint(info.status, STATUS_STYLES.get(info.status, ""))
-    episodes = plural(info.episodes, "episode")
+    episodes = "? episodes" if info.episodes is None else plural(info.episodes, "episode")
     out.line(f"{shown}, step {info.step}, {episodes}, return {number(info.return_)}")
     if (found := repo.upstreams(head).get(head)) is not None:
         out.line(_standing(found))

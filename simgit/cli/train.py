@@ -27,7 +27,7 @@ from simgit.cli.learning_report import (
     told_steps,
     write,
 )
-from simgit.cli.output import Output, progress, say
+from simgit.cli.output import Output, counted, progress, say
 from simgit.cli.params import REVISION, RUN, Choice, note_new_run, settings, subject
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
@@ -271,7 +271,7 @@ def _whence(repo: Repository, source: AgentSource, transfer: bool) -> str:
     if source.state is not None:
         state = repo.state(source.state)
         short = source.state.short(repo.abbreviation)
-        at = f" at {short} (step {state.step}, after episode {state.episode})"
+        at = f" at {short} (step {state.step}, after episode {counted(state.episode)})"
     taken = "what it learned" if transfer else "continued"
     return f"agent of '{source.name}'{at}: {taken}"
 

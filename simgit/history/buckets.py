@@ -236,6 +236,8 @@ def gathered(
             here, after = (
                 odb.states.tip(txn, line_of_step(txn, tip, at)).episode for at in (high - 1, high)
             )
+            if here is None or after is None:
+                raise odb.states.unknown_episodes(txn, tip)
             ended[-1] &= after > here
         ends, there = episodes.stop[ended] - 1, np.ones(int(ended.sum()), bool)
         lengths = (episodes.stop - episodes.start - 1).astype(np.float64)
@@ -279,7 +281,7 @@ def sum_up(
         raise no_such_field([schema], path)
     start = 0
     if episodes:
-        newest = odb.states.standing(txn, odb.states.header(txn, tip), tip.step)[0]
+        newest = odb.states.known_standing(txn, odb.states.header(txn, tip), tip.step)[0]
         start = ancestry.episode_start(odb, txn, tip, max(1, newest - episodes + 1))
     found = Gathered(1, 0, 1, tip.step + 1)
     steps = StepRange(odb, tip, start, tip.step + 1)

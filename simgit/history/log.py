@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -35,14 +35,15 @@ class LogLine(NamedTuple):
     ``episode_step`` is the state's number in its episode, ``skipped`` how many states between it
     and its first parent in the listing were left out (see ``outline``). ``time`` is when it was
     recorded, in nanoseconds since 1970, None if that is not known; ``clock`` is the simulator's
-    time, None without one.
+    time, None without one. ``episode`` and ``episode_step`` are None where a shallow history does
+    not tell them.
     """
 
     oid: Oid
     parents: tuple[Oid, ...]
     step: int
-    episode: int
-    episode_step: int
+    episode: int | None
+    episode_step: int | None
     reset: bool
     action: Any
     reward: float | None
@@ -73,7 +74,7 @@ def ordered(odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection) -> Iterator
     """
     merged = any(read_line(txn, tip.line).merged for tip in wanted.tips)
     if len(wanted.tips) == 1 and not (merged or wanted.exclude or wanted.cuts):
-        return ancestry.line_ranges(txn, wanted.tips[0])
+        return ancestry.line_ranges(txn, wanted.tips[0], shallow=True)
     return _Sorting(odb, txn, wanted).ranges()
 
 
@@ -279,16 +280,21 @@ def _names(
 
 def _episodes(
     odb: ObjectDatabase, txn: ReadTxn, part: LineRange, rows: Rows
-) -> tuple[list[int], list[int], list[bool]]:
+) -> tuple[list[int | None], list[int | None], list[bool]]:
     """Return for each row its episode, its number in it, and True if it is marked as a reset."""
     header = odb.states.header(txn, Location(part.line, part.start))
     number, began, _ = odb.states.standing(txn, header, part.start)
     starts = episode_starts(rows, part.start == 0)
     steps = np.arange(part.start, part.stop)
-    episodes = number + np.cumsum(starts) - int(starts[0])
-    began_at = np.maximum.accumulate(np.where(starts, steps, began))
+    began_at = np.maximum.accumulate(np.where(starts, steps, -1 if began is None else began))
+    within: list[int | None] = (steps - began_at).tolist()
     # a root starts an episode, but need not be a reset
-    return episodes.tolist(), (steps - began_at).tolist(), episode_starts(rows, False).tolist()
+    resets = episode_starts(rows, False).tolist()
+    if number is None:
+        within = [n if at >= 0 else None for n, at in zip(within, began_at.tolist(), strict=True)]
+        return [None] * rows.count, within, resets
+    episodes = number + np.cumsum(starts) - int(starts[0])
+    return episodes.tolist(), within, resets
 
 
 def values(rows: Rows, name: str) -> list[Any]:
@@ -312,15 +318,13 @@ def values(rows: Rows, name: str) -> list[Any]:
     return [value if there else None for value, there in zip(listed, here.tolist(), strict=True)]
 
 
-def outline(
-    odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection, limit: int | None = None
-) -> list[LogLine]:
+def outline(odb: ObjectDatabase, txn: ReadTxn, pieces: Iterable[LineRange]) -> list[LogLine]:
     """Return the log in outline: tips, forks, merges, roots and the ends of the selection.
 
     The parents of a line are those in the outline; ``skipped`` is the number of states between.
     """
     found = []
-    for piece in islice(ordered(odb, txn, wanted), limit):
+    for piece in pieces:
         end = LineRange(piece.line, piece.stop - 1, piece.stop)
         (line,) = lines(odb, txn, end)
         if piece.stop - piece.start > 1:
@@ -381,7 +385,7 @@ def episode_columns(
         ended = {name: [each] for name, each in zip(names, before, strict=True)}
     elif since:
         place = ancestry.ancestor(txn, tip, since)
-        number, began, _ = odb.states.standing(txn, odb.states.header(txn, place), since)
+        number, began, _ = odb.states.known_standing(txn, odb.states.header(txn, place), since)
     marks: dict[bytes, Mark] = {}
     for part in reversed(list(ancestry.line_ranges(txn, tip, began))):
         for step, rows in odb.states.rows(txn, *part, False):

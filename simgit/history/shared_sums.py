@@ -14,7 +14,7 @@ from simgit.history.buckets import (
     trailing,
 )
 from simgit.odb.location import Location
-from simgit.odb.segments.lines import line_of_step, read_line
+from simgit.odb.segments.lines import first_parent, line_of_step, read_line
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -84,7 +84,7 @@ class SharedSums:
             line = read_line(txn, place.line)
             if line.is_root:
                 break
-            at = Location(line.parent_line, line.parent_step)
+            at = first_parent(txn, line)
         for place, stop in reversed(left):
             found = self._lines[place.line] = self._longer(found, place, stop)
         return self._longer(found, tip, tip.step + 1)
@@ -116,5 +116,5 @@ def distinct_states(txn: ReadTxn, tips: Iterable[Location]) -> int:
             stops[line.id] = max(stop, known)
             if line.is_root or not is_new:
                 break
-            at = Location(line.parent_line, line.parent_step)
+            at = first_parent(txn, line)
     return count

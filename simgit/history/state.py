@@ -50,7 +50,7 @@ class State:
         self.run = run
         self._values = values
         self._loaded: dict[str, Any] = {}
-        self._episode: tuple[int, int] | None = None
+        self._episode: tuple[int | None, int | None] | None = None
 
     @property
     def step(self) -> int:
@@ -116,21 +116,21 @@ class State:
         return found | ({"files": self.files} if self.files else {})
 
     @property
-    def episode(self) -> int:
-        """The number of its episode, from 1."""
+    def episode(self) -> int | None:
+        """The number of its episode, from 1; None if its history is shallow, so not known."""
         return self._place_in_episode()[0]
 
     @property
-    def episode_step(self) -> int:
-        """Its number in its episode; 0 is the reset."""
+    def episode_step(self) -> int | None:
+        """Its number in its episode; 0 is the reset. None if that is before what is here."""
         return self._place_in_episode()[1]
 
-    def _place_in_episode(self) -> tuple[int, int]:
+    def _place_in_episode(self) -> tuple[int | None, int | None]:
         if self._episode is None:
             with self._odb.read() as txn:
                 header = self._odb.states.header(txn, self.place)
                 episode, start, _ = self._odb.states.standing(txn, header, self.step)
-            self._episode = episode, self.step - start
+            self._episode = episode, None if start is None else self.step - start
         return self._episode
 
     def _get(self, name: str) -> Any:

@@ -15,7 +15,7 @@ from simgit.objects.rows import Rows
 from simgit.objects.schema import Schema
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.lines import line_of_step, read_line
+from simgit.odb.segments.lines import first_parent, line_of_step, read_line
 from simgit.storage.base import ReadTxn
 
 
@@ -129,6 +129,6 @@ def find_pieces(txn: ReadTxn, place: Location, start: int, stop: int) -> list[Pi
         found.append(Piece(line.id, first, stop))
         stop = first
         if start < stop:
-            place = Location(line.parent_line, line.parent_step)
+            place = first_parent(txn, line)
     found.reverse()
     return found

@@ -32,7 +32,8 @@ def describe(title: str, steps: StepRange) -> tuple[str, list[tuple[str, str]]]:
                 place: Location = states.ancestor(txn, steps.place, step)
                 ends.append(states.standing(txn, states.header(txn, place), step))
             (first, _, before), (last, _, after) = ends
-            title += f", {_count(last - first + 1, 'episode')}, return {after - before:.6g}"
+            if first is not None and last is not None:
+                title += f", {_count(last - first + 1, 'episode')}, return {after - before:.6g}"
     return title, _fields(schemas)
 
 

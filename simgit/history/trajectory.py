@@ -360,7 +360,7 @@ class Trajectory:
         states = self._range.odb.states
         with self._range.odb.read() as txn:
             place = states.ancestor(txn, self.place, self.start)
-            episode, first, _ = states.standing(txn, states.header(txn, place), self.start)
+            episode, first, _ = states.known_standing(txn, states.header(txn, place), self.start)
         return episode, first
 
     @property

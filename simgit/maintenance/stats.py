@@ -272,7 +272,8 @@ class _Survey:
         """Count the states in the histories of the runs."""
         stops: dict[str, dict[int, int]] = {}
         for name, ref in refs.runs(self.txn):
-            parts = history.line_ranges(self.txn, ref.place) if ref.oid is not None else ()
+            place = None if ref.oid is None else ref.place
+            parts = history.line_ranges(self.txn, place, shallow=True) if place else ()
             stops[name] = {part.line: part.stop for part in parts}
         for name, mine in stops.items():
             part = self.found.runs.setdefault(name, RunPart())

@@ -6,14 +6,21 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from simgit.errors import NotFound, plural
+from simgit.errors import IntegrityError, NotFound, plural
 from simgit.objects.lazy_numpy import np
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.header import Header, header_at, last_header
-from simgit.odb.segments.lines import Line, fork_point, line_of_step, read_line
+from simgit.odb.segments.lines import (
+    Line,
+    fork_point,
+    graft_of,
+    line_of_step,
+    missing,
+    read_line,
+)
 from simgit.odb.segments.totals import episode_starts
 from simgit.storage.base import ReadTxn
 
@@ -27,29 +34,52 @@ class LineRange(NamedTuple):
 
 
 def parents_of(odb: ObjectDatabase, txn: ReadTxn, line: Line) -> list[Location]:
-    """Return the locations of the parents of a line's first state."""
-    if line.is_root:
+    """Return the locations of the parents of a line's first state; those of a graft are not here.
+
+    Who must know that they are all asks ``parents_at``.
+    """
+    if line.is_root or line.grafted:
         return []
     first = Location(line.parent_line, line.parent_step)
     return [first, *(odb.locate(txn, oid) for oid in line.parents[1:])]
 
 
 def parents_at(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> list[Location]:
-    """Return the locations of a state's parents."""
+    """Return the locations of a state's parents.
+
+    Raises:
+        Missing: they are not here.
+    """
     line = read_line(txn, place.line)
     if place.step > line.step:
         return [Location(place.line, place.step - 1)]
+    if line.grafted:
+        raise missing(txn, line)
     return parents_of(odb, txn, line)
 
 
-def line_ranges(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[LineRange]:
-    """Yield the line ranges of a state's first-parent history, newest first, down to a step."""
+def line_ranges(
+    txn: ReadTxn, place: Location, start: int = 0, *, shallow: bool = False
+) -> Iterator[LineRange]:
+    """Yield the line ranges of a state's first-parent history, newest first, down to a step.
+
+    Args:
+        txn: the transaction.
+        place: the state's place.
+        start: the step.
+        shallow: end where a shallow history ends.
+
+    Raises:
+        Missing: the history ends before, and ``shallow`` is False.
+    """
     line = read_line(txn, place.line)
     stop = place.step + 1
     while stop > start:
         yield LineRange(line.id, max(start, line.step), stop)
-        if line.is_root or line.step <= start:
+        if line.is_root or line.step <= start or (line.grafted and shallow):
             return
+        if line.grafted:
+            raise missing(txn, line)
         stop = line.parent_step + 1
         line = read_line(txn, line.parent_line)
 
@@ -84,16 +114,17 @@ def episode_start(odb: ObjectDatabase, txn: ReadTxn, tip: Location, number: int)
 
     Raises:
         NotFound: the history does not have this episode.
+        Missing: the history is shallow, so that episodes are not known.
     """
-    last = odb.states.standing(txn, odb.states.header(txn, tip), tip.step)[0]
+    last = odb.states.known_standing(txn, odb.states.header(txn, tip), tip.step)[0]
     if not 1 <= number <= last:
         raise NotFound(
             f"episode {number} not found: the history has episodes 1 to {last}", episode=number
         )
     line = read_line(txn, tip.line)
-    while _first_header(txn, line).episode >= number:
+    while _first_episode(txn, line) >= number:
         jump = read_line(txn, line.jump)
-        above = _first_header(txn, jump).episode >= number
+        above = _first_episode(txn, jump) >= number
         line = jump if above else read_line(txn, line.parent_line)
     return _episode_in_line(odb, txn, line, number)
 
@@ -105,6 +136,17 @@ def _first_header(txn: ReadTxn, line: Line) -> Header:
     return header
 
 
+def _first_episode(txn: ReadTxn, line: Line) -> int:
+    return _before(_first_header(txn, line))
+
+
+def _before(header: Header) -> int:
+    """Return the episode before a segment of a history that is not shallow."""
+    if header.episode is None:
+        raise IntegrityError(f"the episodes before segment {header.line}/{header.step} are missing")
+    return header.episode
+
+
 def _episode_in_line(odb: ObjectDatabase, txn: ReadTxn, line: Line, number: int) -> int:
     """Return the step of an episode's start: bisect over segments, then blocks, then rows."""
     low, high = line.step, last_header(txn, line.id).end
@@ -112,11 +154,11 @@ def _episode_in_line(odb: ObjectDatabase, txn: ReadTxn, line: Line, number: int)
     while low < high:
         middle = (low + high) // 2
         found = odb.states.header(txn, Location(line.id, middle))
-        if found.episode < number:
+        if _before(found) < number:
             header, low = found, found.end
         else:
             high = found.step
-    before = header.episode
+    before = _before(header)
     for i, info in enumerate(header.blocks):
         if before + info.resets >= number:
             rows = odb.states.block(txn, header, i).rows
@@ -129,7 +171,7 @@ def _episode_in_line(odb: ObjectDatabase, txn: ReadTxn, line: Line, number: int)
 def episode_of(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> tuple[int, int]:
     """Return a state's episode (from 1), and its number in the episode (0 is the reset)."""
     header = odb.states.header(txn, place)
-    episode, start, _ = odb.states.standing(txn, header, place.step)
+    episode, start, _ = odb.states.known_standing(txn, header, place.step)
     return episode, place.step - start
 
 
@@ -147,7 +189,11 @@ _A, _B, _STALE = 1, 2, 4
 
 
 def merge_bases(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> list[Location]:
-    """Return the best common ancestors of two states, the one of highest generation first."""
+    """Return the best common ancestors of two states, the one of highest generation first.
+
+    Raises:
+        Missing: one can lie in what a shallow history lacks.
+    """
     if not (read_line(txn, a.line).merged or read_line(txn, b.line).merged):
         fork = fork_point(txn, a, b)
         return [] if fork is None else [fork]
@@ -198,17 +244,25 @@ class _Painting:
         """Return True if entries with only one of the marks can still meet the other."""
         return bool(self._fresh[_A | _B] or (self._fresh[_A] and self._fresh[_B]))
 
+    def reached(self) -> Iterator[tuple[int, int]]:
+        """Yield line and marks of all that is still in the queue."""
+        for (_, place), marks in self._marks.items():
+            yield place.line, marks
+
 
 def _painted(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> list[Location]:
     """Paint the ancestors of both from the newest down, as git does, a line at a time."""
     painting = _Painting(txn)
     painting.add(a, _A)
     painting.add(b, _B)
-    bases = []
+    bases: list[Location] = []
+    ends: list[Line] = []  # grafts that only one of them leads to
     while painting.is_live():
         exits, place, marks = painting.pop()
         line = read_line(txn, place.line)
         if exits:
+            if line.grafted and marks in (_A, _B):
+                ends.append(line)
             for parent in parents_of(odb, txn, line):
                 painting.add(parent, marks)
             continue
@@ -217,6 +271,13 @@ def _painted(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> lis
             bases.append(place)
             marks |= _STALE
         painting.add(Location(line.id, line.step), marks, exits=True)
+    if bases in ([a], [b]):  # whatever else is common is an ancestor of it
+        return bases
+    for number, marks in painting.reached():
+        if marks in (_A, _B) and (graft := graft_of(txn, number)) is not None:
+            ends.append(graft)
+    if ends:
+        raise missing(txn, ends[0])
     return bases
 
 
@@ -249,6 +310,9 @@ def ahead_behind(
     """Return how many states of each of two histories are not in the other; None is an empty one.
 
     Cost grows with the forks since their common ancestors; not with states.
+
+    Raises:
+        Missing: they are not all here.
     """
     if not any(read_line(txn, each.line).merged for each in (a, b) if each is not None):
         fork = fork_point(txn, a, b) if a is not None and b is not None else None
@@ -264,6 +328,8 @@ def ahead_behind(
         line = read_line(txn, number)
         ahead += max(0, mine - max(other, line.step - 1))
         behind += max(0, other - max(mine, line.step - 1))
+        if line.grafted and (mine < 0) != (other < 0):
+            raise missing(txn, line)
         for parent in parents_of(odb, txn, line):
             sides.add(parent, (mine >= 0, other >= 0))
     return ahead, behind

@@ -23,6 +23,7 @@ from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry, foreign, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
+from simgit.odb.segments.lines import graft_of, missing
 from simgit.odb.trees import Data
 from simgit.refs import own_names
 from simgit.refs.names import check_name
@@ -134,9 +135,14 @@ def in_history(
         txn: the transaction.
         tip: the state.
         name: only attachments of this name.
+
+    Raises:
+        Missing: at the end, where one of the name can lie in what a shallow history lacks.
     """
     for step, here, key in _on_path(odb, txn, tip, None if name is None else {name}):
         yield attached(odb, txn, step, here, key)
+    if name is not None and (graft := graft_of(txn, tip.line)) is not None:
+        raise missing(txn, graft)
 
 
 def names_in_history(
@@ -150,7 +156,7 @@ def _on_path(
     odb: ObjectDatabase, txn: ReadTxn, tip: Location, names: AbstractSet[str] | None
 ) -> list[tuple[int, str, bytes]]:
     """Return step, name and key of the attachments of a history, the newest first."""
-    parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
+    parts = {part.line: part for part in ancestry.line_ranges(txn, tip, shallow=True)}
     found = []
     for place, here, key in placed(odb, txn, names):
         part = parts.get(place.line)

@@ -74,7 +74,7 @@ class RunRef(NamedTuple):
     ended: int | None = None
     writer: dict[str, Any] | None = None
     parent: str | None = None  # the name of the run that it was branched off
-    episodes: int = 0  # in the newest state's history
+    episodes: int | None = 0  # in the newest state's history; None if that is shallow
     returned: float = 0.0  # the sum of its rewards
 
     @property
@@ -116,7 +116,7 @@ HEAD_TYPES: Final = {"oid": BYTES, "run": TEXT}
 RUN_TYPES: Final = {
     "oid": MAYBE_BYTES, "line": INT, "step": INT, "record": BYTES, "status": TEXT,
     "created": INT, "ended": MAYBE_INT, "writer": (dict, NoneType), "parent": MAYBE_TEXT,
-    "episodes": INT, "returned": (float, int),
+    "episodes": MAYBE_INT, "returned": (float, int),
 }  # fmt: skip
 TAG_TYPES: Final = {"oid": BYTES, "tag": MAYBE_BYTES}
 LOG_TYPES: Final = {

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from simgit.errors import InvalidInput, NotFound, SimgitError, did_you_mean, plural
+from simgit.errors import InvalidInput, Missing, NotFound, SimgitError, did_you_mean, plural
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.clock import last_until
@@ -118,7 +118,8 @@ class Revisions:
             try:
                 place = self._place(txn, found.place, suffix)
             except NotFound as error:
-                raise NotFound(f"revision '{text}': {error}", revision=text) from None
+                kind = Missing if isinstance(error, Missing) else NotFound
+                raise kind(f"revision '{text}': {error}", revision=text) from None
             found = found if place == found.place else found._replace(place=place, oid=None)
         return found
 

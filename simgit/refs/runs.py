@@ -18,7 +18,7 @@ from simgit.objects.oid import Oid
 from simgit.odb import foreign
 from simgit.odb.ancestry import is_ancestor
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.lines import read_line
+from simgit.odb.segments.lines import graft_of, read_line
 from simgit.process import collection_paused, now, this_writer
 from simgit.refs import run_config
 from simgit.refs.names import COUNTER, RUNS, TAGS, more_names
@@ -104,13 +104,13 @@ class RunInfo:
         return self._ref.step if self._ref.oid else None
 
     @property
-    def episodes(self) -> int:
-        """The number of episodes."""
+    def episodes(self) -> int | None:
+        """The number of episodes; None if its history is shallow, so that it is not known."""
         return self._ref.episodes
 
     @property
     def return_(self) -> float:
-        """The sum of all rewards on the way to the newest state."""
+        """The sum of all rewards on the way to the newest state; NaN in a shallow history."""
         return self._ref.returned
 
     @property
@@ -211,7 +211,7 @@ class RunInfo:
 
         rows: list[tuple[str, object]] = [
             ("run", self.name), ("status", self.status), ("step", _or_none(self.step)),
-            ("episodes", self.episodes), ("return", f"{self.return_:.6g}"),
+            ("episodes", _or_none(self.episodes)), ("return", f"{self.return_:.6g}"),
             ("newest state", notebook.code(self.oid.short() if self.oid else "none")),
             ("branched off", self.parent or "nothing"),
             ("own settings", notebook.code(dict(self.overrides))), ("seed", _or_none(self.seed)),
@@ -650,11 +650,13 @@ class Runs:
         record = self.refs.run(txn, start.run).record if start.run else self._tracked(txn, start)
         if record is None:
             return None
-        origin = read_line(txn, self.odb.states.ancestor(txn, start.place, 0).line).origin
-        if origin == NO_ORIGIN.oid:
-            return None
+        is_shallow = graft_of(txn, start.place.line) is not None  # its origin is not known
         verdict = self._verdict(txn, record)
-        if verdict in _EXACT or not self._is_of_environment(txn, origin):
+        if not is_shallow:
+            origin = read_line(txn, self.odb.states.ancestor(txn, start.place, 0).line).origin
+            if origin == NO_ORIGIN.oid or not self._is_of_environment(txn, origin):
+                return None
+        if verdict in _EXACT or (is_shallow and verdict is None):
             return None
         if verdict == "live":
             return f"run '{name}' is live: what follows may be otherwise than recorded"

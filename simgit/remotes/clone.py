@@ -9,10 +9,11 @@ from pathlib import Path
 from simgit.errors import AlreadyExists
 from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.lines import SHALLOW
 from simgit.refs.refs import Refs
 from simgit.refs.settings import forget_families
 from simgit.refs.simulations import clear_simulations
-from simgit.storage.directory import is_repository, write_format
+from simgit.storage.directory import FORMAT, SHALLOW_FORMAT, is_repository, write_format
 from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import LmdbStorage
 from simgit.storage.lmdb.unlocked_copy import readable
@@ -44,8 +45,9 @@ def clone(source: Path, target: Path) -> None:
         storage.copy_to(target, lambda made: _make_own(made, is_trusted))
     with closing(LmdbStorage.open(target, read_only=True)) as copied, copied.read() as txn:
         TrustList().mark_own(target, foreign.identity(txn))
+        version = FORMAT if txn.get("meta", SHALLOW) is None else SHALLOW_FORMAT
     fail_point("clone.copied")
-    write_format(target)
+    write_format(target, version)
 
 
 def is_remote(source: str) -> bool:

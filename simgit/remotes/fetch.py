@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Final
 
-from simgit.errors import AlreadyExists, IntegrityError, NotFound
+from simgit.errors import AlreadyExists, IntegrityError, InvalidInput, NotFound
 from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.lines import SHALLOW, graft_of
 from simgit.refs import run_config
-from simgit.refs.names import RUNS, TAGS, expanded, is_pattern
+from simgit.refs.names import REMOTES, RUNS, TAGS, expanded, is_pattern
 from simgit.refs.records import RunRef, TagRef, moved
 from simgit.refs.refs import Refs
 from simgit.refs.remote_cache import RemoteCache
@@ -23,6 +24,7 @@ from simgit.refs.remotes import (
     delete_remote_run,
     has_tracking,
     remote_runs,
+    run_refs,
     set_remote_run,
     tracking,
 )
@@ -30,7 +32,9 @@ from simgit.remotes import layout
 from simgit.remotes.bundle.loading import load_pack
 from simgit.remotes.connection import Connection, SeenRef
 from simgit.remotes.layout import PackEntry
+from simgit.remotes.stretch import AskedSteps, StretchFetch
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.directory import SHALLOW_FORMAT, raise_format
 from simgit.storage.failpoints import fail_point
 
 _AHEAD: Final = 4
@@ -45,8 +49,9 @@ class FetchedRef:
 
     Attributes:
         what: ``new``, ``forward``, ``forced`` (it has other states than before), ``unchanged``,
-            ``pruned`` (the remote has it no more), or of a tag ``kept`` (one here has another
-            state or annotation, or a name that is too like it, and stays).
+            ``pruned`` (the remote has it no more), ``shallow`` (its history begins later here than
+            there), or of a tag ``kept`` (one here has another state or annotation, or a name that
+            is too like it, and stays).
         old, new: the state that it was last seen with, and has now; None if none.
     """
 
@@ -111,12 +116,21 @@ class Fetch:
         self._cache = RemoteCache(connection.info.id)
         self._total = 0
 
-    def run(self, names: Sequence[str] | None = None, *, prune: bool = False) -> FetchReport:
+    def run(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        prune: bool = False,
+        steps: AskedSteps | None = None,
+        attachments: bool = True,
+    ) -> FetchReport:
         """Fetch runs and tags by full name or pattern (None: all); return what was done.
 
         Args:
             names: full names, such as ``runs/main`` or ``runs/worker/*``.
             prune: remove tracking refs of runs that the remote has no more.
+            steps: only these states of runs, and no tags.
+            attachments: with ``steps``: also what is attached to the states.
 
         Raises:
             NotFound: the remote has no such ref, or a pattern matches none.
@@ -128,9 +142,17 @@ class Fetch:
         with self.odb.write():
             pass  # which a repository that is read-only refuses, before anything comes
         seen = self._seen(names)
+        if steps is not None:
+            seen = {name: each for name, each in seen.items() if name.startswith(RUNS)}
+            self._fetch_stretches(seen, steps, attachments)
+            return self._counted(start)
         changed = self._changed(seen)
         self._fetch(changed)
         self._set(seen, changed, prune=prune and names is None)
+        return self._counted(start)
+
+    def _counted(self, start: tuple[int, int, int]) -> FetchReport:
+        counts = self.connection.transport.counts
         self.report.requests = counts.requests - start[0]
         self.report.received = counts.received - start[1]
         self.report.retries = counts.retries - start[2]
@@ -176,6 +198,66 @@ class Fetch:
             return self.refs.has_tag(txn, name[len(TAGS) :])
         short = f"{self.remote}/{name[len(RUNS) :]}"
         return has_tracking(txn, short) and tracking(txn, short).oid == seen.ref.oid
+
+    # --- stretches ---
+
+    def _fetch_stretches(
+        self, seen: dict[str, SeenRef], steps: AskedSteps, attachments: bool
+    ) -> None:
+        """Import stretches of runs, and set each run when it is here."""
+        if (path := self.odb.storage.path) is not None:
+            raise_format(path, SHALLOW_FORMAT)
+        fetching = StretchFetch(self.odb, self.connection, self.remote)
+        for name, each in seen.items():
+            if each.ref.oid is None:
+                continue
+            first, last = self._wanted(fetching, name, each, steps)
+            received = self.connection.transport.counts.received
+            if first <= last:
+                newest, found = fetching.fetch(each.ref, first, last, attachments=attachments)
+                self.report.states += found.states
+                self.report.attachments += found.attachments
+            self.report.bytes += self.connection.transport.counts.received - received
+            fail_point("fetch.stretch")
+            with self.odb.write() as txn:
+                old = self._tracked(txn, name)
+                if first > last or (old is not None and old.step > last):
+                    assert old is not None
+                    newest = old.oid or newest
+                self._set_run(txn, name[len(RUNS) :], each, newest)
+                self._cache.set_ref(txn, layout.key_of_ref(name), each.etag, each.data)
+                count_joined(self.odb, self.refs, txn)
+        self.report.packs = fetching.packs
+
+    def _tracked(self, txn: ReadTxn, name: str) -> RunRef | None:
+        short = f"{self.remote}/{name[len(RUNS) :]}"
+        found = tracking(txn, short) if has_tracking(txn, short) else None
+        return None if found is None or found.oid is None else found
+
+    def _wanted(
+        self, fetching: StretchFetch, name: str, seen: SeenRef, steps: AskedSteps
+    ) -> tuple[int, int]:
+        """Return the first and the last step to fetch; none if all are here."""
+        newest = fetching.begin(seen.ref)
+        last = newest if steps.last is None else steps.last
+        first = max(0, newest + 1 + steps.first) if steps.first < 0 else steps.first
+        if not first <= last <= newest:
+            raise NotFound(
+                f"'{name}' of '{self.connection.shown}' has steps 0 to {newest}, "
+                f"not {first} to {last}"
+            )
+        with self.odb.read() as txn:
+            old = self._tracked(txn, name)
+            if old is None or old.step < last:
+                return first, last
+            graft = graft_of(txn, old.line)
+            begins = 0 if graft is None else graft.step
+        if last < begins - 1:
+            raise InvalidInput(
+                f"'{self.remote}/{name[len(RUNS) :]}' is here from step {begins} on; states that "
+                f"end before step {begins - 1} would not adjoin it: fetch {first}..{begins - 1}"
+            )
+        return first, min(last, begins - 1)
 
     # --- packs ---
 
@@ -262,9 +344,10 @@ class Fetch:
                 self._cache.set_ref(txn, layout.key_of_ref(name), each.etag, each.data)
             if prune:
                 self._prune(txn, seen)
+            count_joined(self.odb, self.refs, txn)
             fail_point("fetch.refs")
 
-    def _set_run(self, txn: WriteTxn, name: str, seen: SeenRef) -> None:
+    def _set_run(self, txn: WriteTxn, name: str, seen: SeenRef, newest: Oid | None = None) -> None:
         fields = seen.ref.fields
         ref = RunRef(
             None, 0, 0, fields["record"], fields["status"], fields["created"], fields["ended"],
@@ -272,8 +355,8 @@ class Fetch:
         )  # fmt: skip
         try:
             run_config.ancestors(self.odb, txn, fields["record"])
-            if seen.ref.oid is not None:
-                tip = self.odb.states.tip(txn, self.odb.locate(txn, seen.ref.oid))
+            if (newest := newest or seen.ref.oid) is not None:
+                tip = self.odb.states.tip(txn, self.odb.locate(txn, newest))
                 ref = moved(ref, tip)
         except NotFound as error:
             raise IntegrityError(
@@ -290,9 +373,12 @@ class Fetch:
         from simgit.odb import ancestry
 
         if old is None:
-            return "new"
+            is_shallow = new.oid is not None and graft_of(txn, new.line) is not None
+            return "shallow" if is_shallow else "new"
         if old.oid == new.oid or old.oid is None:
             return "unchanged" if old.oid == new.oid and old.status == new.status else "forward"
+        if new.oid is not None and graft_of(txn, new.line) is not None:
+            return "shallow"
         if new.oid is not None and ancestry.is_ancestor(self.odb, txn, old.place, new.place):
             return "forward"
         return "forced"
@@ -326,6 +412,23 @@ class Fetch:
                 delete_remote_run(txn, self.remote, name, "fetch: pruned")
                 self._cache.forget_ref(txn, layout.key_of_ref(RUNS + name))
                 self.report.refs[RUNS + name] = FetchedRef("pruned", ref.oid, None)
+
+
+def count_joined(odb: ObjectDatabase, refs: Refs, txn: WriteTxn) -> None:
+    """Note episodes and return of the runs whose history was shallow, and is not any more."""
+    if txn.get("meta", SHALLOW) is None:
+        return
+    for full, ref in list(run_refs(txn)):
+        if ref.oid is None or ref.episodes is not None:
+            continue
+        tip = odb.states.tip(txn, ref.place)
+        if tip.episode is None:
+            continue
+        if full.startswith(RUNS):
+            refs.update_run(txn, full[len(RUNS) :], ref, moved(ref, tip), None)
+        else:
+            remote, _, name = full.removeprefix(REMOTES).partition("/")
+            set_remote_run(txn, remote, name, moved(ref, tip), "fetch: episodes counted")
 
 
 def readable(name: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simgit.remotes.fetch import Progress as FetchProgress
     from simgit.remotes.push import PushReport
     from simgit.remotes.sending import Progress as PushProgress
+    from simgit.remotes.stretch import AskedSteps
     from simgit.storage.base import ReadTxn
 
 
@@ -258,6 +259,9 @@ class Remote(AbstractContextManager["Remote"]):
         refs: Sequence[str] | None = None,
         *,
         prune: bool = False,
+        states: tuple[int, int | None] | None = None,
+        depth: int | None = None,
+        attachments: bool = True,
         jobs: int = 1,
         progress: FetchProgress | None = None,
     ) -> FetchReport:
@@ -270,11 +274,19 @@ class Remote(AbstractContextManager["Remote"]):
             refs: names of runs there, or patterns of them; tags by full name (``tags/v1``). None
                 for all runs and tags.
             prune: remove tracking refs of runs that the remote has no more.
+            states: only the states of runs from a step to another, both included; None as the
+                second is the newest. Their history is *shallow* then: what is before is not here,
+                and ``Missing`` is raised where it is needed. Whole records of up to 2048 states are
+                read, with ranges of the packs that have them. A fetch without it brings the rest.
+            depth: so many of the newest states of each run, in the same way.
+            attachments: with ``states`` or ``depth``: also what is attached to the states and was
+                sent with them.
             jobs: the number of processes that decode and hash states.
             progress: called with the number of states that were imported, and of all.
 
         Raises:
-            NotFound: the remote is empty, or has no such run.
+            NotFound: the remote is empty, or has no such run or states.
+            InvalidInput: the states would not adjoin those that are here, or cannot be read alone.
             IntegrityError: what came does not have its name; no ref is changed.
             TransportError: the storage cannot be reached, or refuses.
         """
@@ -282,9 +294,19 @@ class Remote(AbstractContextManager["Remote"]):
 
         local = self._here()
         self._check_exists()
+        steps = _steps(states, depth)
+        if steps is None and not attachments:
+            raise InvalidInput(
+                "fetches of whole runs bring their attachments; give states or depth"
+            )
+        if steps is not None and prune:
+            raise InvalidInput("prune is for all runs, not for some states")
         odb = local.journaled("fetch", local.name, *(refs or ())[:8])
         fetch = Fetch(odb, local.refs, self._connection, local.name, jobs=jobs, progress=progress)
-        return fetch.run(None if refs is None else [self._full(each) for each in refs], prune=prune)
+        return fetch.run(
+            None if refs is None else [self._full(each) for each in refs], prune=prune,
+            steps=steps, attachments=attachments,
+        )  # fmt: skip
 
     # --- upkeep ---
 
@@ -368,6 +390,24 @@ class Remote(AbstractContextManager["Remote"]):
             for name in pruned:
                 delete_remote_run(txn, local.name, name, "remote: pruned")
         return pruned
+
+
+def _steps(states: tuple[int, int | None] | None, depth: int | None) -> AskedSteps | None:
+    """Return the steps that are asked for, None for all."""
+    from simgit.remotes.stretch import AskedSteps
+
+    if states is not None and depth is not None:
+        raise InvalidInput("states and depth cannot be given together")
+    if depth is not None:
+        if depth < 1:
+            raise InvalidInput(f"depth must be at least 1, got {depth}")
+        return AskedSteps(-depth)
+    if states is None:
+        return None
+    first, last = states
+    if first < 0 or (last is not None and last < first):
+        raise InvalidInput(f"states must be a first and a last step, got {first}..{last}")
+    return AskedSteps(first, last)
 
 
 def _resolved(local: Local, txn: ReadTxn, name: str) -> list[str]:

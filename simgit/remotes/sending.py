@@ -15,7 +15,7 @@ from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.lines import read_line
+from simgit.odb.segments.lines import missing, read_line
 from simgit.refs.names import RUNS, TAGS
 from simgit.refs.records import RunRef, TagRef
 from simgit.refs.remote_cache import RemoteCache
@@ -166,6 +166,11 @@ class Sending:
             chosen = select_states(
                 self.odb, txn, runs, tags, bases, lambda oid: self._has_binding(txn, oid)
             )
+            for piece in chosen.pieces if chosen.boundary else ():
+                begun = read_line(txn, piece.line)
+                if begun.grafted and begun.step == piece.start:
+                    shown = self.connection.shown
+                    raise missing(txn, begun, f"push refused: '{shown}' lacks some states, and ")
         self._pieces = {piece.line: piece for piece in chosen.pieces}
         return chosen
 

@@ -16,7 +16,8 @@ def runs_table(runs: Iterable[RunInfo]) -> str:
     """Return a table of the newest runs as HTML."""
     runs = sorted(runs, key=lambda run: -run.created)
     rows = [
-        (run.name, run.status, "" if run.step is None else run.step, run.episodes,
+        (run.name, run.status, "" if run.step is None else run.step,
+         "?" if run.episodes is None else run.episodes,
          f"{run.return_:.6g}", run.parent or "")
         for run in runs[:_RUNS]
     ]  # fmt: skip

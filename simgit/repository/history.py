@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from simgit.errors import warn
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
+from simgit.odb.segments.lines import missing, read_line
 from simgit.odb.segments.times import time_of
 from simgit.process import now
 from simgit.refs.names import HEAD, expanded, is_pattern
@@ -16,6 +18,7 @@ from simgit.refs.remotes import run_refs
 if TYPE_CHECKING:
     from simgit.history.buckets import Along, Buckets
     from simgit.history.log import EpisodeLine, LogLine, LogSelection
+    from simgit.odb.ancestry import LineRange
     from simgit.odb.location import Location
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn
@@ -80,9 +83,19 @@ class History:
         if where is not None:
             matching = islice(log.matching(self._odb, ranges, where), limit)
             yield from reversed(list(matching)) if reverse else matching
+            self._warn_of_grafts(ranges)
             return
         for page in log.pages(self._odb, ranges, reverse):
             yield from page
+        self._warn_of_grafts(ranges)
+
+    def _warn_of_grafts(self, ranges: Iterable[LineRange]) -> None:
+        """Say where histories end that are shallow, if they were read to their ends."""
+        with self._store.read() as txn:
+            for part in ranges:
+                line = read_line(txn, part.line)
+                if line.grafted and part.start == line.step:
+                    warn(str(missing(txn, line)))
 
     def time(self, revision: str | Oid) -> int | None:
         with self._store.read() as txn:
@@ -98,7 +111,10 @@ class History:
             tags = [self._odb.locate(txn, ref.oid) for _, ref in self._store.refs.tags(txn)]
             cuts = (*tags, *self._tips(txn))
             wanted = log.LogSelection(wanted.tips, wanted.exclude, cuts)
-            return log.outline(self._odb, txn, wanted, limit)
+            ranges = list(islice(log.ordered(self._odb, txn, wanted), limit))
+            found = log.outline(self._odb, txn, ranges)
+        self._warn_of_grafts(ranges)
+        return found
 
     def _selection(self, txn: ReadTxn, revisions: Sequence[str | Oid], every: bool) -> LogSelection:
         from simgit.history.log import LogSelection

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from simgit.refs.refs import Refs
     from simgit.remotes.bundle.import_refs import ImportedRef
     from simgit.remotes.fetch import FetchReport
-    from simgit.remotes.fetch import Progress as FetchProgress
     from simgit.repository.store import Store
 
 ORIGIN = "origin"
@@ -201,13 +200,12 @@ class Remotes:
         self,
         settings: RemoteSettings,
         runs: Sequence[str] | None,
-        jobs: int,
-        progress: FetchProgress | None,
+        **fetch: Any,
     ) -> PullReport:
         """Make this new repository a clone of a remote, or of some of its runs."""
         self.add(ORIGIN, settings)
         with self.open(ORIGIN) as remote:
-            report = PullReport(remote.fetch(runs, jobs=jobs, progress=progress))
+            report = PullReport(remote.fetch(runs, **fetch))
         names = self._fetched_runs(ORIGIN, report)
         self.set_runs(ORIGIN, names, report, "clone")
         if names:

@@ -241,6 +241,8 @@ class Repository:
         *,
         checkout: bool = True,
         runs: Sequence[str] | None = None,
+        depth: int | None = None,
+        attachments: bool = True,
         jobs: int = 1,
         progress: FetchProgress | None = None,
         **remote: Any,
@@ -259,6 +261,10 @@ class Repository:
             target: the directory for the copy.
             checkout: False to write no files.
             runs: of a remote, names of runs or patterns of them; None for all, with all tags.
+            depth: of a remote, only so many of the newest states of each run, and no tags. What is
+                before is not here, and ``Missing`` is raised where it is needed; see
+                ``Remote.fetch``.
+            attachments: with ``depth``: also what is attached to these states.
             jobs: of a remote, the number of processes that decode and hash states.
             progress: of a remote, called with the number of states that came, and of all.
             remote: ``endpoint``, ``region``, ``profile``, ``read_only``; see ``add_remote``.
@@ -275,11 +281,12 @@ class Repository:
 
         if is_remote(str(source)):
             given = {"runs": runs, "jobs": jobs, "progress": progress, **remote}
+            given |= {"depth": depth, "attachments": attachments}
             made = cls._clone_remote(str(source), Path(target).resolve(), **given)
             if checkout:
                 made._checkout.restore_files()
             return made
-        if runs is not None or remote:
+        if runs is not None or depth is not None or remote:
             raise InvalidInput(f"'{source}' is not a remote; a repository is cloned whole")
         found = repository_directory(Path(source).resolve())
         check_format(found)
@@ -297,6 +304,8 @@ class Repository:
         target: Path,
         *,
         runs: Sequence[str] | None,
+        depth: int | None,
+        attachments: bool,
         jobs: int,
         progress: FetchProgress | None,
         **remote: Any,
@@ -307,7 +316,10 @@ class Repository:
         with new_clone(target) as place:
             made = cls.init(place)
             try:
-                made._remotes.begin(RemoteSettings(source, **remote), runs, jobs, progress)
+                made._remotes.begin(
+                    RemoteSettings(source, **remote), runs, depth=depth,
+                    attachments=attachments, jobs=jobs, progress=progress,
+                )  # fmt: skip
             except BaseException:
                 made.close()
                 raise

@@ -10,7 +10,9 @@ from simgit.errors import FormatError, IntegrityError, NotFound, StorageError, r
 from simgit.storage import durable, regular
 
 FORMAT: Final = 1
-"""The version of the stored format; see docs/object-format.md and docs/store-layout.md."""
+"""The version of the stored format of a new store; see docs/store-layout.md."""
+SHALLOW_FORMAT: Final = 2
+"""That of a store which has, or had, a shallow history: older readers refuse it."""
 DIRECTORY: Final = ".simgit"
 _FILE: Final = "format"
 
@@ -65,18 +67,28 @@ def _check_owner(directory: Path) -> None:
         check_stranger(directory, owner)
 
 
-def write_format(directory: Path) -> None:
+def write_format(directory: Path, version: int = FORMAT) -> None:
     """Write the format's version into a new repository, durably, which completes it.
 
     Raises:
         StorageError: it cannot be written.
     """
     try:
-        durable.write(directory / _FILE, f"{FORMAT}\n".encode("ascii"))
+        durable.write(directory / _FILE, f"{version}\n".encode("ascii"))
     except OSError as error:
         raise StorageError(
             f"cannot create '{directory}': {reason(error)}", path=directory
         ) from error
+
+
+def raise_format(directory: Path, version: int) -> None:
+    """Note durably that a store needs a version of the format, before it does.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if read_format(directory) < version:
+        write_format(directory, version)
 
 
 def check_format(directory: Path) -> None:
@@ -88,13 +100,23 @@ def check_format(directory: Path) -> None:
         StorageError: it has links or special files.
     """
     regular.check(directory)
+    version = read_format(directory)
+    if version > SHALLOW_FORMAT:
+        raise FormatError(
+            f"repository '{directory}' has format {version}, this simgit reads up to "
+            f"{SHALLOW_FORMAT}; install a newer simgit",
+            found=version,
+        )
+
+
+def read_format(directory: Path) -> int:
+    """Return the version of a repository's format.
+
+    Raises:
+        IntegrityError: it is malformed.
+    """
     with regular.reader(directory / _FILE) as file:
         text = file.read(32).strip()
     if not text.isdigit():
         raise IntegrityError(f"repository '{directory}' has a malformed format version")
-    if int(text) > FORMAT:
-        raise FormatError(
-            f"repository '{directory}' has format {int(text)}, this simgit reads up to {FORMAT}; "
-            "install a newer simgit",
-            found=int(text),
-        )
+    return int(text)

@@ -303,7 +303,7 @@ def _ask_for(repo: Repository, info: RunInfo, episodes: int | None) -> None:
     config = Stages(repo, info.name).at(info.step)
     wanted = replace(config, episodes=episodes) if episodes is not None else config
     is_completed = info.status == "completed"
-    if is_completed and info.episodes >= wanted.episodes:
+    if is_completed and info.episodes is not None and info.episodes >= wanted.episodes:
         raise InvalidInput(
             f"run '{info.name}' has finished its {info.episodes} episodes: "
             "give a greater number of episodes",

@@ -411,7 +411,7 @@ def episodes_of(
         place: of the first state.
         rows: the states.
     """
-    episode, first, _ = odb.states.standing(txn, odb.states.header(txn, place), place.step)
+    episode, first, _ = odb.states.known_standing(txn, odb.states.header(txn, place), place.step)
     starts = episode_starts(rows, place.step == 0)
     starts[0] = False  # counted by ``standing``
     own = np.arange(place.step, place.step + rows.count, dtype=np.int64)

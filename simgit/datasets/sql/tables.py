@@ -278,7 +278,7 @@ def _attached(store: Readable, txn: ReadTxn, known: Sequence[RunHistory]) -> Ite
         if run.ref.oid is None:
             continue
         first = first_own_step(store.odb, txn, run.ref.record)
-        for part in line_ranges(txn, run.ref.place):
+        for part in line_ranges(txn, run.ref.place, shallow=True):
             for place, each in by_line.get(part.line, ()):
                 if part.start <= place.step < part.stop:
                     left.pop(id(each), None)

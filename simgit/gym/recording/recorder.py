@@ -180,7 +180,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
     def _begin(self) -> None:
         info = self._repo.runs[self._session.recorder.run]
         self._count = -1 if info.step is None else info.step
-        self._episodes = info.episodes
+        self._episodes = info.episodes or 0  # a shallow history counts from what is here
         self._first = True
         self._start: Any = None
         self._append = self._session.recorder.append

@@ -145,7 +145,7 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
         self._steps = 0  # steps of all lanes together
         counts = [-1 if info.step is None else info.step for info in infos]
         self._counted = counts, 0  # and how many of the steps are in these
-        self._episodes = [info.episodes for info in infos]
+        self._episodes = [info.episodes or 0 for info in infos]
         self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
         for i, each in enumerate(self._snapshots):
             seeds = reseeds_before_next(self._repo, self.runs[i])

@@ -114,7 +114,7 @@ def _side(odb: ObjectDatabase, txn: ReadTxn, place: Location, fork: Location | N
 
 
 def _standing(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> tuple[int, int, float]:
-    return odb.states.standing(txn, odb.states.header(txn, place), place.step)
+    return odb.states.known_standing(txn, odb.states.header(txn, place), place.step)
 
 
 def _compare(

@@ -100,7 +100,9 @@ class Findings:
             self._ends = {}
             for _, ref in readable_runs(txn):
                 with suppress(SimgitError):
-                    for part in ancestry.line_ranges(txn, ref.place) if ref.oid else ():
+                    for part in (
+                        ancestry.line_ranges(txn, ref.place, shallow=True) if ref.oid else ()
+                    ):
                         if self._ends.get(part.line, 0) >= part.stop:
                             break  # so are the lines below
                         self._ends[part.line] = part.stop
@@ -112,7 +114,7 @@ class Findings:
         for name, ref in readable_runs(txn):
             at = ref.line if ref.oid else -1
             try:
-                for part in ancestry.line_ranges(txn, ref.place) if ref.oid else ():
+                for part in ancestry.line_ranges(txn, ref.place, shallow=True) if ref.oid else ():
                     at = read_line(txn, part.line).parent_line
                     first, last = max(part.start, start), min(part.stop - 1, stop)
                     if part.line == line and first <= last:

@@ -48,7 +48,7 @@ from simgit.odb.segments.array_groups import index_groups, read_group
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.index_merge import greatest_number
 from simgit.odb.segments.join import headers
-from simgit.odb.segments.lines import read_line
+from simgit.odb.segments.lines import newest_number, read_line
 from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.truncate import line_groups
 from simgit.refs.names import REMOTES, fold
@@ -153,8 +153,7 @@ class _Repairer:
 
     def _counters(self, txn: WriteTxn) -> str:
         most = LIMIT - 2  # what is above it is a damaged key
-        last = txn.floor("lines", most.to_bytes(8, "big"))
-        line = int.from_bytes(last[0], "big") if last else None
+        line = newest_number(txn)
         for name, number in (
             (b"next-line", line), (b"next-index", greatest_number(txn, most)),
         ):  # fmt: skip
@@ -300,8 +299,10 @@ class _Repairer:
         found = []
         for name in problem.runs:
             ref = _run_ref(txn, name)
-            for part in ancestry.line_ranges(txn, ref.place) if ref.oid is not None else ():
-                if part.line == line and ref.oid is not None:
+            if ref.oid is None:
+                continue
+            for part in ancestry.line_ranges(txn, ref.place, shallow=True):
+                if part.line == line:
                     found.append((part.stop, ref.oid))
         return sorted(found, reverse=True)
 
@@ -336,7 +337,7 @@ class _Repairer:
         """Return the newest state whose whole history is undamaged, None if there is none."""
         good: Location | None = None
         try:
-            parts = list(ancestry.line_ranges(txn, tip))
+            parts = list(ancestry.line_ranges(txn, tip, shallow=True))
         except SimgitError:
             return None  # a line on the way is unreadable
         for part in reversed(parts):

@@ -31,7 +31,7 @@ from simgit.odb.segments.elias_fano import prefixes
 from simgit.odb.segments.header import Header, decode_header, segment_key
 from simgit.odb.segments.index import find_loose
 from simgit.odb.segments.index_runs import ARRAYS, STATES
-from simgit.odb.segments.lines import Line, derived_line, read_line
+from simgit.odb.segments.lines import Line, derived_line, graft_line, read_line
 from simgit.odb.segments.totals import episode_starts, near, rewards, total
 from simgit.storage.base import ReadTxn
 
@@ -83,7 +83,8 @@ class StateChecks(Findings):
             self._problem(str(error), self._cost(txn, number, 0, END))
             return
         step, parent = line.step, None
-        before = None if line.is_root else Location(line.parent_line, line.parent_step)
+        is_first = line.is_root or line.grafted
+        before = None if is_first else Location(line.parent_line, line.parent_step)
         for key, value in txn.scan("segments", segment_key(number, 0), segment_key(number + 1, 0)):
             at = int.from_bytes(key[8:], "big")
             if at != step:
@@ -129,7 +130,14 @@ class StateChecks(Findings):
         )  # fmt: skip
 
     def _check_parents(self, txn: ReadTxn, line: Line) -> None:
-        places = () if line.is_root else tuple(ancestry.parents_of(self.odb, txn, line))
+        if line.grafted:
+            if line._replace(cut=False) != graft_line(line.id, line.parents, line.step):
+                self._problem(
+                    f"line {line.id} is no graft as it should be",
+                    self._cost(txn, line.id, 0, END), LINES, (line.id, 0),
+                )  # fmt: skip
+            return
+        places = tuple(ancestry.parents_of(self.odb, txn, line))
         derived = derived_line(txn, line.id, line.parents, places, line.origin)
         if line._replace(cut=False) != derived:
             self._problem(

@@ -21,13 +21,13 @@ from simgit.maintenance.size_log import sizes
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import foreign, unreachable
-from simgit.odb.location import Location
+from simgit.odb.location import LIMIT, Location
 from simgit.odb.segments import summaries
 from simgit.odb.segments.array_groups import group_place
 from simgit.odb.segments.index import find_loose
 from simgit.odb.segments.index_merge import check_merge, greatest_number, unfinished
 from simgit.odb.segments.index_runs import STATES, check_run
-from simgit.odb.segments.lines import counter
+from simgit.odb.segments.lines import counter, newest_number
 from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.totals import near
 from simgit.refs.names import HEAD, OF_RUNS, REMOTES, RUNS, fold, own_ancestor
@@ -86,7 +86,8 @@ class TableChecks(Findings):
     def _check_numbers(self, txn: ReadTxn) -> None:
         """Check that the counters are above all used numbers."""
         last = txn.last("lines")
-        line = int.from_bytes(last[0][-8:], "big") if last else None
+        damaged = last is not None and int.from_bytes(last[0][-8:], "big") >= LIMIT
+        line = LIMIT if damaged else newest_number(txn)
         run = greatest_number(txn, (1 << 64) - 1)
         for name, newest in ((b"next-line", line), (b"next-index", run)):
             value = txn.get("meta", name)
@@ -147,6 +148,8 @@ class TableChecks(Findings):
             if run.oid is not None:
                 self.odb.states.row(txn, run.place, run.oid)
                 tip = self.odb.states.tip(txn, run.place)
+                if run.episodes is None and run.returned != run.returned:
+                    return  # it was shallow when it was set
                 if tip.episode != run.episodes or not near(tip.returned, run.returned):
                     raise IntegrityError("its episodes and return are not those of its state")
             if not self.odb.exists(txn, run.record):

@@ -117,7 +117,7 @@ def thinned(
 def _in_history(
     txn: ReadTxn, there: list[RetentionCandidate], tip: Location
 ) -> list[RetentionCandidate]:
-    parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
+    parts = {part.line: part for part in ancestry.line_ranges(txn, tip, shallow=True)}
     return [
         each for each in there
         if (part := parts.get(each.place.line)) and part.start <= each.place.step < part.stop

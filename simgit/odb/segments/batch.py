@@ -23,23 +23,44 @@ from simgit.odb.segments.totals import episode_starts, rewards, total
 from simgit.storage.base import WriteTxn
 
 SEGMENT_ROWS: Final = 16 * BLOCK_ROWS
+UNKNOWN: Final = (None, None, float("nan"))
+"""Episode, its first step, and return before a graft."""
 
 
 class Tip(NamedTuple):
-    """A state that a chain can continue from, with the totals up to it."""
+    """A state that a chain can continue from, with the totals up to it.
+
+    In a shallow history they are not known: ``episode`` is None, ``episode_start`` too until an
+    episode has begun in it, and ``returned`` is NaN.
+    """
 
     oid: Oid
     place: Location
     schema: Schema
-    episode: int
-    episode_start: int
+    episode: int | None
+    episode_start: int | None
     returned: float
+
+
+class Graft(NamedTuple):
+    """The end of a shallow history: parents that are not all here, and the step of their child.
+
+    Attributes:
+        parents: their oids.
+        step: the step of the first state that is here.
+        remote: the name of the remote that has the parents.
+    """
+
+    parents: tuple[bytes, ...]
+    step: int
+    remote: str
 
 
 class StateBatch(NamedTuple):
     """Consecutive new states of one schema: rows, oids, parents and origin.
 
     ``block`` has all rows in stored form, if there is one already; its content is verified.
+    ``graft`` stands for parents that are not here.
     """
 
     rows: Rows
@@ -47,6 +68,11 @@ class StateBatch(NamedTuple):
     parents: tuple[Tip, ...]
     origin: bytes
     block: EncodedBlock | None = None
+    graft: Graft | None = None
+
+    def until(self, count: int) -> StateBatch:
+        """Return the batch with its first states only."""
+        return self._replace(rows=self.rows.slice(0, count), oids=self.oids[:count], block=None)
 
     def without(self, count: int, tip: Tip) -> StateBatch:
         """Return the batch without its first states, which exist already and end at ``tip``."""
@@ -69,6 +95,8 @@ def write_rows(
     tip: Tip | None,
     level: int,
     block: EncodedBlock | None = None,
+    *,
+    is_root: bool = True,
 ) -> Tip:
     """Store rows as one segment; return the tip of the last.
 
@@ -76,9 +104,10 @@ def write_rows(
         place: the location of the first row.
         before: for each row the oid of the state before it.
         oids: for each row its own oid.
-        tip: the state before the first row, None for a root.
+        tip: the state before the first row, None without one.
         level: zstd's level.
         block: all rows in stored form; it is taken if its checkpoints are right.
+        is_root: without a state before: False for a graft, whose totals are not known.
     """
     if block is not None and not block.follows(before):
         block = None
@@ -93,11 +122,13 @@ def write_rows(
             _, fixed, variable = block
         offset = sum(map(len, parts))
         parts += [fixed, variable]
-        blocks.append(_info(offset, fixed, variable, part, tip is None and at == 0))
+        blocks.append(_info(offset, fixed, variable, part, tip is None and is_root and at == 0))
     body = b"".join(parts)
+    standing: tuple[int | None, int | None, float] = (0, 0, 0.0) if is_root else UNKNOWN
+    if tip is not None:
+        standing = tip.episode, tip.episode_start, tip.returned
     header = Header(
-        place.line, place.step, rows.count, rows.schema.oid, before[0], oids[-1],
-        tip.episode if tip else 0, tip.episode_start if tip else 0, tip.returned if tip else 0.0,
+        place.line, place.step, rows.count, rows.schema.oid, before[0], oids[-1], *standing,
         encode_layout(layout), Blocks.pack(blocks),
         body if len(body) <= INLINE_SIZE else b"",
     )  # fmt: skip
@@ -119,4 +150,5 @@ def _tip_after(header: Header, rows: Rows, oid: Oid) -> Tip:
         start = header.step + int(np.flatnonzero(episode_starts(rows, header.step == 0))[-1])
     returned = header.returned + sum(info.rewards for info in header.blocks)
     place = Location(header.line, header.end - 1)
-    return Tip(oid, place, rows.schema, header.episode + resets, start, returned)
+    episode = None if header.episode is None else header.episode + resets
+    return Tip(oid, place, rows.schema, episode, start, returned)

@@ -26,6 +26,7 @@ _VERSION: Final = 1
 _FIXED: Final = struct.Struct("<BI32s32s32sQQdHH")
 _BLOCK: Final = struct.Struct("<IIIId8s8s")
 _KEY: Final = struct.Struct(">QQ")
+_UNKNOWN: Final = (1 << 64) - 1
 
 
 class BlockInfo(NamedTuple):
@@ -78,6 +79,8 @@ class Header:
     ``parent`` is the oid of the state before the first row (zeros for a root), ``last`` that of the
     last state; ``episode`` and ``episode_start`` are the episode of the state before the first row
     and the step at which it began, ``returned`` is the sum of all rewards before the first row.
+    In a shallow history the first is None and the last is NaN, since what is before is not known;
+    the second is None until an episode has begun in it.
     """
 
     def __init__(
@@ -88,8 +91,8 @@ class Header:
         schema: bytes,
         parent: bytes,
         last: bytes,
-        episode: int,
-        episode_start: int,
+        episode: int | None,
+        episode_start: int | None,
         returned: float,
         layout: bytes,
         blocks: Blocks,
@@ -134,8 +137,10 @@ def encode_header(header: Header) -> bytes:
     """Return a header's bytes, with their checksum."""
     parts = [
         _FIXED.pack(
-            _VERSION, header.count, header.schema, header.parent, header.last, header.episode,
-            header.episode_start, header.returned, len(header.layout), len(header.inline),
+            _VERSION, header.count, header.schema, header.parent, header.last,
+            _UNKNOWN if header.episode is None else header.episode,
+            _UNKNOWN if header.episode_start is None else header.episode_start,
+            header.returned, len(header.layout), len(header.inline),
         ),
         header.layout,
         header.blocks.data,
@@ -165,7 +170,9 @@ def decode_header(key: bytes, value: bytes) -> Header:
     end = at + number * _BLOCK.size
     if version != _VERSION or not count or end + inline_size != len(body):
         raise IntegrityError(f"the header of segment {line}/{step} is damaged")
-    if step + count > LIMIT or not start <= step or episode > step:
+    if episode == _UNKNOWN:
+        episode, start = None, None if start == _UNKNOWN else start
+    if step + count > LIMIT or (start or 0) > step or (episode or 0) > step:
         raise IntegrityError(f"the header of segment {line}/{step} has a number out of range")
     return Header(
         line, step, count, schema, parent, last, episode, start, returned,

@@ -4,6 +4,9 @@ A state whose parent is the newest of a line continues that line; any other stat
 one. A line remembers where it forked off its first parent's line, and a jump to an ancestor that
 makes every walk logarithmic in the number of forks (E. W. Myers, "An applicative random-access
 stack", 1983).
+
+The parents of a *graft* are named, but they are not all here: history ends there, as in a shallow
+clone of git. When they arrive it is joined to them.
 """
 
 from __future__ import annotations
@@ -12,13 +15,20 @@ import struct
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from simgit.errors import IntegrityError
+from simgit.errors import IntegrityError, Missing, plural
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE
 from simgit.odb.location import LIMIT, Location
 from simgit.storage.base import ReadTxn, WriteTxn
 
 NOWHERE: Final = (1 << 64) - 1
+GRAFTS: Final = 1 << 61
+"""The number of a graft, and of each line below one, is at least this."""
+_SLOT: Final = 24
+_MOST_STEPS: Final = 1 << 36
+_GRAFT: Final = b"graft\0"
+SHALLOW: Final = b"grafts"
+"""The key in ``meta`` of a store that has a graft, or had one."""
 _FIXED: Final = struct.Struct("<QQQQQIQBB")
 
 
@@ -37,11 +47,12 @@ class Line(NamedTuple):
     parents: tuple[bytes, ...]
     origin: bytes
     cut: bool = False  # True if its last states were removed: it is never continued then
+    grafted: bool = False  # True if not all parents of the first state are here
 
     @property
     def is_root(self) -> bool:
         """True if the first state has no parent."""
-        return self.parent_line == NOWHERE
+        return not self.parents
 
 
 def line_key(line: int) -> bytes:
@@ -59,7 +70,7 @@ def encode_line(line: Line) -> bytes:
     """Return a line's bytes, with their checksum."""
     body = _FIXED.pack(
         line.step, line.generation, line.parent_line, line.parent_step, line.jump, line.depth,
-        line.record, line.merged | line.cut << 1, len(line.parents),
+        line.record, line.merged | line.cut << 1 | line.grafted << 2, len(line.parents),
     ) + b"".join(line.parents or (line.origin,))  # fmt: skip
     return body + checksum(body)
 
@@ -77,9 +88,10 @@ def decode_line(line: int, value: bytes) -> Line:
         raise IntegrityError(f"line {line} is damaged")
     step, generation, above, fork, jump, depth, record, flags, count = _FIXED.unpack_from(body)
     oids = [body[i : i + OID_SIZE] for i in range(_FIXED.size, len(body), OID_SIZE)]
-    if len(oids) != max(count, 1) or len(oids[-1]) != OID_SIZE or flags > 3:
+    if len(oids) != max(count, 1) or len(oids[-1]) != OID_SIZE or flags > 7:
         raise IntegrityError(f"line {line} is damaged")
-    if (above == NOWHERE) != (count == 0):
+    grafted = bool(flags & 4)
+    if (above == NOWHERE) != (count == 0 or grafted) or (grafted and not count):
         raise IntegrityError(f"malformed line {line}: it must have either parents or an origin")
     if max(step, generation, fork, depth, record) >= LIMIT:
         raise IntegrityError(f"malformed line {line}: a number is out of range")
@@ -89,7 +101,7 @@ def decode_line(line: int, value: bytes) -> Line:
     parents, origin = (tuple(oids), b"") if count else ((), oids[0])
     return Line(
         line, step, generation, above, fork, jump, depth, record, bool(flags & 1), parents, origin,
-        bool(flags & 2),
+        bool(flags & 2), grafted,
     )  # fmt: skip
 
 
@@ -132,11 +144,105 @@ def new_line(
 ) -> Line:
     """Create the line of a state with these parents, which lie at these locations."""
     number = next_number(txn, b"next-line")
+    if any(place.line >= GRAFTS for place in places):
+        slots = [(place.line - GRAFTS) >> _SLOT for place in places if place.line >= GRAFTS]
+        number = _below_graft(number, max(places[0].step, *slots) + 1)
     line = derived_line(txn, number, parents, places, origin)
     txn.put("lines", line_key(number), encode_line(line))
     for place in places:
         txn.put("children", struct.pack(">QQQ", *place, number), b"")
     return line
+
+
+def _below_graft(number: int, slot: int) -> int:
+    """Return the number of a line of a shallow history, greater than that of its parents' lines.
+
+    Its place in time is part of it, so that lines which arrive later come before it.
+    """
+    if slot >= _MOST_STEPS or number >> _SLOT:
+        raise Missing("no more lines can be added to a shallow history; fetch the whole run")
+    return GRAFTS | slot << _SLOT | number
+
+
+def new_graft(txn: WriteTxn, parents: tuple[bytes, ...], step: int, remote: str) -> Line:
+    """Create the line of a state with this step whose parents are not all here.
+
+    Args:
+        txn: the transaction.
+        parents: the oids of the parents.
+        step: the step of the first state.
+        remote: the name of the remote that has them.
+    """
+    number = _below_graft(next_number(txn, b"next-line"), step)
+    line = graft_line(number, parents, step)
+    txn.put("lines", line_key(number), encode_line(line))
+    txn.put("meta", SHALLOW, b"")
+    name = remote.encode()
+    for oid in parents:
+        txn.put("meta", _GRAFT + oid + line_key(number), name + checksum(name))
+    return line
+
+
+def graft_line(number: int, parents: tuple[bytes, ...], step: int) -> Line:
+    """Return a graft; it stands for a root until it is joined."""
+    return Line(
+        number, step, step, NOWHERE, 0, NOWHERE, 0, number, len(parents) > 1, parents, b"",
+        grafted=True,
+    )  # fmt: skip
+
+
+def newest_number(txn: ReadTxn) -> int | None:
+    """Return the greatest number that was given to a line that is here, None without lines."""
+    before = txn.floor("lines", (GRAFTS - 1).to_bytes(8, "big"))
+    found = [] if before is None else [int.from_bytes(before[0][-8:], "big")]
+    for key, _ in txn.scan("lines", line_key(GRAFTS), LIMIT.to_bytes(8, "big")):
+        found.append(int.from_bytes(key, "big") & ((1 << _SLOT) - 1))
+    return max(found, default=None)
+
+
+def grafts(txn: ReadTxn) -> list[tuple[bytes, int]]:
+    """Return a parent and the line of each graft; one with several parents is there repeatedly."""
+    size = len(_GRAFT)
+    return [
+        (key[size : size + OID_SIZE], int.from_bytes(key[size + OID_SIZE :], "big"))
+        for key, _ in txn.scan("meta", _GRAFT, _GRAFT[:-1] + b"\1")
+    ]
+
+
+def forget_graft(txn: WriteTxn, line: Line) -> None:
+    """Note that a line is no graft any more: it was joined, or removed."""
+    for oid in line.parents:
+        txn.delete("meta", _GRAFT + oid + line_key(line.id))
+
+
+def missing(txn: ReadTxn, line: Line, what: str = "") -> Missing:
+    """Return the error for what lies before a graft; ``what`` is said before."""
+    value = txn.get("meta", _GRAFT + line.parents[0] + line_key(line.id)) or b""
+    remote = value[:-CHECKSUM_SIZE].decode(errors="replace") or "the remote"
+    return Missing(
+        f"{what}the history is shallow: the {plural(line.step, 'state')} before step {line.step} "
+        f"{'is' if line.step == 1 else 'are'} not here; fetch them from '{remote}'",
+        step=line.step, remote=remote, oids=line.parents,
+    )  # fmt: skip
+
+
+def first_parent(txn: ReadTxn, line: Line) -> Location:
+    """Return the location of the first parent of a line that is no root.
+
+    Raises:
+        Missing: the line is a graft.
+    """
+    if line.grafted:
+        raise missing(txn, line)
+    return Location(line.parent_line, line.parent_step)
+
+
+def graft_of(txn: ReadTxn, number: int) -> Line | None:
+    """Return the graft at which the first-parent history of a line ends, None if it is whole."""
+    line = read_line(txn, number)
+    while line.jump != NOWHERE:
+        line = read_line(txn, line.jump)
+    return line if line.grafted else None
 
 
 def derived_line(
@@ -187,6 +293,8 @@ def line_of_step(txn: ReadTxn, place: Location, step: int) -> Location:
     """
     line = read_line(txn, place.line)
     while step < line.step:
+        if line.grafted:
+            raise missing(txn, line)
         if line.is_root:
             raise IntegrityError(f"line {line.id} does not reach step {step}")
         jump = read_line(txn, line.jump)
@@ -196,14 +304,23 @@ def line_of_step(txn: ReadTxn, place: Location, step: int) -> Location:
 
 
 def fork_point(txn: ReadTxn, a: Location, b: Location) -> Location | None:
-    """Return the newest common first-parent ancestor of two states, or None."""
+    """Return the newest common first-parent ancestor of two states, or None.
+
+    Raises:
+        Missing: it can lie in what a shallow history lacks.
+    """
     left, right = read_line(txn, a.line), read_line(txn, b.line)
     step_a, step_b = a.step, b.step
     left, step_a = _rise(txn, left, step_a, right.depth)
     right, step_b = _rise(txn, right, step_b, left.depth)
     while left.id != right.id:
-        if left.is_root or right.is_root:
-            return None
+        for line, other in ((left, right), (right, left)):
+            if line.grafted:
+                raise missing(txn, line)
+            if line.is_root:
+                if (graft := graft_of(txn, other.id)) is not None:
+                    raise missing(txn, graft)
+                return None
         if left.jump != right.jump:
             left, step_a = _to_jump(txn, left)
             right, step_b = _to_jump(txn, right)

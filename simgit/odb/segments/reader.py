@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from simgit.errors import IntegrityError
+from simgit.errors import IntegrityError, Missing
 from simgit.objects import rows as rowlib
 from simgit.objects.arrays import AnyArray
 from simgit.objects.chain import chain_oids, first_head, linear_head
@@ -33,7 +33,7 @@ from simgit.odb.segments.elias_fano import prefix_of
 from simgit.odb.segments.header import Header, header_at, read_part
 from simgit.odb.segments.index import Index, find_loose
 from simgit.odb.segments.index_runs import ARRAYS, STATES
-from simgit.odb.segments.lines import line_of_step, read_line
+from simgit.odb.segments.lines import graft_of, line_of_step, missing, read_line
 from simgit.odb.segments.totals import episode_starts, rewards, total
 from simgit.storage.base import ReadTxn
 
@@ -89,6 +89,10 @@ class StateReader:
         self.index.forget()
         self._tip = self._last_named = self._block = None
         self._blocks = {}
+
+    def forget_tip(self) -> None:
+        """Forget the totals of the state that was written last: they may have changed."""
+        self._tip = None
 
     def locate(self, txn: ReadTxn, oid: bytes) -> Location | None:
         """Return the location of a state, its hash recomputed; None if there is no such state."""
@@ -361,12 +365,36 @@ class StateReader:
 
         return Tip(oid, place, schema, episode, start, returned)
 
-    def standing(self, txn: ReadTxn, header: Header, step: int) -> tuple[int, int, float]:
-        """Return a state's episode, the episode's first step, and the return up to the state."""
+    def known_standing(self, txn: ReadTxn, header: Header, step: int) -> tuple[int, int, float]:
+        """Return the same as ``standing``.
+
+        Raises:
+            Missing: the history is shallow, so they are not known.
+        """
+        episode, start, returned = self.standing(txn, header, step)
+        if episode is None or start is None:
+            raise self.unknown_episodes(txn, Location(header.line, step))
+        return episode, start, returned
+
+    @staticmethod
+    def unknown_episodes(txn: ReadTxn, place: Location) -> Missing:
+        """Return the error for episodes and sums of a shallow history, which are not known."""
+        graft = graft_of(txn, place.line)
+        if graft is None:
+            return Missing("the episodes of this history are not known; see 'simgit fsck'")
+        return missing(txn, graft, "its episodes are not known: ")
+
+    def standing(
+        self, txn: ReadTxn, header: Header, step: int
+    ) -> tuple[int | None, int | None, float]:
+        """Return a state's episode, the episode's first step, and the return up to the state.
+
+        In a shallow history they are None, None until an episode has begun in it, and NaN.
+        """
         episode, start, returned = header.episode, header.episode_start, header.returned
         number = (step - header.step) // BLOCK_ROWS
         for info in header.blocks[:number]:
-            episode += info.resets
+            episode = None if episode is None else episode + info.resets
             returned += info.rewards
         # the episode's start lies in the newest block with a reset
         for i in range(number, -1, -1):
@@ -378,7 +406,8 @@ class StateReader:
                 rows = rows.slice(0, step - first + 1)
                 returned += total(rewards(rows))
             found = np.flatnonzero(episode_starts(rows, header.step == 0 and i == 0))
-            episode += len(found) if i == number else 0
+            if episode is not None:
+                episode += len(found) if i == number else 0
             if len(found):
                 return episode, first + int(found[-1]), returned
         return episode, start, returned

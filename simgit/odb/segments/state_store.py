@@ -14,7 +14,7 @@ from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.header import NO_PARENT, last_header
 from simgit.odb.segments.index import LOOSE, add_loose
 from simgit.odb.segments.index_runs import ARRAYS, STATES, state_places
-from simgit.odb.segments.lines import Line, new_line, read_line
+from simgit.odb.segments.lines import GRAFTS, SHALLOW, Line, grafts, new_graft, new_line, read_line
 from simgit.odb.segments.reader import SchemaReader, StateReader
 from simgit.odb.segments.times import note_time
 from simgit.storage.base import WriteTxn
@@ -42,6 +42,35 @@ class StateStore(StateReader):
 
         ``time`` is when they are recorded, None if that is not known.
         """
+        if txn.get("meta", SHALLOW) is None and batch.graft is None:
+            return self._append(txn, batch, level, time)
+        return self._append_around(txn, batch, level, time)
+
+    def _append_around(self, txn: WriteTxn, batch: StateBatch, level: int, time: int | None) -> Tip:
+        """Store the new states of a batch in a store that has grafts.
+
+        Where a state is the parent of a graft, what follows it may be here already: then the graft
+        is joined to it, and the rest of the batch goes on from there.
+        """
+        from simgit.odb.segments.grafting import join_grafts
+
+        self.forget_tip()  # a tip that was read before a graft was joined has other totals
+        parents = (self.tip(txn, t.place) if t.place.line >= GRAFTS else t for t in batch.parents)
+        batch = batch._replace(parents=tuple(parents))
+        while True:
+            waiting = {oid for oid, _ in grafts(txn)}
+            met = next((i for i, oid in enumerate(batch.oids) if oid in waiting), None)
+            if met is None:
+                return self._append(txn, batch, level, time)
+            place = self._append(txn, batch.until(met + 1), level, time).place
+            self.enter_waiting(txn)
+            join_grafts(self, txn)
+            tip = self.tip(txn, place)
+            if met + 1 == len(batch.oids):
+                return tip
+            batch = batch.without(met + 1, tip)
+
+    def _append(self, txn: WriteTxn, batch: StateBatch, level: int, time: int | None) -> Tip:
         known = self._known(txn, batch)
         if known:
             place = self.locate(txn, batch.oids[known - 1])
@@ -76,17 +105,19 @@ class StateStore(StateReader):
         from simgit.odb.segments.batch import SEGMENT_ROWS, write_rows
 
         line = self._line_for(txn, batch)
-        start = batch.parents[0].place.step + 1 if batch.parents else 0
+        start = batch.parents[0].place.step + 1 if batch.parents else line.step
         tip = batch.parents[0] if batch.parents else None
-        before = [bytes(tip.oid) if tip else NO_PARENT, *batch.oids[:-1]]
+        above = bytes(tip.oid) if tip else line.parents[0] if line.grafted else NO_PARENT
+        before = [above, *batch.oids[:-1]]
         for at in range(0, batch.rows.count, SEGMENT_ROWS):
             part = batch.rows.slice(at, min(at + SEGMENT_ROWS, batch.rows.count))
             oids = batch.oids[at : at + part.count]
             self._write_arrays(txn, line.id, start + at, part)
             place = Location(line.id, start + at)
             tip = write_rows(
-                txn, place, part, before[at : at + part.count], oids, tip, level, batch.block
-            )
+                txn, place, part, before[at : at + part.count], oids, tip, level, batch.block,
+                is_root=not line.grafted,
+            )  # fmt: skip
         former = batch.parents[0].schema if batch.parents else None
         summaries.extend(txn, line, start, batch.rows, former)
         if time is not None:
@@ -100,6 +131,8 @@ class StateStore(StateReader):
     def _line_for(self, txn: WriteTxn, batch: StateBatch) -> Line:
         """Return the line that the batch continues, or begin one."""
         parents = batch.parents
+        if batch.graft is not None:
+            return new_graft(txn, *batch.graft)
         if len(parents) == 1:
             line = read_line(txn, parents[0].place.line)
             if not line.cut and last_header(txn, line.id).end == parents[0].place.step + 1:

@@ -37,7 +37,7 @@ from simgit.odb.segments.index_runs import (
     write_run,
 )
 from simgit.odb.segments.join import LEVEL, concatenate, headers, tip_before
-from simgit.odb.segments.lines import Line, encode_line, line_key, read_line
+from simgit.odb.segments.lines import Line, encode_line, forget_graft, line_key, read_line
 from simgit.odb.segments.state_store import StateStore
 from simgit.odb.segments.times import forget_times
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -71,11 +71,13 @@ def cut_line(states: StateStore, txn: WriteTxn, number: int, stop: int) -> None:
         return
     for place in _parents(states, txn, line):
         txn.delete("children", struct.pack(">QQQ", *place, number))
+    if line.grafted:
+        forget_graft(txn, line)
     txn.delete("lines", line_key(number))
 
 
 def _parents(states: StateStore, txn: ReadTxn, line: Line) -> list[Location]:
-    if line.is_root:
+    if line.is_root or line.grafted:
         return []
     more = [states.locate(txn, oid) for oid in line.parents[1:]]
     first = Location(line.parent_line, line.parent_step)

@@ -172,7 +172,8 @@ class Creation:
             for name, ref in self.chosen.runs.items()
         }
         tags = {name: TagEntry(ref.oid, ref.tag) for name, ref in self.chosen.tags.items()}
-        return Manifest(self.chosen.bases, runs, tags, self.names)
+        needed = tuple(dict.fromkeys((*self.chosen.bases, *self.chosen.boundary)))
+        return Manifest(needed, runs, tags, self.names)
 
     def _assume_known_files(self, txn: ReadTxn) -> None:
         """Count the files of the receiver's newest states as sent."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from simgit.errors import IntegrityError, InvalidInput, NotFound, plural
+from simgit.errors import IntegrityError, InvalidInput, Missing, NotFound, plural
 from simgit.objects import rows as rowlib
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.batch import StateBatch, Tip
+from simgit.odb.segments.batch import Graft, StateBatch, Tip
+from simgit.odb.segments.lines import GRAFTS
 from simgit.odb.unreachable import note_states_in_flight
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle import objects, records
@@ -24,7 +25,7 @@ from simgit.remotes.bundle.states_head import StatesHead, decode_head
 from simgit.storage.base import WriteTxn
 from simgit.storage.failpoints import fail_point
 
-__all__ = ["Imported", "ImportedRef", "load", "load_pack"]
+__all__ = ["Imported", "ImportedRef", "Pieces", "load", "load_pack", "load_pieces"]
 
 BATCH: Final = 8 << 20
 """The bytes of records that go into one transaction."""
@@ -103,6 +104,31 @@ def load_pack(
         return loading.done
 
 
+class Pieces(NamedTuple):
+    """Pieces of histories that are imported without what is before them.
+
+    Attributes:
+        remote: the name of the remote that has the rest.
+        steps: for each record of states, by the oid of its last one: the step of its first, and
+            whether a history may begin there.
+    """
+
+    remote: str
+    steps: Mapping[bytes, tuple[int, bool]]
+
+
+def load_pieces(odb: ObjectDatabase, stream: Iterator[Record], pieces: Pieces) -> Imported:
+    """Import records of packs, each checked; return the result.
+
+    Raises:
+        IntegrityError: one is forged, or lacks something that it refers to.
+    """
+    with closing(Decoding(odb, 1, MAX_OBJECT)) as decoding:
+        loading = _Loading(odb, MAX_OBJECT, decoding, None, pieces)
+        loading.store_records(stream)
+        return loading.done
+
+
 class _Loading:
     """One import in progress."""
 
@@ -112,8 +138,10 @@ class _Loading:
         max_object: int,
         decoding: Decoding,
         progress: Progress | None,
+        pieces: Pieces | None = None,
     ) -> None:
         self.odb = odb
+        self.pieces = pieces
         self.max_object = max_object
         self.decoding = decoding
         self.progress = progress
@@ -139,12 +167,16 @@ class _Loading:
                 f"cannot rename the run: the bundle has {plural(len(manifest.runs), 'run')}"
             )
         self._check_prerequisites(manifest)
+        self.store_records(stream)
+        return manifest
+
+    def store_records(self, stream: Iterator[Record]) -> None:
+        """Store what records have."""
         for batch in self._offered(_batches(stream)):
             if batch[0][0] == records.BLOB:
                 self._store_blob(batch[0][1], stream)
             else:
                 self._store(batch)
-        return manifest
 
     def _offered(self, batches: Iterator[list[Record]]) -> Iterator[list[Record]]:
         """Yield batches whose records of states are offered to be decoded.
@@ -232,7 +264,18 @@ class _Loading:
             if next(states.children(txn, tip.place), None) is None:
                 return False  # nothing follows the state that they follow
         states.enter_waiting(txn)
-        return self._expect(txn, head.last)
+        return self._expect(txn, head.last) and self._is_whole(txn, head)
+
+    def _is_whole(self, txn: WriteTxn, head: StatesHead) -> bool:
+        """Return True if not only the last state of a record exists: a graft may begin in it."""
+        place = self.odb.states.locate(txn, head.last)
+        if place is None or place.line < GRAFTS:
+            return place is not None
+        try:
+            self.odb.states.ancestor(txn, place, place.step - head.rows + 1)
+        except Missing:
+            return False
+        return True
 
     def _store_states(self, txn: WriteTxn, body: bytes) -> None:
         head = decode_head(body)
@@ -240,8 +283,8 @@ class _Loading:
         if self._has(txn, head):
             return  # with all its ancestors
         self.decoding.ahead(txn)
-        parents = tuple(self._parent(txn, oid) for oid in head.parents)
-        if not parents and not objects.has(self.odb, txn, "spec", head.origin):
+        parents, graft = self._parents(txn, head)
+        if not head.parents and not objects.has(self.odb, txn, "spec", head.origin):
             raise IntegrityError(f"the bundle lacks the origin '{head.origin.hex()}' of a state")
         if not objects.has(self.odb, txn, "schema", head.schema):
             raise IntegrityError(f"the bundle lacks the schema '{head.schema.hex()}' of a state")
@@ -251,10 +294,19 @@ class _Loading:
         if oids[-1] != head.last:
             raise IntegrityError(f"hash mismatch in the bundle: {plural(head.rows, 'state')}")
         # the block is stored as it came: it was decoded to these rows, and is not made again
-        batch = StateBatch(rows, oids, parents, head.origin, block)
+        batch = StateBatch(rows, oids, parents, head.origin, block, graft)
         self._tip = self.odb.states.append(txn, batch)
         note_states_in_flight(txn, *self._tip.place)
         self.done.states += head.rows
+
+    def _parents(self, txn: WriteTxn, head: StatesHead) -> tuple[tuple[Tip, ...], Graft | None]:
+        """Return the parents of a record, or what stands for them if they need not be here."""
+        step, may_begin = (-1, False) if self.pieces is None else self.pieces.steps[head.last]
+        if self.pieces is not None and may_begin and head.parents and step > 0:
+            self.odb.states.enter_waiting(txn)
+            if any(self.odb.states.locate(txn, oid) is None for oid in head.parents):
+                return (), Graft(head.parents, step, self.pieces.remote)
+        return tuple(self._parent(txn, oid) for oid in head.parents), None
 
     def _parent(self, txn: WriteTxn, oid: bytes) -> Tip:
         if self._tip is not None and self._tip.oid == oid:

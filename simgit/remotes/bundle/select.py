@@ -32,6 +32,8 @@ class BundleSelection:
         pieces: the states that it lacks, parents before children.
         known: for each line the newest step that the receiver has.
         sent: for each line the newest step in the bundle.
+        boundary: the states that the receiver must have because they are not here: those before a
+            shallow history.
     """
 
     runs: dict[str, RunRef]
@@ -40,6 +42,7 @@ class BundleSelection:
     pieces: list[ancestry.LineRange]
     known: dict[int, int]
     sent: dict[int, int]
+    boundary: tuple[Oid, ...] = ()
 
     def receiver_has(self, place: Location) -> bool:
         """Return True if the receiver has a state without this bundle."""
@@ -102,7 +105,14 @@ def select_states(
         sent = ancestry.reach(odb, txn, tips)
     pieces = [piece for line in sorted(sent) for piece in _piece(txn, line, sent[line], known)]
     unique = tuple(dict.fromkeys(odb.states.row(txn, base)[0] for base in bases))
-    return BundleSelection(runs, tags, unique, pieces, known, sent)
+    boundary = dict.fromkeys(
+        Oid(oid)
+        for piece in pieces
+        for line in [read_line(txn, piece.line)]
+        if line.grafted and line.step == piece.start
+        for oid in line.parents
+    )
+    return BundleSelection(runs, tags, unique, pieces, known, sent, tuple(boundary))
 
 
 def _piece(
