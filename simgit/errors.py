@@ -222,8 +222,11 @@ class NotFound(SimgitError, KeyError):
     """A run, state, object, file or other named thing that does not exist."""
 
 
-class Missing(NotFound):
-    """A state of a shallow history that is not here, or what follows from it: a remote has it."""
+class Missing(SimgitError, LookupError):
+    """A state of a shallow history that is not here, or what follows from it: a remote has it.
+
+    It is no ``NotFound``: whoever does without what does not exist must not do without this.
+    """
 
 
 class AlreadyExists(SimgitError):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.fetch import JOBS, jobs_of
+from simgit.cli.fetch import DEPTH, JOBS, NO_ATTACHMENTS, jobs_of
 from simgit.cli.output import progress
 from simgit.errors import AlreadyExists, plural
 
@@ -24,6 +24,8 @@ simgit clone /mnt/shared/swing --run 'worker/*'""", at_op=False)  # fmt: skip
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("-n", "--no-checkout", is_flag=True, help="Write no files of HEAD's state.")
 @click.option("--run", "runs", multiple=True, metavar="RUN", help="Of a remote, only these runs.")
+@DEPTH
+@NO_ATTACHMENTS
 @click.option("--endpoint", metavar="URL", default="", help="Address of a service that speaks S3.")
 @click.option("--region", metavar="REGION", default="", help="Region of the bucket.")
 @click.option("--profile", metavar="NAME", default="", help="Profile of ~/.aws to take keys from.")
@@ -34,6 +36,8 @@ def clone(
     directory: Path | None,
     no_checkout: bool,
     runs: tuple[str, ...],
+    depth: int | None,
+    no_attachments: bool,
     endpoint: str,
     region: str,
     profile: str,
@@ -43,13 +47,16 @@ def clone(
     """Copy a repository, compacted, even while others write to it, or a remote.
 
     SOURCE is a directory, or the URL of a remote: s3://BUCKET/PREFIX or file:///PATH. A clone of a
-    remote has it as origin, and all its runs and tags, or those named with --run.
+    remote has it as origin, and all its runs and tags, or those named with --run. With --depth it
+    is shallow: it has the newest states of runs, and no tags.
     The default DIRECTORY is SOURCE's name in the current directory.
     """
     from simgit.remotes.clone import is_remote
     from simgit.repository import Repository
     from simgit.storage.directory import DIRECTORY
 
+    if no_attachments and depth is None:
+        raise click.UsageError("--no-attachments needs --depth")
     is_url = "://" in source
     if _SSH.match(source):
         raise click.UsageError(
@@ -66,8 +73,11 @@ def clone(
         if is_remote(place):
             given = {"endpoint": endpoint, "region": region, "profile": profile}
             options = {"jobs": jobs_of(jobs), "progress": tell, **given}
-        elif endpoint or region or profile or jobs:
-            raise click.UsageError("--endpoint, --region, --profile and --jobs are for remotes")
+            options |= {"depth": depth, "attachments": not no_attachments}
+        elif endpoint or region or profile or jobs or depth:
+            raise click.UsageError(
+                "--endpoint, --region, --profile, --jobs and --depth are for remotes"
+            )
         copied = Repository.clone(
             place, target, checkout=not no_checkout, runs=runs or None, **options
         )

@@ -827,6 +827,8 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "-n": "Write no files of HEAD's state.",
         "--no-checkout": "Write no files of HEAD's state.",
         "--run": "Of a remote, only these runs.",
+        "--depth": "Only N of the newest states of each run.",
+        "--no-attachments": "With --depth or --states: leave out attachments.",
         "--endpoint": "Address of a service that speaks S3.",
         "--region": "Region of the bucket.",
         "--profile": "Profile of ~/.aws to take keys from.",
@@ -891,6 +893,9 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "fetch": {
         "-p": "Remove tracking refs that the remote lacks.",
         "--prune": "Remove tracking refs that the remote lacks.",
+        "--states": "Only states from step A to B, or from A on (A..).",
+        "--depth": "Only N of the newest states of each run.",
+        "--no-attachments": "With --depth or --states: leave out attachments.",
         "-j": "Processes, for many states (default one per core, at most 4).",
         "--jobs": "Processes, for many states (default one per core, at most 4).",
         "--json": "Print JSON.",

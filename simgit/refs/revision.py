@@ -117,9 +117,11 @@ class Revisions:
         for suffix in suffixes:
             try:
                 place = self._place(txn, found.place, suffix)
-            except NotFound as error:
+            except (NotFound, Missing) as error:
                 kind = Missing if isinstance(error, Missing) else NotFound
-                raise kind(f"revision '{text}': {error}", revision=text) from None
+                known = {name: each for name, each in vars(error).items() if name != "message"}
+                known["revision"] = text
+                raise kind(f"revision '{text}': {error}", **known) from None
             found = found if place == found.place else found._replace(place=place, oid=None)
         return found
 

@@ -31,7 +31,7 @@ Record = tuple[int, bytes]
 
 
 class TableLine(NamedTuple):
-    """What a pack's table says of a record, and the step of its first state (-1 for others)."""
+    """A line of a pack's table: a record, and the step of its first state (-1 for others)."""
 
     offset: int
     size: int
@@ -206,12 +206,12 @@ class PackParts:
 
 
 class LocatedStretch(NamedTuple):
-    """A stretch of states, and the pack that has it."""
+    """A range of states, and the pack that has it."""
 
     entry: PackEntry
     number: int
 
     @property
     def states(self) -> PackStretch:
-        """What the entry says of it."""
+        """The range, as the entry of the pack has it."""
         return self.entry.stretches[self.number]

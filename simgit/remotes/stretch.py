@@ -1,11 +1,11 @@
-"""Fetching a part of a run: a stretch of its states, by ranges of the packs that have it."""
+"""Fetching a part of a run: some of its states, by ranges of the packs that have them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.errors import IntegrityError, InvalidInput, Missing, NotFound
 from simgit.objects import rows as rowlib
 from simgit.objects.kinds import KIND_CODES, Run
 from simgit.objects.oid import OID_SIZE, Oid
@@ -18,7 +18,7 @@ from simgit.remotes.bundle.states import decode_states
 from simgit.remotes.bundle.states_head import decode_head
 from simgit.remotes.connection import Connection
 from simgit.remotes.layout import PackEntry, RemoteRef
-from simgit.remotes.pack_parts import PackParts, Record, LocatedStretch, TableLine
+from simgit.remotes.pack_parts import LocatedStretch, PackParts, Record, TableLine
 
 _SMALL: Final = 64 << 10
 """Larger objects are neither schemas nor records of runs."""
@@ -39,7 +39,7 @@ class AskedSteps(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Consecutive records of states of one stretch, in a pack."""
+    """Consecutive records of states in a pack."""
 
     parts: PackParts
     lines: list[TableLine]
@@ -115,7 +115,7 @@ class StretchFetch:
         with self.odb.read() as txn:
             try:
                 self.odb.states.ancestor(txn, self.odb.locate(txn, tip), first)
-            except NotFound:
+            except (NotFound, Missing):
                 raise IntegrityError(
                     f"the packs of '{self.connection.shown}' do not have the states that refs say"
                 ) from None
@@ -138,7 +138,7 @@ class StretchFetch:
             at, upto = self._before(at)
 
     def _before(self, at: LocatedStretch) -> tuple[LocatedStretch, int]:
-        """Return the stretch before one, and the step in it that the first state follows."""
+        """Return the range before one, and the step in it that the first state follows."""
         step = at.states.first - 1
         near = [each for each in self._stretches if each.states.first <= step <= each.states.last]
         same = [each for each in near if each.states.ref == at.states.ref]
@@ -149,7 +149,7 @@ class StretchFetch:
         return self._find(parts.head(line).parents[0], [step])
 
     def _find(self, oid: bytes, steps: Sequence[int]) -> tuple[LocatedStretch, int]:
-        """Return the stretch and the step of a state, which is at the end of one or at some step.
+        """Return the range and the step of a state, which is at the end of one or at some step.
 
         Raises:
             InvalidInput: it is neither.

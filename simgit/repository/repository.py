@@ -690,7 +690,8 @@ class Repository:
         """Return states as columns: all that lead to a state, a range, or an episode.
 
         ``main`` is the whole history of a run's newest state; ``a..b`` what is in b's first-parent
-        history after a; ``main@ep5`` the states of episode 5.
+        history after a; ``main@ep5`` the states of episode 5. That of a shallow history has all
+        states too: reading one that is not here raises ``Missing``, and slices of the others work.
 
         Raises:
             NotFound: there is no such state.

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import InvalidInput, NotFound, warn
+from simgit.errors import InvalidInput, NotFound
 from simgit.history.state import State, load_state, load_states
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.location import Location
-from simgit.odb.segments.lines import graft_of, missing
 from simgit.refs.remotes import run_refs
 from simgit.refs.revision import Found, whole_episode
 
@@ -115,28 +114,18 @@ class States:
     def trajectory(self, revision: str | Oid) -> Trajectory:
         with self._store.read() as txn:
             if isinstance(revision, Oid):
-                place = self._odb.locate(txn, revision)
-                return self.ending_at(place, None, self._first(txn, place))
+                return self.ending_at(self._odb.locate(txn, revision), None)
             ends = self._store.revisions.resolve_range(txn, revision)
             if ends is not None:
                 return self._between(txn, revision, ends)
             found = self._store.revisions.find(txn, revision)
-            start = self._first(txn, found.place) if whole_episode(revision) is None else 0
+            start = 0
             if (episode := whole_episode(revision)) is not None:
                 tip = self._store.revisions.find(txn, episode.base).place
                 start = found.place.step
                 last = ancestry.episode_end(self._odb, txn, tip, episode.number)
                 found = Found(ancestry.ancestor(txn, tip, last), found.run)
             return self.ending_at(found.place, found.run, start)
-
-    @staticmethod
-    def _first(txn: ReadTxn, tip: Location) -> int:
-        """Return the first step of a history that is here; say so if there are others before."""
-        graft = graft_of(txn, tip.line)
-        if graft is None:
-            return 0
-        warn(str(missing(txn, graft)))
-        return graft.step
 
     def _between(self, txn: ReadTxn, text: str, ends: Range) -> Trajectory:
         bases = ancestry.merge_bases(self._odb, txn, ends.start.place, ends.end.place)

@@ -18,7 +18,7 @@ from simgit.server.shortened import shortened
 
 MEDIA: Final = "application/problem+json"
 STATUS: Final[Mapping[type[Exception], int]] = {
-    errors.NotFound: 404, errors.AlreadyExists: 409, errors.Conflict: 409,
+    errors.NotFound: 404, errors.Missing: 404, errors.AlreadyExists: 409, errors.Conflict: 409,
     errors.Divergence: 409, errors.Untrusted: 403, errors.InvalidInput: 422,
     errors.IntegrityError: 500, errors.FormatError: 501, errors.StorageFullError: 507,
     errors.StorageError: 503, errors.ClusterError: 502, errors.TransportError: 502,

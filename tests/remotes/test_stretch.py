@@ -55,11 +55,14 @@ def fetch(repo: Repository, transport: Transport, run: str = "main", **options: 
 
 def part(repo: Repository, revision: str, first: int) -> Trajectory:
     """Return the states of a history from a step on."""
+    return repo.trajectory(revision)[first:]
+
+
+def begin(repo: Repository, revision: str = "origin/main") -> int:
+    """Return the step at which a history begins here."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SimgitWarning)  # of a shallow history
-        found = repo.trajectory(revision)
-    assert found.start <= first
-    return found[first - found.start :]
+        warnings.simplefilter("ignore", SimgitWarning)
+        return list(repo.log(revision))[-1].step
 
 
 def check_same(here: Repository, there: Repository, tip: str, run: str, first: int) -> None:
@@ -122,14 +125,12 @@ def test_a_stretch_is_as_at_the_remote(
     info = here.remote_runs()["origin/main"]
     assert info.oid is not None and info.step is not None
     assert done.states < 2048 * 2 + (0 if last is None else last - first)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SimgitWarning)
-        oldest = list(here.log("origin/main"))[-1]
-    assert oldest.step <= first and info.step >= (5999 if last is None else last)
+    oldest = begin(here)
+    assert oldest <= first and info.step >= (5999 if last is None else last)
     check_same(here, source, "origin/main", "main", first)
     assert not here.fsck().problems
     here.gc(grace=0)
-    check_same(here, source, "origin/main", "main", oldest.step)
+    check_same(here, source, "origin/main", "main", oldest)
     assert not here.fsck().problems
     fetch(here, remote)
     check_same(here, source, "origin/main", "main", 0)
@@ -178,8 +179,7 @@ def test_what_is_not_here_is_said(source: Repository, here: Repository) -> None:
     fetch(here, transport, states=(4100, None))
     tip = here.state("origin/main")
     assert (tip.step, tip.episode, tip.episode_step) == (4999, None, 39)
-    with pytest.warns(match="shallow"):
-        begins = here.trajectory("origin/main").start
+    begins = begin(here)
     assert 2000 < begins <= 4100 and begins % 40
     first = here.state(f"origin/main@{begins}")
     assert first.episode is None and first.episode_step is None  # its reset is before
@@ -193,6 +193,8 @@ def test_what_is_not_here_is_said(source: Repository, here: Repository) -> None:
         lambda: here.episodes("origin/main"),
         lambda: part(here, "origin/main", 4200).episode_ids,
         lambda: here.buckets("origin/main", ["reward"]),
+        lambda: here.trajectory("origin/main").rewards,
+        lambda: here.trajectory("origin/main")[begins - 1],
         lambda: here.state("origin/main@t=-5"),
         lambda: here.history_attachments("origin/main", "agent"),
         lambda: here.parents(at),
@@ -288,8 +290,7 @@ def test_parts_that_do_not_adjoin_are_refused(
     source: Repository, here: Repository, remote: Transport
 ) -> None:
     fetch(here, remote, states=(5900, None))
-    with pytest.warns(match="shallow"):
-        begins = here.trajectory("origin/main").start
+    begins = begin(here)
     with pytest.raises(InvalidInput, match=f"fetch 10..{begins - 1}"):
         fetch(here, remote, states=(10, 20))
     with pytest.raises(NotFound, match="has steps 0 to 5999"):

@@ -20,6 +20,7 @@ from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
+from simgit.odb.segments.lines import graft_of
 from simgit.refs.names import check_name
 from simgit.refs.own_names import base_name
 from simgit.refs.refs import Refs
@@ -134,6 +135,8 @@ def _kept(
         for each in mine:
             firsts.setdefault(each.place.step // rule.every, each)
         kept = [*kept, *firsts.values()]
+    if rule.best and graft_of(txn, tip.line) is not None:
+        return mine  # the returns of a shallow history are not known: all may be the best
     if rule.best:
         by_return = sorted(mine, key=lambda each: (_return(odb, txn, each.place, tip), each.place))
         kept = [*kept, *by_return[-rule.best :]]

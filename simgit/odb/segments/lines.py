@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from simgit.errors import IntegrityError, Missing, plural
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
-from simgit.objects.oid import OID_SIZE
+from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.location import LIMIT, Location
 from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -222,7 +222,7 @@ def missing(txn: ReadTxn, line: Line, what: str = "") -> Missing:
     return Missing(
         f"{what}the history is shallow: the {plural(line.step, 'state')} before step {line.step} "
         f"{'is' if line.step == 1 else 'are'} not here; fetch them from '{remote}'",
-        step=line.step, remote=remote, oids=line.parents,
+        step=line.step, remote=remote, oids=tuple(map(Oid, line.parents)),
     )  # fmt: skip
 
 
