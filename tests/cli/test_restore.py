@@ -193,6 +193,7 @@ def test_what_if_by_an_executor_is_the_same(recorded: Path, run: Call) -> None:
     assert [[each["tip"] for each in arm["runs"]] for arm in there] == [
         [each["tip"] for each in arm["runs"]] for arm in here
     ]
+    assert not any("conflict" in each["run"] for arm in there for each in arm["runs"])
     assert not {each["run"] for each in there[0]["runs"]} & {
         each["run"] for each in here[0]["runs"]
     }

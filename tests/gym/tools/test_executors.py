@@ -273,3 +273,22 @@ def test_tasks_are_neither_small_nor_large(jobs: int, count: int) -> None:
     assert 1 <= size <= MOST
     assert -(-jobs // size) >= min(jobs, count) or size <= 16
     assert size >= 16 or jobs < 16 * count
+
+
+@pytest.mark.slow
+def test_a_dask_client_lends_its_workers(repo: Repository) -> None:
+    distributed = pytest.importorskip("distributed")
+    arms = [[i % 2, 1] for i in range(40)]
+    here = fan_out(repo, "main@5", arms, 15, workers=1)
+    with (
+        distributed.LocalCluster(
+            2, threads_per_worker=2, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        there = fan_out(repo, "main@5", arms, 15, executor=client.get_executor())
+        assert [each.oid for each in there] == [each.oid for each in here]
+        with pytest.raises(NotFound, match="where a process of the executor runs") as error:
+            nothing = StateSource("/nowhere/at/all")
+            fan_out(repo, "main@5", [0], 5, executor=client.get_executor(), source=nothing)
+        assert "\n" not in str(error.value)
