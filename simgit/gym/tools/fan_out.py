@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -80,7 +80,7 @@ def fan_out(
     workers: int | None = None,
     executor: Executor | None = None,
     source: StateSource | None = None,
-    taken: Collection[str] = (),
+    taken: Sequence[str] = (),
     trust: Trust = None,
     progress: Progress | None = None,
 ) -> list[FanOutRow]:
@@ -119,6 +119,8 @@ def fan_out(
     repeat = check_number(repeat, "repeat", 1, whole=True)
     if policy is not None and not callable(policy):
         raise InvalidInput(f"policy must be a function, got {shown(policy)}", path="policy")
+    if not all(isinstance(each, str) for each in taken):
+        raise InvalidInput(f"taken must have names of runs, got {shown(taken)}", path="taken")
     known = [Arm.of(each) for each in arms]
     _check_arms(known, policy, repeat)
     lengths = [len(each.actions) for each in known]
