@@ -40,7 +40,7 @@ simgit fsck --repair --from ../backup""",
 )
 @click.option("--remote", type=REMOTE, metavar="NAME", help="Check this remote, not what is here.")
 @click.option("--quick", is_flag=True, help="Of a remote: list its packs, and read none.")
-@click.option("--full", is_flag=True, help="Of a remote: fetch it to a temporary place too.")
+@click.option("--deep", is_flag=True, help="Of a remote: fetch it to a temporary place too.")
 def fsck(
     app: App,
     sample: tuple[int, int],
@@ -49,7 +49,7 @@ def fsck(
     source: str | None,
     remote: str | None,
     quick: bool,
-    full: bool,
+    deep: bool,
     as_json: bool,
 ) -> None:
     """Recompute every hash and follow every link.
@@ -62,19 +62,19 @@ def fsck(
     last intact one; its reflog keeps what it was. Replaced data is kept in a file 'quarantine-…'
     of the repository.
 
-    Of a remote all refs, shards and packs are read. With --full every run and tag is fetched into
+    Of a remote all refs, shards and packs are read. With --deep every run and tag is fetched into
     a temporary repository besides, which is then checked as this one would be.
     """
     if quick and remote is None:
         raise click.UsageError("--quick is for a remote; see --sample")
-    if full and remote is None:
-        raise click.UsageError("--full is for a remote; what is here is always checked so")
+    if deep and remote is None:
+        raise click.UsageError("--deep is for a remote; what is here is always checked so")
     if remote is not None:
         one_of(remote=remote, repair=repair, max_seconds=max_seconds is not None)
-        one_of(quick=quick, sample=sample != (1, 1), full=full)
+        one_of(quick=quick, sample=sample != (1, 1), deep=deep)
         from simgit.cli.remote_upkeep import check
 
-        check(app, remote, quick, None if sample == (1, 1) else sample, full, as_json)
+        check(app, remote, quick, None if sample == (1, 1) else sample, deep, as_json)
         return
     if source is not None and not repair:
         raise click.UsageError("--from needs --repair")

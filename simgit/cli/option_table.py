@@ -1082,7 +1082,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--from": "Repository to fetch good copies from.",
         "--remote": "Check this remote, not what is here.",
         "--quick": "Of a remote: list its packs, and read none.",
-        "--full": "Of a remote: fetch it to a temporary place too.",
+        "--deep": "Of a remote: fetch it to a temporary place too.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",

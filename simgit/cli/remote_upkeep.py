@@ -45,13 +45,13 @@ def collect(
 
 
 def check(
-    app: App, name: str, quick: bool, sample: tuple[int, int] | None, full: bool, as_json: bool
+    app: App, name: str, quick: bool, sample: tuple[int, int] | None, deep: bool, as_json: bool
 ) -> None:
     """Check a remote, and write what is wrong; exit with 1 if anything is."""
     shown = progress("fsck", not as_json)
     with app.repository() as repo, repo.remote(name) as remote, shown as tell:
         found = remote.fsck(
-            quick=quick, sample=sample, full=full,
+            quick=quick, sample=sample, deep=deep,
             progress=lambda what, count, total: tell(count, total),
         )  # fmt: skip
     with app.output() as out:

@@ -315,7 +315,7 @@ class Remote(AbstractContextManager["Remote"]):
         *,
         quick: bool = False,
         sample: tuple[int, int] | None = None,
-        full: bool = False,
+        deep: bool = False,
         progress: CheckProgress | None = None,
     ) -> RemoteCheck:
         """Check the remote: everything but packs is read, and packs unless it is quick.
@@ -323,7 +323,7 @@ class Remote(AbstractContextManager["Remote"]):
         Args:
             quick: list packs, and read none.
             sample: (k, n) reads only the k-th of n parts of the packs.
-            full: fetch every ref into a temporary repository too, in the directory of temporary
+            deep: fetch every ref into a temporary repository too, in the directory of temporary
                 files, and check that; only for the remote of a repository.
             progress: called with what is done, how many are done, and how many there are.
 
@@ -334,9 +334,9 @@ class Remote(AbstractContextManager["Remote"]):
         """
         from simgit.remotes.checking import check
 
-        deep = self._here().deep if full else None
+        fetched = self._here().deep if deep else None
         self._check_exists()
-        return check(self._connection, quick=quick, sample=sample, deep=deep, progress=progress)
+        return check(self._connection, quick=quick, sample=sample, deep=fetched, progress=progress)
 
     def gc(
         self,

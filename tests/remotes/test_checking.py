@@ -124,10 +124,10 @@ def test_a_full_check_is_one_of_all_that_can_be_fetched(storage: Transport, cloc
         local = Local(repo.odb, repo.refs, repo._store.journaled, "origin", whole)
         with Remote.of(storage, local) as remote:
             told: list[str] = []
-            assert remote.fsck(full=True, progress=lambda *each: told.append(each[0])).is_clean
+            assert remote.fsck(deep=True, progress=lambda *each: told.append(each[0])).is_clean
             assert "fetch" in told
     with Remote(opened(storage)) as remote, pytest.raises(InvalidInput, match="without a repo"):
-        remote.fsck(full=True)
+        remote.fsck(deep=True)
 
 
 def test_samples_are_all_packs_together(memory: ClockedMemory) -> None:

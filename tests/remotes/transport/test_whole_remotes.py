@@ -276,7 +276,7 @@ def test_a_remote_that_is_read_only_here(moto: str, bucket: str) -> None:
     done("config", "--repository", "remote.origin.read-only=true")
     for words in (("push",), ("push", "-d", "origin", "main"), ("gc", "--remote", "origin")):
         assert refused(*words) == "'origin' is read-only here; see 'simgit remote show'"
-    for words in (("fetch",), ("pull",), ("fsck", "--remote", "origin", "--full"),
+    for words in (("fetch",), ("pull",), ("fsck", "--remote", "origin", "--deep"),
                   ("fsck", "--remote", "origin", "--quick"), ("remote", "show", "origin"),
                   ("gc", "--remote", "origin", "--dry-run")):  # fmt: skip
         done(*words)
