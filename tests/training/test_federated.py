@@ -297,6 +297,9 @@ def test_what_cannot_be_federated_is_refused(tmp_path: Path) -> None:
         }  # fmt: skip
         with pytest.raises(InvalidInput, match=words):
             train_federated(**asked, **given)
+    with Repository.init(":memory:") as other, pytest.raises(InvalidInput, match="remote 'origin'"):
+        other.add_remote("origin", str(tmp_path / "elsewhere"))
+        train_federated(config(), 1, 1, 1, repo=other, **given)
     with pytest.raises(InvalidInput, match="no_such"):
         asked = {**given, "arguments": {"no_such": 1}}
         train_federated(config(), 1, 1, 1, **asked)

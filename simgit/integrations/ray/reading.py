@@ -22,9 +22,10 @@ from simgit.datasets.arrow_splits import SplitReader, StateSplit, splits
 from simgit.errors import InvalidInput, StorageError
 from simgit.integrations.ray.cluster import connect, reserved
 from simgit.objects.coerce import check_number
-from simgit.refs.names import RUNS, is_pattern
+from simgit.refs.names import RUNS, check_ref_name, is_pattern
 from simgit.refs.remotes import ORIGIN
 from simgit.remotes.clone import is_remote
+from simgit.remotes.remote import Remote
 from simgit.repository import Repository
 from simgit.storage.directory import DIRECTORY, is_repository
 
@@ -72,8 +73,8 @@ def read(
     wanted = [revisions] if isinstance(revisions, str) else list(revisions)
     if not wanted:
         raise InvalidInput("no revisions are given to read")
-    place = _place_of(source, cache, storage)
-    with place.opened(wanted) as repo:
+    place = _place_of(source, wanted, cache, storage)
+    with place.opened() as repo:
         ranges = []
         for each in wanted:
             names = repo.runs.matching(each) if is_pattern(each) else [each]
@@ -100,33 +101,33 @@ class _Place:
     path: str
     url: str | None = None
     storage: Mapping[str, Any] = field(default_factory=dict)
+    revisions: tuple[str, ...] = ()
 
     @contextmanager
-    def opened(
-        self, revisions: Sequence[str] = (), part: StateSplit | None = None
-    ) -> Iterator[Repository]:
+    def opened(self, part: StateSplit | None = None) -> Iterator[Repository]:
         """Open the repository; that of a remote is cloned, or fetched, if something is missing.
 
         Args:
-            revisions: what has to be as it is at the remote now.
-            part: what has to be there.
+            part: what has to be there; None for the revisions as they are at the remote now.
         """
         path = Path(self.path)
-        if self.url is not None and (revisions or not _has(path, part)):
+        if self.url is not None and not _has(path, part):
             with _locked(path):
-                if revisions or not _has(path, part):
-                    self._fetch(path, revisions)
+                if not _has(path, part):
+                    self._fetch(path)
         with Repository.open(path, read_only=True) as repo:
             yield repo
 
-    def _fetch(self, path: Path, revisions: Sequence[str]) -> None:
+    def _fetch(self, path: Path) -> None:
         assert self.url is not None
+        with Remote.open(self.url, **self.storage) as remote:
+            plain = all(is_pattern(n) or _is_run(remote, n) for n in self.revisions)
+        runs = list(self.revisions) if plain else None  # else they may be in any of the runs
         if not is_repository(path / DIRECTORY):
-            Repository.clone(self.url, path, checkout=False, **self.storage).close()
+            Repository.clone(self.url, path, checkout=False, runs=runs, **self.storage).close()
             return
         with Repository.open(path) as repo, repo.remote() as remote:
-            plain = all(is_pattern(each) or RUNS + each in remote.refs(each) for each in revisions)
-            remote.fetch(list(revisions) if revisions and plain else None)
+            remote.fetch(runs)
             for name, there in repo.remote_runs(ORIGIN).items():
                 run = name.removeprefix(f"{ORIGIN}/")
                 if run not in repo.runs:
@@ -136,7 +137,21 @@ class _Place:
                     repo.reset(there.oid, run=run)
 
 
-def _place_of(source: Repository | str | Path, cache: Any, storage: Mapping[str, Any]) -> _Place:
+def _is_run(remote: Remote, name: str) -> bool:
+    """Return True if a revision is the name of a run at a remote."""
+    try:
+        check_ref_name(name)
+    except InvalidInput:  # what no run can be called
+        return False
+    return RUNS + name in remote.refs(name)
+
+
+def _place_of(
+    source: Repository | str | Path,
+    revisions: Sequence[str],
+    cache: Any,
+    storage: Mapping[str, Any],
+) -> _Place:
     if isinstance(source, Repository):
         if source.directory is None:
             raise InvalidInput("a repository in memory cannot be read by other processes")
@@ -151,14 +166,14 @@ def _place_of(source: Repository | str | Path, cache: Any, storage: Mapping[str,
     if cache is None:
         digest = blake3(f"{url}\n{os.getuid()}".encode()).hexdigest()[:16]
         cache = Path(tempfile.gettempdir()) / f"simgit-read-{digest}"
-    return _Place(str(Path(cache).expanduser().absolute()), url, dict(storage))
+    return _Place(str(Path(cache).expanduser().absolute()), url, dict(storage), tuple(revisions))
 
 
 def _has(path: Path, part: StateSplit | None) -> bool:
-    if not is_repository(path / DIRECTORY):
+    if part is None or not is_repository(path / DIRECTORY):
         return False
     with Repository.open(path, read_only=True) as repo:
-        return part is None or part.tip in repo
+        return part.tip in repo
 
 
 @contextmanager

@@ -56,6 +56,8 @@ class Federation:
         check_ref_name(f"{self.group}/global")
         check_number(self.local_episodes, "local_episodes", 1, whole=True)
         check_number(self.rounds, "rounds", 1, whole=True)
+        if self.config.load is not None:
+            raise InvalidInput("a federated training begins with a new agent", path="load")
         if self.config.agent not in LEARNED:
             raise InvalidInput(f"agent '{self.config.agent}' does not learn: it has no mean")
         url = self.remote if "://" in self.remote else str(Path(self.remote).expanduser().resolve())

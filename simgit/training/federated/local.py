@@ -78,9 +78,9 @@ def train_round(
         base = fetched(repo, federation.global_run)
         done = 0 if base is None else round_of(repo, federation.global_run, base)
         oid = tip_of(repo, run)
-        if done >= federation.rounds and oid is not None:
-            number = done
-        elif oid is None or round_of(repo, run, oid) != (number := done + 1):
+        if done >= federation.rounds and base is not None:
+            return LocalRound(index, done, oid or base)
+        if oid is None or round_of(repo, run, oid) != (number := done + 1):
             number = done + 1
             _continue(federation, repo, run, own, base, number)
             oid = _noted(federation, repo, run, base, number)

@@ -11,6 +11,7 @@ from simgit import agents
 from simgit.errors import Conflict, InvalidInput, plural, shown
 from simgit.objects.oid import Oid
 from simgit.refs.names import RUNS
+from simgit.refs.remotes import ORIGIN
 from simgit.repository import Repository
 from simgit.training.average import Averaging, average
 from simgit.training.checkpoints import AGENT, Checkpoint
@@ -48,6 +49,16 @@ class GlobalRound:
     what: str
     workers: tuple[int, ...]
     late: tuple[int, ...] = ()
+
+
+def check_remote(federation: Federation, repo: Repository) -> None:
+    """Check that a repository has the remote of a federation; raise InvalidInput if not."""
+    known = repo.remotes()
+    if ORIGIN not in known or known[ORIGIN].url.rstrip("/") != federation.remote.rstrip("/"):
+        raise InvalidInput(
+            f"the coordinator's repository must have '{federation.remote}' as its remote "
+            f"'{ORIGIN}'" + (f", not '{known[ORIGIN].url}'" if ORIGIN in known else "")
+        )
 
 
 def check_options(weights: str, late: str) -> None:
@@ -99,6 +110,7 @@ def merge_round(
         TransportError: the remote cannot be reached, or refuses.
     """
     check_options(weights, late)
+    check_remote(federation, repo)
     run = federation.global_run
     base = fetched(repo, run)
     number = 1 + (0 if base is None else round_of(repo, run, base))
@@ -106,13 +118,13 @@ def merge_round(
     used = [each for each in tips if each.note["round"] == number]
     if len(used) < quorum or not used:
         return None
-    if late == "merge":
-        used = [each for each in tips if each.note["round"] <= number]
-    behind = tuple(each.worker for each in used if each.note["round"] < number)
+    old = [each for each in tips if each.note["round"] < number] if late == "merge" else []
+    used += old  # after those of this round, of which the first one's history goes on
+    behind = tuple(each.worker for each in old)
     with repo.transaction("federated", run, number):
         oid, data = _joined(federation, repo, base, used, number, averaging, weights)
     name = attach_for(repo, run, oid, AGENT, data)
-    workers = [each.worker for each in used]
+    workers = sorted(each.worker for each in used)
     attach_for(repo, run, oid, ROUND, {"round": number, "workers": workers, "late": list(behind)})
     _try_out(repo, run, Checkpoint(oid, name), data, federation.config.trials)
     if number >= federation.rounds:
@@ -121,7 +133,7 @@ def merge_round(
         with repo.remote() as remote:
             remote.push([run], expect={run: base})
     except Conflict:
-        return _taken(federation, repo, number)
+        return taken(federation, repo)
     what = "forward" if any(each.oid == oid for each in used) else "merged"
     return GlobalRound(number, oid, what, tuple(workers), behind)
 
@@ -202,13 +214,13 @@ def _try_out(
         trials.close()
 
 
-def _taken(federation: Federation, repo: Repository, number: int) -> GlobalRound:
-    """Return the round that another coordinator made."""
+def taken(federation: Federation, repo: Repository) -> GlobalRound:
+    """Return the newest round, which another coordinator made."""
     run = federation.global_run
     oid = fetched(repo, run)
     assert oid is not None  # something else than expected is there
     note = bound(repo, run, oid, ROUND) or {}
     return GlobalRound(
-        int(note.get("round", number)), oid, "taken", tuple(note.get("workers", ())),
+        int(note.get("round", 0)), oid, "taken", tuple(note.get("workers", ())),
         tuple(note.get("late", ())),
     )  # fmt: skip

@@ -19,7 +19,13 @@ from simgit.training.average import Averaging
 from simgit.training.config import SEED_STRIDE, Config
 from simgit.training.federated.federation import Federation, fetched, round_of
 from simgit.training.federated.local import LocalRound, train_round
-from simgit.training.federated.merging import GlobalRound, check_options, merge_round
+from simgit.training.federated.merging import (
+    GlobalRound,
+    check_options,
+    check_remote,
+    merge_round,
+    taken,
+)
 from simgit.training.trainer import SIMKUBE
 
 LOG: Final = logging.getLogger("simgit.federated")
@@ -101,6 +107,8 @@ def train_federated(
             result = merge_round(
                 federation, own, needed, averaging=averaging, weights=weights, late=late
             )
+            if result is None and _done(federation, own) > done:
+                result = taken(federation, own)
             if result is None:
                 raise _too_few(done + 1, needed, failed)
             found.append(result)
@@ -116,6 +124,7 @@ def _coordinating(federation: Federation, repo: Repository | None) -> Iterator[R
     if repo is not None:
         if ORIGIN not in repo.remotes():
             repo.add_remote(ORIGIN, federation.remote, **federation.storage)
+        check_remote(federation, repo)
         yield repo
         return
     with (
