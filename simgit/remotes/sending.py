@@ -1,4 +1,4 @@
-"""What a push sends, and in which packs each ref finds what it leads to."""
+"""The packs of a push: made, sent, and listed by the refs that lead to what they hold."""
 
 from __future__ import annotations
 
