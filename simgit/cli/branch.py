@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.output import STATUS_STYLES, Output, columns, counted, number, width
+from simgit.cli.output import STATUS_STYLES, Output, columns, counted, counted_sum, width
 from simgit.cli.params import REVISION, branch_settings, matches
 from simgit.errors import plural
 from simgit.refs.names import expanded
@@ -240,7 +240,7 @@ def _row(info: RunInfo, here: bool, digits: int, verbose: bool) -> list[str | tu
     step = f"step {info.step}" if info.step is not None else "no states"
     row = [name, oid, step, (info.status, STATUS_STYLES.get(info.status, ""))]
     if verbose:
-        row += [f"{counted(info.episodes)} ep", number(info.return_)]
+        row += [f"{counted(info.episodes)} ep", counted_sum(info.return_, info.episodes)]
         row.append(f"from {info.parent}" if info.parent else "")
     return row
 

@@ -257,6 +257,11 @@ def counted(value: int | None) -> str:
     return "?" if value is None else str(value)
 
 
+def counted_sum(value: float, count: int | None) -> str:
+    """Return a sum, or ``?`` where a shallow history does not tell how many were added."""
+    return "?" if count is None else number(value)
+
+
 def when(nanoseconds: int | None) -> str:
     """Return a time in nanoseconds since 1970 as local time."""
     if nanoseconds is None:

@@ -6,7 +6,16 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from simgit.cli.output import STATUS_STYLES, Output, clean, counted, number, raw_bytes, say, when
+from simgit.cli.output import (
+    STATUS_STYLES,
+    Output,
+    clean,
+    counted,
+    counted_sum,
+    raw_bytes,
+    say,
+    when,
+)
 
 if TYPE_CHECKING:
     from simgit.objects.kinds import Tag
@@ -42,7 +51,7 @@ def write_run(out: Output, repo: Repository, info: RunInfo) -> None:
         ("status", (info.status, STATUS_STYLES.get(info.status, ""))),
         ("newest", newest),
         ("episodes", counted(info.episodes)),
-        ("return", number(info.return_)),
+        ("return", counted_sum(info.return_, info.episodes)),
         ("created", when(info.created)),
     ]
     if info.ended is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simgit.cli.app import App, command
-from simgit.cli.output import STATUS_STYLES, Output, clean, counted, number
+from simgit.cli.output import STATUS_STYLES, Output, clean, counted, counted_sum
 from simgit.errors import plural
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def _write_head(repo: Repository, out: Output) -> None:
         return
     shown = out.paint(info.status, STATUS_STYLES.get(info.status, ""))
     episodes = "? episodes" if info.episodes is None else plural(info.episodes, "episode")
-    out.line(f"{shown}, step {info.step}, {episodes}, return {number(info.return_)}")
+    out.line(
+        f"{shown}, step {info.step}, {episodes}, return {counted_sum(info.return_, info.episodes)}"
+    )
     if (found := repo.upstreams(head).get(head)) is not None:
         out.line(_standing(found))
 

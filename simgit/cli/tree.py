@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import STATUS_STYLES, Output, clean, counted, number
+from simgit.cli.output import STATUS_STYLES, Output, clean, counted, counted_sum, number
 
 if TYPE_CHECKING:
     from simgit.analysis import RunNode
@@ -72,7 +72,7 @@ def _row(node: RunNode, head: object) -> list[Any]:
     name = branches(node.last) + clean(info.name) + (" (HEAD)" if info.name == head else "")
     return [
         (name, "run"), str(node.start), "-" if info.step is None else str(info.step),
-        counted(info.episodes), number(info.return_),
+        counted(info.episodes), counted_sum(info.return_, info.episodes),
         (info.status, STATUS_STYLES.get(info.status, "")),
     ]  # fmt: skip
 

@@ -15,15 +15,17 @@ from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.lines import missing, read_line
+from simgit.odb.segments.lines import Line, missing, read_line
 from simgit.refs.names import RUNS, TAGS
 from simgit.refs.records import RunRef, TagRef
 from simgit.refs.remote_cache import RemoteCache
+from simgit.refs.remotes import remote_runs
 from simgit.remotes import layout, tombs
 from simgit.remotes.bundle.select import BundleSelection, select_states
 from simgit.remotes.connection import Connection, SeenRef
 from simgit.remotes.elapsed import Elapsed
 from simgit.remotes.layout import PackEntry, RemoteRef, ShardName
+from simgit.remotes.pack_parts import PackParts
 from simgit.remotes.packs import Pack, Packing
 from simgit.storage.base import ReadTxn
 from simgit.storage.failpoints import fail_point
@@ -155,24 +157,77 @@ class Sending:
                 place = None if seen.ref.oid is None else self.odb.states.locate(txn, seen.ref.oid)
                 if place is not None:
                     self._bases.append((seen, ancestry.reach(self.odb, txn, [place])))
-        for number, (seen, reach) in enumerate(self._bases):
-            for line, last in reach.items():
-                self._bases_of.setdefault(line, []).append((last, number))
-            for entry in self.connection.entries(seen.ref):
-                self._listed.setdefault(entry.name, number)
+        for number in range(len(self._bases)):
+            self._list_base(number)
         runs = {w.name[len(RUNS) :]: w.ref for w in wishes if isinstance(w.ref, RunRef)}
         tags = {w.name[len(TAGS) :]: w.ref for w in wishes if isinstance(w.ref, TagRef)}
         with self.odb.read() as txn:
-            chosen = select_states(
-                self.odb, txn, runs, tags, bases, lambda oid: self._has_binding(txn, oid)
-            )
-            for piece in chosen.pieces if chosen.boundary else ():
-                begun = read_line(txn, piece.line)
-                if begun.grafted and begun.step == piece.start:
+            chosen = self._chosen(txn, runs, tags, bases)
+        if chosen.boundary:
+            bases += self._bases_in_parts(chosen)
+            with self.odb.read() as txn:
+                chosen = self._chosen(txn, runs, tags, bases)
+                for line in _begun(txn, chosen):
                     shown = self.connection.shown
-                    raise missing(txn, begun, f"push refused: '{shown}' lacks some states, and ")
+                    raise missing(txn, line, f"push refused: '{shown}' lacks some states, and ")
         self._pieces = {piece.line: piece for piece in chosen.pieces}
         return chosen
+
+    def _chosen(
+        self,
+        txn: ReadTxn,
+        runs: dict[str, RunRef],
+        tags: dict[str, TagRef],
+        bases: Sequence[Location],
+    ) -> BundleSelection:
+        return select_states(
+            self.odb, txn, runs, tags, bases, lambda oid: self._has_binding(txn, oid)
+        )
+
+    def _list_base(self, number: int) -> None:
+        seen, reach = self._bases[number]
+        for line, last in reach.items():
+            self._bases_of.setdefault(line, []).append((last, number))
+        for entry in self.connection.entries(seen.ref):
+            self._listed.setdefault(entry.name, number)
+
+    def _bases_in_parts(self, chosen: BundleSelection) -> list[Location]:
+        """Return states of shallow histories that the remote has, by the tables of its packs.
+
+        Such a history may have come from the middle of a run, whose newest state is not here.
+        """
+        with self.odb.read() as txn:
+            begun = {line.id for line in _begun(txn, chosen)}
+            names = {
+                RUNS + name
+                for _, name, ref in remote_runs(txn)
+                if ref.oid is not None and begun & ancestry.reach(self.odb, txn, [ref.place]).keys()
+            }
+        found: list[Location] = []
+        for seen in self.connection.read_refs(sorted(names), self.known).values():
+            places = [] if seen.ref.oid is None else self._newest_in_packs(seen, begun)
+            if places:
+                with self.odb.read() as txn:
+                    self._bases.append((seen, ancestry.reach(self.odb, txn, places)))
+                self._list_base(len(self._bases) - 1)
+                found += places
+        return found
+
+    def _newest_in_packs(self, seen: SeenRef, begun: set[int]) -> list[Location]:
+        """Return for each of some lines the newest state that ends a record of a ref's packs."""
+        newest: dict[int, Location] = {}
+        with self.odb.read() as txn:
+            first = min(read_line(txn, number).step for number in begun)
+        for entry in self.connection.entries(seen.ref):
+            if all(each.last < first for each in entry.stretches):
+                continue
+            lines = PackParts(self.connection, entry).lines
+            with self.odb.read() as txn:
+                for each in lines:
+                    at = self.odb.states.locate(txn, each.last) if each.states else None
+                    if at is not None and at.line in begun:
+                        newest[at.line] = max(at, newest.get(at.line, at))
+        return list(newest.values())
 
     def _has_binding(self, txn: ReadTxn, oid: bytes) -> bool:
         """Return True if a pack that a ref of the remote names has an attachment."""
@@ -398,6 +453,12 @@ class Sending:
                 needed.add(number)
                 todo += (self._numbers[name] for name in self.packs[number].entry.after)
         return [self.packs[number] for number in sorted(needed)]
+
+
+def _begun(txn: ReadTxn, chosen: BundleSelection) -> list[Line]:
+    """Return the lines to be sent from where a shallow history begins."""
+    lines = [(read_line(txn, piece.line), piece) for piece in chosen.pieces]
+    return [line for line, piece in lines if line.grafted and line.step == piece.start]
 
 
 def fields_of(ref: RunRef | TagRef) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def shallow(run, shared, monkeypatch) -> int:
 
 def test_a_shallow_clone_shows_what_it_has(run, shallow) -> None:
     assert 2000 < shallow <= 4900
-    assert "step 4999, ? episodes, return nan" in run("status").out
+    assert "step 4999, ? episodes, return ?" in run("status").out
     found = run("log", "--oneline")
     assert found.lines[0].split("step ")[1].startswith("4999 ep?.39")
     assert len(found.lines) == 5000 - shallow

@@ -475,3 +475,40 @@ def test_requests_and_bytes(tmp_path: Path) -> None:
         assert counts.requests - before[0] == done.requests <= 4
         assert counts.received - before[1] == done.received <= 100_000
         assert here.resolve("origin/main") == source.resolve("main")
+
+
+def test_a_branch_off_a_part_is_pushed() -> None:
+    storage = MemoryTransport(f"branched-part-{next(_number)}")
+    with Repository.init(":memory:") as full, Repository.init(":memory:") as some:
+        with_episodes(full, "main", 9000)
+        with_episodes(full, "else", 3000, seed=1)
+        push(full, storage)
+        fetch(some, storage, states=(2500, 2510))
+        some.branch("other", "origin/main@2505")
+        with some.recorder("other") as rec:
+            for i in range(5):
+                rec.append({"x": float(i)}, 2, 1.0)
+        assert push(some, storage, "other").states == 5
+        assert push(some, storage, "other").states == 0
+        fetch(full, storage, "other")
+        assert full.resolve("origin/other") == some.resolve("other")
+        assert full.is_ancestor(full.resolve("main@2505"), full.resolve("origin/other"))
+        with Repository.init(":memory:") as third:
+            fetch(third, storage, "other")
+            assert len(third.trajectory("origin/other")) == 2511
+        with_episodes(full, "main", 1, seed=5)
+        push(full, storage, "else", "main")
+
+
+def test_a_branch_off_a_part_is_not_pushed_where_its_states_were_replaced() -> None:
+    storage = MemoryTransport(f"branched-part-{next(_number)}")
+    with Repository.init(":memory:") as full, Repository.init(":memory:") as some:
+        with_episodes(full, "main", 9000)
+        push(full, storage)
+        fetch(some, storage, states=(2500, 2510))
+        some.branch("other", "origin/main@2505")
+        full.delete_run("main", force=True)
+        with_episodes(full, "main", 9000, seed=1)
+        push(full, storage, "main", force=True)
+        with pytest.raises(Missing, match="push refused: .* lacks some states"):
+            push(some, storage, "other")
