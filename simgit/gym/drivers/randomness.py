@@ -226,6 +226,20 @@ def apply_globals(data: Mapping[str, Any]) -> None:
                 torch.cuda.set_rng_state(torch.from_numpy(np.array(state)), i)
 
 
+def seed_globals(seed: int | None) -> None:
+    """Seed the global generators of Python and NumPy, and torch's if it is loaded.
+
+    Args:
+        seed: 0 or more; None for a fresh one.
+    """
+    children = np.random.SeedSequence(seed).generate_state(3).tolist()
+    random.seed(children[0])
+    np.random.seed(children[1])
+    torch = _loaded_torch()
+    if torch is not None:
+        torch.manual_seed(children[2])
+
+
 def torch_seed() -> int | None:
     """Return the seed that torch has in this process, None if it is not loaded.
 

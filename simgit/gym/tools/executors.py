@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -52,6 +53,7 @@ _AHEAD: Final = 2
 _KEPT: Final = 200_000
 """The most states of rollouts that a process keeps: they are in the caller's repository by then."""
 ORIGIN: Final = "origin"
+_SHUT_DOWN: Final = "the executor was shut down; the rollouts so far are recorded"
 
 
 class StateSource(NamedTuple):
@@ -223,7 +225,7 @@ def by_executor(
     try:
         while True:
             for task in _some(tasks, _AHEAD * count - len(waiting)):
-                waiting.append(executor.submit(run_task, task))
+                waiting.append(_submitted(executor, task))
             if not waiting:
                 return
             if not wait([waiting[0]], LOOK_SECONDS).done:
@@ -236,9 +238,20 @@ def by_executor(
             "a process of the executor was lost: killed, out of memory, or not started from a "
             "script without 'if __name__ == \"__main__\":'; the rollouts so far are recorded"
         ) from error
+    except CancelledError as error:
+        raise StorageError(_SHUT_DOWN) from error
     finally:
         for each in waiting:
             each.cancel()
+
+
+def _submitted(executor: Executor, task: RolloutTask) -> Future[tuple[list[Continuation], bytes]]:
+    try:
+        return executor.submit(run_task, task)
+    except BrokenExecutor:
+        raise
+    except RuntimeError as error:  # what executors raise that take no more tasks
+        raise StorageError(_SHUT_DOWN) from error
 
 
 def _some(tasks: Iterator[RolloutTask], count: int) -> Iterator[RolloutTask]:
@@ -332,9 +345,23 @@ def run_task(task: RolloutTask) -> tuple[list[Continuation], bytes]:
             return _desk_for(task).execute(task.jobs, task.policy)
         except SimgitError:
             raise
-        except BaseException:
+        except BaseException as error:
             _leave()  # the environment may be in any state
+            check_error(error)
             raise
+
+
+def check_error(error: BaseException) -> None:
+    """Raise a RuntimeError with its class and text for an error that cannot be sent as it is.
+
+    (A process pool would break at it, and nobody would see the error.)
+    """
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class raises
+        kind = type(error)
+        line = shown(str(error))
+        raise RuntimeError(f"{kind.__module__}.{kind.__qualname__}: {line}") from None
 
 
 def _desk_for(task: RolloutTask) -> Desk:

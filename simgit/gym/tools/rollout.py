@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simgit.gym import drivers
+from simgit.gym.drivers import randomness
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reseeding import WHAT_IF
 from simgit.gym.restoring.restore import restored
@@ -22,6 +23,8 @@ Policy = Callable[..., Any]
 """Returns the action for an observation; an arm's overrides are its named arguments.
 
 It may have a method ``reset``, which is called with the seed of the rollout (or None) before it.
+The global random generators of Python, NumPy and torch are seeded for it likewise. Each rollout has
+a copy of an object; a function is not copied, and must not change what it refers to.
 """
 
 
@@ -182,7 +185,34 @@ def _chooser(env: Any, job: Rollout, policy: Policy | None) -> Callable[[Any], A
     if policy is None:
         env.action_space.seed(job.seed)
         return lambda observation: env.action_space.sample()
-    own = copy.deepcopy(policy)  # what one rollout changes in it is not seen by the next
-    if hasattr(own, "reset"):
-        own.reset(job.seed)
-    return lambda observation: own(observation, **job.overrides)
+    return _Apart(policy, job)
+
+
+class _Apart:
+    """A policy for one rollout, with global random generators of its own.
+
+    The environment's are put back after each call: they continue as they will when the actions
+    are re-executed, and the policy's are seeded by the rollout.
+    """
+
+    def __init__(self, policy: Policy, job: Rollout) -> None:
+        self._policy = copy.deepcopy(policy)  # what one rollout changes is not seen by the next
+        self._overrides = job.overrides
+        before = randomness.capture_globals()
+        try:
+            randomness.seed_globals(job.seed)
+            if hasattr(self._policy, "reset"):
+                self._policy.reset(job.seed)
+            self._globals = randomness.capture_globals()
+        finally:
+            randomness.apply_globals(before)
+
+    def __call__(self, observation: Any) -> Any:
+        before = randomness.capture_globals()
+        try:
+            randomness.apply_globals(self._globals)
+            action = self._policy(observation, **self._overrides)
+            self._globals = randomness.capture_globals()
+        finally:
+            randomness.apply_globals(before)
+        return action

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from gymnasium.spaces import Box, Dict, Tuple
 
-from simgit.errors import EnvironmentChanged, InvalidInput, shown
+from simgit.errors import EnvironmentChanged, InvalidInput, StorageError, shown
 from simgit.gym.restoring.recorded_path import RecordedPath, run_named
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import settled, warn_of_changes
@@ -26,12 +26,14 @@ from simgit.gym.tools.executors import (
     LOOK_SECONDS,
     StateSource,
     by_executor,
+    check_error,
     check_executor,
     check_policy,
     new_processes,
 )
 from simgit.gym.tools.rollout import Continuation, Policy, Rollout, in_turn
 from simgit.objects.arguments import checked, manager
+from simgit.objects.coerce import check_number
 from simgit.objects.oid import Oid
 from simgit.process import cores
 from simgit.repository import Repository
@@ -133,6 +135,8 @@ def what_if(
     """
     oid, of = repo.resolve(state), run_named(repo, state)
     actions = checked_actions(repo, oid, actions)
+    horizon = check_number(horizon, "horizon", 1, whole=True)
+    rollouts = check_number(rollouts, "rollouts", 1, whole=True)
     names = _names(repo, prefix)(oid)
     seeds = np.random.SeedSequence(seed).generate_state(rollouts).tolist()
     jobs = [
@@ -191,9 +195,13 @@ def execute(
 
     Raises:
         InvalidInput: the executor or the policy cannot be used, or a state is of a live cluster.
-        StorageError: a process of the executor was lost.
+        StorageError: the repository is read-only, or a process of the executor was lost.
         NotFound, Untrusted, Divergence: see ``restore``.
     """
+    if workers is not None:
+        check_number(workers, "workers", 1, whole=True)
+    if repo.read_only:
+        raise StorageError("the repository is open read-only: rollouts are recorded as runs in it")
     if around is not None and not callable(around):
         raise InvalidInput(f"around must be a function, got {shown(around)}")
     tell = progress or (lambda done, total: None)
@@ -270,7 +278,11 @@ def _in_worker(
 ) -> list[Continuation]:
     warnings.simplefilter("ignore", EnvironmentChanged)
     with Repository.open(directory) as repo:
-        return list(in_turn(repo, jobs, trusted, policy))
+        try:
+            return list(in_turn(repo, jobs, trusted, policy))
+        except Exception as error:
+            check_error(error)
+            raise
 
 
 def checked_actions(repo: Repository, state: Oid, actions: Sequence[Any]) -> tuple[Any, ...]:

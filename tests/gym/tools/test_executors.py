@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -35,6 +36,44 @@ class Leaning:
         self.seen += 1
         leans = int(observation[2] > 0)
         return 1 - leans if self.seen % every == 0 else leans
+
+
+class Chance:
+    """A policy that draws from the global random generators."""
+
+    def __call__(self, observation: Any) -> int:
+        return int(random.random() + np.random.random() > 1)
+
+
+class Raising:
+    """A policy with an error that cannot be sent to another process."""
+
+    class Odd(Exception):
+        def __init__(self, what: str, why: str) -> None:
+            super().__init__(f"{what}: {why}")
+
+    def __call__(self, observation: Any) -> int:
+        raise self.Odd("broken", "on purpose")
+
+
+class Dicing(gym.Env):  # type: ignore[type-arg]
+    """An environment that draws from the global random generators."""
+
+    observation_space = gym.spaces.Box(0, 2, (1,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.drawn(), {}
+
+    def drawn(self) -> Any:
+        return np.array([random.random() + np.random.random()])
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.drawn(), 1.0, False, False, {}
+
+
+gym.register("Dicing-v0", Dicing)
 
 
 class Lethal:
@@ -192,6 +231,64 @@ def test_a_lost_process_is_said_in_a_line(repo: Repository) -> None:
         pytest.raises(StorageError, match="a process of the executor was lost"),
     ):
         fan_out(repo, "main@5", [0] * 3, 5, policy=Lethal(), executor=pool)
+    assert list(repo.runs) == ["main"]
+
+
+@pytest.mark.slow
+def test_a_policy_at_random_has_other_numbers_in_each_repetition(
+    repo: Repository, processes: Executor
+) -> None:
+    """And its numbers do not move those of an environment with the same generators."""
+    record(repo, "tests.gym.tools.test_executors:Dicing-v0", run="dicing")
+    for state in ("main@4", "dicing@4"):
+        here = fan_out(repo, state, [Arm(), Arm()], 12, policy=Chance(), repeat=12, workers=1)
+        there = fan_out(repo, state, [Arm()], 12, policy=Chance(), repeat=12, executor=processes)
+        taken = [
+            tuple(int(a) for a in repo.trajectory(f"{state}..{each.run}").actions) for each in here
+        ]
+        assert taken[:12] == taken[12:], "the arms have the same luck"
+        assert len(set(taken[:12])) > 8
+        assert [each.oid for each in there] == [each.oid for each in here[:12]]
+        for each in here[:2]:
+            assert verify(repo, f"{state}..{each.run}").divergence is None
+
+
+@pytest.mark.slow
+def test_an_error_that_cannot_be_sent_is_told_and_no_process_is_lost(
+    repo: Repository, processes: Executor
+) -> None:
+    for options in ({"executor": processes}, {"workers": 2}):
+        with pytest.raises(RuntimeError, match="Odd: 'broken: on purpose'"):
+            fan_out(repo, "main@5", [0, 1], 5, policy=Raising(), **options)
+    assert fan_out(repo, "main@5", [0], 2, executor=processes)[0].length == 2
+
+
+@pytest.mark.slow
+def test_an_executor_that_was_shut_down(repo: Repository) -> None:
+    pool = new_processes(1)
+
+    def tell(done: int, total: int) -> None:
+        if done:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    with pytest.raises(StorageError, match="the executor was shut down; the rollouts so far"):
+        fan_out(repo, "main@5", [0], 2, repeat=500, executor=pool, progress=tell)
+    assert 1 < len(repo.runs) < 500
+    with pytest.raises(StorageError, match="the executor was shut down"):
+        fan_out(repo, "main@5", [0], 2, executor=pool)
+
+
+def test_numbers_below_one_and_read_only_repositories_are_refused(repo: Repository) -> None:
+    for wrong in (0, -3):
+        with pytest.raises(InvalidInput, match=f"workers must be at least 1, got {wrong}"):
+            fan_out(repo, "main@5", [0, 1], 2, workers=wrong)
+        with pytest.raises(InvalidInput, match=r"rollouts must be (at least 1|0 or more), got"):
+            what_if(repo, "main@5", [0, 1], horizon=2, rollouts=wrong)
+    with (
+        Repository.open(str(repo.directory), read_only=True) as other,
+        pytest.raises(StorageError, match="the repository is open read-only"),
+    ):
+        fan_out(other, "main@5", [0, 1], 2, workers=2)
     assert list(repo.runs) == ["main"]
 
 

@@ -14,10 +14,10 @@ from simgit.gym import Recorder, restore, step_batch, verify, what_if
 from simgit.gym.tools.whatif import interval
 
 
-def record(repo: Repository, name: str = "CartPole-v1", every: int = 10) -> None:
+def record(repo: Repository, name: str = "CartPole-v1", every: int = 10, run: str = "main") -> None:
     env = gym.make(name)
     env.action_space.seed(2)
-    recorder = Recorder(env, repo, snapshots=every)
+    recorder = Recorder(env, repo, run, snapshots=every)
     recorder.reset(seed=4)
     for _ in range(60):
         _, _, terminated, truncated, _ = recorder.step(env.action_space.sample())
