@@ -98,10 +98,12 @@ def average(
             rule ``mean`` takes any.
 
     Raises:
-        InvalidInput: the agents differ in kind or shape, do not learn, have numbers that are not
-            finite, or cannot be weighted.
+        InvalidInput: there are none, or the agents differ in kind or shape, do not learn, have
+            numbers that are not finite, or cannot be weighted.
     """
     how = averaging or Averaging()
+    if not checkpoints:
+        raise InvalidInput("there are no agents to average", path="checkpoints")
     given = _weights(weights, len(checkpoints), how)
     first = checkpoints[0]
     kind = first.get("kind")

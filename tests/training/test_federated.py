@@ -29,6 +29,7 @@ from simgit.training.checkpoints import load
 from simgit.training.federated import (
     Federation,
     LocalRound,
+    local,
     merge_round,
     train_federated,
     train_round,
@@ -290,19 +291,68 @@ def test_what_cannot_be_federated_is_refused(tmp_path: Path) -> None:
         ({"workers": 0}, "workers"), ({"quorum": 3}, "quorum"), ({"seeds": [1]}, "seeds"),
         ({"rounds": 0}, "rounds"), ({"local_episodes": 0}, "local_episodes"),
         ({"config": Config("random")}, "does not learn"), ({"weights": "odd"}, "weights"),
-        ({"late": "drop"}, "late"), ({"group": "a..b"}, "a..b"),
+        ({"late": "drop"}, "late"), ({"group": "a..b"}, "a..b"), ({"executor": 3}, "executor"),
     ):  # fmt: skip
         asked: dict[str, Any] = {
             "config": config(), "workers": 2, "rounds": 1, "local_episodes": 1, **change
         }  # fmt: skip
         with pytest.raises(InvalidInput, match=words):
             train_federated(**asked, **given)
-    with Repository.init(":memory:") as other, pytest.raises(InvalidInput, match="remote 'origin'"):
+    with Repository.init(":memory:") as other, pytest.raises(InvalidInput, match="as 'origin'"):
         other.add_remote("origin", str(tmp_path / "elsewhere"))
         train_federated(config(), 1, 1, 1, repo=other, **given)
+    with pytest.raises(InvalidInput, match="no agents to average"):
+        average([])
     with pytest.raises(InvalidInput, match="no_such"):
         asked = {**given, "arguments": {"no_such": 1}}
         train_federated(config(), 1, 1, 1, **asked)
+
+
+@pytest.mark.slow
+def test_after_the_last_round_nothing_is_trained_or_merged(tmp_path: Path) -> None:
+    made = federation(tmp_path, rounds=1)
+    train_round(made, 0)
+    with coordinator(tmp_path) as repo:
+        assert merge_round(made, repo) is not None
+        with pytest.raises(InvalidInput, match="all 1 rounds are done"):
+            train_round(made, 1)
+        longer = federation(tmp_path, rounds=2)
+        train_round(longer, 1)
+        assert merge_round(made, repo) is None, "its state is of the second round"
+        assert merge_round(longer, repo) is not None
+
+
+@pytest.mark.slow
+def test_a_repository_of_another_remote_is_refused(tmp_path: Path) -> None:
+    train_federated(config(), 1, 1, 1, remote=tmp_path / "other", group="fed", **KUBE)
+    asked: dict[str, Any] = {"remote": tmp_path / "remote", "group": "fed", **KUBE}
+    with Repository.init(tmp_path / "own") as repo:
+        with pytest.raises(InvalidInput, match="has no remote 'origin'"):
+            merge_round(federation(tmp_path), repo)
+        repo.add_remote("origin", str(tmp_path / "other"))
+        with pytest.raises(InvalidInput, match=r"as 'origin', but the workers push to .*remote"):
+            train_federated(config(), 1, 1, 1, repo=repo, **asked)
+        with pytest.raises(InvalidInput, match="but the workers push to"):
+            merge_round(federation(tmp_path), repo)
+    assert not (tmp_path / "remote").exists()
+    with Repository.init(tmp_path / "url") as repo:
+        repo.add_remote("origin", (tmp_path / "remote").as_uri() + "/")
+        assert len(train_federated(config(), 1, 1, 1, repo=repo, **asked)) == 1
+
+
+@pytest.mark.slow
+def test_workers_with_equal_agents_count_each(tmp_path: Path) -> None:
+    train_federated(
+        config(), 3, 1, 1, remote=tmp_path / "remote", group="fed", seeds=[1, 1, 2], **KUBE
+    )
+    with cloned(tmp_path) as repo:
+        parts = [load(repo, f"fed/worker/{index}") for index in range(3)]
+        assert encode_value(parts[0]["values"]) == encode_value(parts[1]["values"])
+        found, wanted = load(repo, "fed/global"), average(parts)
+        assert encode_value(found["values"]) == encode_value(wanted["values"])
+        assert encode_value(average(parts[1:])["values"]) != encode_value(wanted["values"])
+        steps = [each["exploration"]["steps"] for each in (found, *parts)]
+        assert steps[0] == sum(steps[1:])
 
 
 # --- workers that die, or are late ---
@@ -399,6 +449,31 @@ def test_a_worker_that_was_killed_continues_its_round_exactly(
     with pytest.raises(RuntimeError, match="-9"):
         Processes(meet).submit(train_round, made, 1).result()
     assert train_round(made, 1).oid == whole.oid
+
+
+@pytest.mark.slow
+def test_a_worker_killed_as_it_begins_a_round_has_its_own_generators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed before the agent with its own generators is attached; nothing is half done."""
+    made = federation(tmp_path, rounds=2)
+    train_federated(made.config, 2, 1, 1, remote=tmp_path / "remote", group="fed", **KUBE)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(local, "attach_for", killed)
+        train_round(made, 1)
+    train_round(made, 1)
+    with cloned(tmp_path) as repo:
+        base = repo.runs["fed/global"].oid
+        assert base is not None
+        agents_there = [n for n in repo.attachments(base) if n.startswith("agent")]
+        assert len(agents_there) == 2, "the mean, and that with the worker's generators"
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from simgit.agents.transfer import LEARNED
 from simgit.analysis.shared_states import RunNames, free_name
@@ -71,6 +72,28 @@ class Federation:
     def worker_run(self, index: int) -> str:
         """Return the name of a worker, and of its run."""
         return f"{self.group}/worker/{index}"
+
+
+def check_remote(federation: Federation, repo: Repository) -> None:
+    """Check that the remote ``origin`` of a repository is that of a federation.
+
+    Raises:
+        InvalidInput: it is another one, or there is none.
+    """
+    found = repo.remotes().get(ORIGIN)
+    if found is None or _plain(found.url) != _plain(federation.remote):
+        there = "has no remote" if found is None else f"has '{found.url}' as"
+        raise InvalidInput(
+            f"the repository {there} '{ORIGIN}', but the workers push to '{federation.remote}'",
+            path="repo",
+        )
+
+
+def _plain(url: str) -> str:
+    """Return a URL in the form in which equal remotes are equal."""
+    if url.startswith("file://"):
+        url = unquote(url.removeprefix("file://").removeprefix("localhost"))
+    return url.rstrip("/") if "://" in url else str(Path(url).resolve())
 
 
 def tip_of(repo: Repository, run: str) -> Oid | None:

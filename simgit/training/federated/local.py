@@ -135,7 +135,7 @@ def _join(
         if oid is not None and not repo.is_ancestor(oid, base):
             message = f"round {number}: what '{run}' did before came too late for its round"
             base = repo.commit(run=run, parents=[oid], message=message)
-    attach_for(repo, run, base, AGENT, _reseeded(mean, own.seed, number - 1))
+        attach_for(repo, run, base, AGENT, _reseeded(mean, own.seed, number - 1))
 
 
 def _reseeded(data: Mapping[str, Any], seed: int, done: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from simgit import agents
 from simgit.errors import Conflict, InvalidInput, plural, shown
 from simgit.objects.oid import Oid
 from simgit.refs.names import RUNS
-from simgit.refs.remotes import ORIGIN
 from simgit.repository import Repository
 from simgit.training.average import Averaging, average
 from simgit.training.checkpoints import AGENT, Checkpoint
@@ -23,6 +22,7 @@ from simgit.training.federated.federation import (
     attach_for,
     bound,
     bound_name,
+    check_remote,
     fetched,
     followed,
     round_of,
@@ -49,16 +49,6 @@ class GlobalRound:
     what: str
     workers: tuple[int, ...]
     late: tuple[int, ...] = ()
-
-
-def check_remote(federation: Federation, repo: Repository) -> None:
-    """Check that a repository has the remote of a federation; raise InvalidInput if not."""
-    known = repo.remotes()
-    if ORIGIN not in known or known[ORIGIN].url.rstrip("/") != federation.remote.rstrip("/"):
-        raise InvalidInput(
-            f"the coordinator's repository must have '{federation.remote}' as its remote "
-            f"'{ORIGIN}'" + (f", not '{known[ORIGIN].url}'" if ORIGIN in known else "")
-        )
 
 
 def check_options(weights: str, late: str) -> None:
@@ -103,10 +93,11 @@ def merge_round(
             they stay in their workers' runs; ``merge``, they are averaged and become parents too.
 
     Returns:
-        the outcome; None if the quorum is not reached.
+        the outcome; None if the quorum is not reached, or all rounds are done.
 
     Raises:
-        InvalidInput: the agents cannot be averaged; the message names what differs.
+        InvalidInput: the agents cannot be averaged (the message names what differs), or ``origin``
+            is another remote.
         TransportError: the remote cannot be reached, or refuses.
     """
     check_options(weights, late)
@@ -114,6 +105,8 @@ def merge_round(
     run = federation.global_run
     base = fetched(repo, run)
     number = 1 + (0 if base is None else round_of(repo, run, base))
+    if number > federation.rounds:
+        return None
     tips = _tips(federation, repo, base)
     used = [each for each in tips if each.note["round"] == number]
     if len(used) < quorum or not used:
@@ -175,9 +168,9 @@ def _joined(
     """Move the global run to the state that joins others; return it, with its agent."""
     run, first = federation.global_run, used[0]
     different = list({(each.oid, each.agent): each for each in used}.values())
-    data = [agent_at(repo, each.run, each.oid) for each in different]
-    given = [each.note["episodes"] for each in different] if weights == "episodes" else None
-    mean = data[0] if len(data) == 1 else average(data, averaging, given)
+    data = [agent_at(repo, each.run, each.oid) for each in used]  # equal ones count too
+    given = [each.note["episodes"] for each in used] if weights == "episodes" else None
+    mean = data[0] if len(different) == 1 else average(data, averaging, given)
     if run not in repo.runs:
         theirs = Config.of(repo.config(first.run), first.run)
         own = replace(
@@ -187,17 +180,17 @@ def _joined(
         repo.create_run(run, config=own.plain())
     repo.set_status(run, "active")
     repo.reset(first.oid, run=run)
-    if len(data) == 1:
+    if len(different) == 1:
         return first.oid, mean
     before = 0 if base is None else steps_of(agent_at(repo, run, base))
-    explored = before + sum(each.note["explored"] for each in different)
+    explored = before + sum(each.note["explored"] for each in used)
     mean = {**mean, "exploration": {**mean["exploration"], "steps": explored}}
     if "steps" in mean:
         mean["steps"] = explored
     parents = dict.fromkeys([*([] if base is None else [base]), *(e.oid for e in different)])
     parents.pop(first.oid, None)
     rule = (averaging or Averaging()).rule
-    message = f"round {number}: {rule} of {plural(len(different), 'worker')}"
+    message = f"round {number}: {rule} of {plural(len(used), 'worker')}"
     return repo.commit(run=run, parents=list(parents), message=message), mean
 
 

@@ -11,18 +11,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from simgit.errors import InvalidInput, TimedOut, plural
+from simgit.errors import InvalidInput, TimedOut, plural, shown
 from simgit.objects.coerce import check_number
 from simgit.refs.remotes import ORIGIN
 from simgit.repository import Repository
 from simgit.training.average import Averaging
 from simgit.training.config import SEED_STRIDE, Config
-from simgit.training.federated.federation import Federation, fetched, round_of
+from simgit.training.federated.federation import (
+    Federation,
+    check_remote,
+    fetched,
+    round_of,
+)
 from simgit.training.federated.local import LocalRound, train_round
 from simgit.training.federated.merging import (
     GlobalRound,
     check_options,
-    check_remote,
     merge_round,
     taken,
 )
@@ -86,6 +90,11 @@ def train_federated(
     check_number(workers, "workers", 1, most=SEED_STRIDE, whole=True)
     needed = check_number(workers if quorum is None else quorum, "quorum", 1, most=workers,
                           whole=True)  # fmt: skip
+    if executor is not None and not isinstance(executor, Executor):
+        raise InvalidInput(
+            f"executor must be a concurrent.futures.Executor, got {shown(executor)}",
+            path="executor",
+        )
     given = [config.seed + index for index in range(workers)] if seeds is None else list(seeds)
     if len(given) != workers:
         raise InvalidInput(f"there are {workers} workers, but {len(given)} seeds", path="seeds")
