@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,16 @@ def test_a_fan_out_of_200_arms_is_that_of_one_process(tmp_path: Path) -> None:
             assert other._replace(run="") == one._replace(run="")
             assert facts(repo, other.run) == facts(repo, one.run)
         assert repo.fsck().is_clean
+
+
+def test_an_executor_waits_for_its_calls_at_the_end() -> None:
+    with RayExecutor() as pool:
+        futures = [pool.submit(time.sleep, 0.5) for _ in range(3)]
+    assert [each.done() and each.result() for each in futures] == [None] * 3
+    pool = RayExecutor()
+    left = pool.submit(time.sleep, 600)
+    pool.shutdown(cancel_futures=True)
+    assert left.cancelled()
 
 
 class Lethal:

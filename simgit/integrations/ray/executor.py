@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +42,7 @@ class RayExecutor(Executor):
         """
         self._is_own = connect(address)
         self._is_over = False
+        self._waiting: set[Future[Any]] = set()
         self._remote = ray.remote(_call).options(num_cpus=num_cpus, max_retries=max_retries)
         try:
             if num_cpus:
@@ -86,13 +88,23 @@ class RayExecutor(Executor):
                 with suppress(ray.exceptions.RayError):
                     ray.cancel(ref)
 
+        self._waiting.add(made)
         inner.add_done_callback(done)
         made.add_done_callback(ended)
+        made.add_done_callback(self._waiting.discard)
         return made
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End; disconnect from the cluster if this object connected to it."""
+        """End; disconnect from the cluster if this object connected to it.
+
+        Calls that this would end are cancelled where they are not waited for.
+        """
         self._is_over = True
+        if cancel_futures or (self._is_own and not wait):
+            for each in list(self._waiting):
+                each.cancel()
+        if wait:
+            wait_for(list(self._waiting))
         if self._is_own:
             self._is_own = False
             ray.shutdown()
