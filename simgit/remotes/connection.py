@@ -25,7 +25,7 @@ from simgit.errors import (
     StorageError,
     TransportError,
 )
-from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress
+from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.remotes import layout, tombs
 from simgit.remotes.layout import PackEntry, RemoteInfo, RemoteRef, ShardName
 from simgit.remotes.transport.base import Listed, Transport, probe_conditions
@@ -283,8 +283,8 @@ class Connection:
             return {}
 
     def _write_heads(self, found: dict[str, SeenRef]) -> None:
-        frame = compress(layout.encode_heads({k: (s.etag, s.data) for k, s in found.items()}))
-        if len(frame) >= layout.MAX_FRAME:
+        frame = layout.encode_heads({k: (s.etag, s.data) for k, s in found.items()})
+        if frame is None:
             return  # nobody would read it
         with suppress(StorageError):  # whoever may not write goes without
             self.transport.put(layout.HEADS, frame + checksum(frame))

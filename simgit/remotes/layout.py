@@ -330,12 +330,23 @@ def encode_shard(entries: Iterable[PackEntry]) -> bytes:
         InvalidInput: it would be too large to be read again.
     """
     body = pack_record({"packs": [each.plain() for each in entries]})
-    data = compress(body, 9)
-    if len(body) > _MAX_INFLATED or len(data) > MAX_FRAME:
+    data = _frame(body, 9)
+    if data is None:
         raise InvalidInput(
             f"a list of packs with {len(body)} bytes is too large for a remote; push fewer runs "
             "at once"
         )
+    return data
+
+
+def _frame(body: bytes, level: int) -> bytes | None:
+    """Return a map compressed at a level of zstd, None if it is larger than readers take."""
+    try:
+        check_parts(body, _PARTS)
+    except IntegrityError:
+        return None
+    if len(body) > _MAX_INFLATED or len(data := compress(body, level)) > MAX_FRAME - CHECKSUM_SIZE:
+        return None
     return data
 
 
@@ -497,9 +508,9 @@ def _tag_fields(found: dict[str, Any], oid: Oid | None) -> dict[str, Any]:
     return {"tag": None if found["tag"] is None else Oid(found["tag"])}
 
 
-def encode_heads(refs: Mapping[str, tuple[str, bytes]]) -> bytes:
-    """Return the content of ``heads``, given ETag and bytes of refs by key."""
-    return pack_record({key: list(each) for key, each in refs.items()})
+def encode_heads(refs: Mapping[str, tuple[str, bytes]]) -> bytes | None:
+    """Return the frame of ``heads``, given ETag and bytes of refs by key; None if too large."""
+    return _frame(pack_record({key: list(each) for key, each in refs.items()}), 3)
 
 
 def decode_heads(frame: bytes) -> dict[str, tuple[str, bytes]]:
@@ -565,4 +576,7 @@ def _joined(
     entries = [entry for each in newest for entry in read(each)]
     if len(entries) > MAX_SHARD:
         return None
-    return [*shards[:-FANOUT], write(level + 1, entries)]
+    try:
+        return [*shards[:-FANOUT], write(level + 1, entries)]
+    except InvalidInput:  # too large as one: they stay
+        return None

@@ -174,6 +174,7 @@ class Packing(Creation):
         self._has_binding = has_binding
         self._has_records = has_records
         self._names: list[bytes] = []
+        self._records_of: list[set[str]] = []  # of each pack
         self._assuming: int | None = None  # the base whose files are counted as sent
         self._sent = _SentBefore(self._need_pack, self._number)
         self._sent_in: dict[int, list[tuple[int, int]]] = {}  # of each line: (last step, pack)
@@ -337,9 +338,12 @@ class Packing(Creation):
 
     def _cut(self) -> None:
         """End the pack that is being made, if anything is in it."""
-        if not self._pack.out.bytes:
-            return
         pack, self._pack = self._pack, _Open()
+        if not pack.out.bytes:
+            for number in pack.after:  # its refs share their records with others, in these
+                self._records_of[number] |= pack.records
+            pack.out.file.close()
+            return
         with self.odb.read() as txn:
             needs = tuple(
                 self.odb.states.row(txn, Location(line, step))[0]
@@ -350,6 +354,7 @@ class Packing(Creation):
         after = tuple(self._names[number] for number in sorted(pack.after))
         entry = PackEntry(name, size, pack.states, after, tuple(pack.stretches))
         self._names.append(name)
+        self._records_of.append(pack.records)
         if len(self._ready) >= _HELD:
             file.rollover()
         self._ready.append(

@@ -221,6 +221,22 @@ def test_many_packs_of_one_snapshot_lie_in_files(
     assert attached(other) == 12
 
 
+@pytest.mark.parametrize("cut", [1, 100, 8 << 20])
+def test_runs_that_share_a_record_find_it_whichever_pack_has_it(
+    repo: Repository, other: Repository, transport: Transport, monkeypatch: pytest.MonkeyPatch,
+    cut: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(packs, "CUT", cut)
+    for name in ("a", "b", "z"):  # without settings: the records are one object
+        repo.commit({name: 1}, 0, 1.0, run=name)
+    push(repo, transport, all=True)
+    for name in ("a", "b", "z"):
+        with Repository.init(":memory:") as alone:
+            assert whats(fetch(alone, transport, name)) == {f"runs/{name}": "new"}
+    with connect(repo, transport) as remote:
+        assert remote.fsck().is_clean
+
+
 def test_refs_that_went_through_are_noted_though_another_failed(
     repo: Repository, transport: Transport
 ) -> None:
@@ -261,6 +277,39 @@ def test_another_annotation_of_a_tag_is_refused_without_force(
     other.delete_tag("v1")
     assert whats(fetch(other, transport))["tags/v1"] == "new"
     assert other.tags()["v1"][1].message == "second"
+
+
+@pytest.mark.parametrize("limit", ["_MAX_INFLATED", "_PARTS", "MAX_FRAME"])
+def test_shards_that_would_be_too_large_as_one_are_not_joined(
+    repo: Repository, other: Repository, transport: Transport, monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(layout, "MAX_LISTED", 0)
+    monkeypatch.setattr(layout, limit, {"_PARTS": 70, "MAX_FRAME": 800}.get(limit, 600))
+    for number in range(12):
+        repo.commit({"y": number}, 0, 1.0, run="main")
+        push(repo, transport)
+    assert fetch(other, transport).states == 12
+
+
+@pytest.mark.parametrize("limit", ["_MAX_INFLATED", "MAX_FRAME"])
+def test_a_cache_of_refs_that_nobody_would_read_is_not_written(
+    repo: Repository, other: Repository, transport: Transport, monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+) -> None:  # fmt: skip
+    for number in range(70):
+        repo.commit({"y": number}, 0, 1.0, run=f"r/{number}")
+    push(repo, transport, all=True)
+    size = 4000 if limit == "MAX_FRAME" else 70 * 300
+    monkeypatch.setattr(layout, limit, size)
+    assert len(fetch(other, transport).refs) == 70
+    with pytest.raises(NotFound):
+        transport.head(layout.HEADS)
+    monkeypatch.undo()
+    with Repository.init(":memory:") as third:
+        fetch(third, transport)
+    with connect(repo, transport) as remote:
+        assert transport.head(layout.HEADS).size and remote.fsck(quick=True).is_clean
 
 
 def test_an_object_that_is_larger_than_one_of_its_kind_is_not_read(
