@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 import threading
@@ -248,7 +249,11 @@ def test_refs_that_went_through_are_noted_though_another_failed(
             raise TransportError("the call failed, as the test wants it", kind="unreachable")
 
     faulty = FaultyTransport(transport, before=refuse)
-    with pytest.raises(TransportError, match="as the test wants it"):
+    said = "^2 of 3 refs were pushed all the same$"
+    with (
+        pytest.warns(SimgitWarning, match=said),
+        pytest.raises(TransportError, match="as the test wants it"),
+    ):
         push(repo, faulty, all=True)
     assert list(repo.remote_runs()) == ["origin/b", "origin/c"]
     before = faulty.calls
@@ -338,6 +343,26 @@ def test_an_object_that_is_larger_than_one_of_its_kind_is_not_read(
         assert transport.counts.received - before < 20_000
         transport.delete([place])
     assert whats(fetch(other, transport)) == {"runs/main": "new"}
+
+
+# --- bundles ---
+
+
+def test_a_bundled_tag_of_another_annotation_is_kept_aside(repo: Repository) -> None:
+    record(repo, "main", 5)
+    repo.tag("v1", "main", message="first")
+    out = io.BytesIO()
+    repo.create_bundle(out, ["tags/v1"])
+    for note in ("second", None):
+        with Repository.init(":memory:") as third:
+            third.import_bundle(io.BytesIO(out.getvalue()))
+            third.delete_tag("v1")
+            third.tag("v1", repo.resolve("v1"), message=note)
+            for _ in range(2):
+                found = third.import_bundle(io.BytesIO(out.getvalue())).refs["tags/v1"]
+                assert (found.name, found.what) == ("tags/v1.conflict-1", "aside")
+            notes = {name: tag and tag.message for name, (_, tag) in third.tags().items()}
+            assert notes == {"v1": note, "v1.conflict-1": "first"}
 
 
 # --- fetch and pull ---

@@ -182,13 +182,11 @@ class _Setting:
         self.refs.create_run(self.txn, name, ref._replace(writer=None), f"{self.why}: created")
         return ref.oid
 
-    def _first_free(
-        self, name: str, create: Callable[[str], Oid | None], oid: Oid | None
-    ) -> ImportedRef:
-        """Create a ref under its name, or the first variant that is free or has the same state."""
+    def _first_free(self, name: str, create: Callable[[str], T], wanted: T) -> ImportedRef:
+        """Create a ref under its name, or the first variant that is free or is the same."""
         for each in chain((name,), conflict_names(name)):  # endless
             try:
-                if create(each) == oid:
+                if create(each) == wanted:
                     return ImportedRef(each, "new" if each == name else "aside")
             except AlreadyExists:  # by a name that differs in case only
                 continue
@@ -197,9 +195,10 @@ class _Setting:
     def tag(self, name: str, entry: TagEntry) -> ImportedRef:
         """Set a tag."""
         self._check_tag(name, entry)
-        if self.refs.has_tag(self.txn, name) and self.refs.tag(self.txn, name).oid == entry.oid:
+        new = TagRef(entry.oid, entry.tag)
+        if self.refs.has_tag(self.txn, name) and self.refs.tag(self.txn, name) == new:
             return ImportedRef(TAGS + name, "unchanged")
-        found = self._first_free(name, lambda n: self._create_tag(n, entry), entry.oid)
+        found = self._first_free(name, lambda n: self._create_tag(n, new), new)
         return replace(found, name=TAGS + found.name)
 
     def _check_tag(self, name: str, entry: TagEntry) -> None:
@@ -212,8 +211,9 @@ class _Setting:
                     f"malformed bundle: tag '{name}' and its annotation name different states"
                 )
 
-    def _create_tag(self, name: str, entry: TagEntry) -> Oid:
+    def _create_tag(self, name: str, new: TagRef) -> TagRef:
+        """Create a tag; return it, or an existing one of this name."""
         if self.refs.has_tag(self.txn, name):
-            return self.refs.tag(self.txn, name).oid
-        self.refs.create_tag(self.txn, name, TagRef(entry.oid, entry.tag))
-        return entry.oid
+            return self.refs.tag(self.txn, name)
+        self.refs.create_tag(self.txn, name, new)
+        return new
