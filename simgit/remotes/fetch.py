@@ -211,7 +211,9 @@ class Fetch:
         for name, each in seen.items():
             if each.ref.oid is None:
                 continue
-            first, last = self._wanted(fetching, name, each, steps)
+            newest_step = fetching.begin(each.ref)
+            old = self._known_part(fetching, name, each, newest_step)
+            first, last = self._wanted(name, old, newest_step, steps)
             received = self.connection.transport.counts.received
             if first <= last:
                 newest, found = fetching.fetch(each.ref, first, last, attachments=attachments)
@@ -220,7 +222,6 @@ class Fetch:
             self.report.bytes += self.connection.transport.counts.received - received
             fail_point("fetch.stretch")
             with self.odb.write() as txn:
-                old = self._tracked(txn, name)
                 if first > last or (old is not None and old.step > last):
                     assert old is not None
                     newest = old.oid or newest
@@ -234,11 +235,29 @@ class Fetch:
         found = tracking(txn, short) if has_tracking(txn, short) else None
         return None if found is None or found.oid is None else found
 
+    def _known_part(
+        self, fetching: StretchFetch, name: str, seen: SeenRef, newest: int
+    ) -> RunRef | None:
+        """Return a run as it was last fetched, None if the remote has other states since."""
+        with self.odb.read() as txn:
+            old = self._tracked(txn, name)
+            known = self._cache.ref(txn, layout.key_of_ref(name))
+        if old is None or (known is not None and known.data == seen.data):
+            return old
+        is_its = old.step <= newest and fetching.oid_at(seen.ref, old.step) == old.oid
+        return old if is_its else None
+
     def _wanted(
-        self, fetching: StretchFetch, name: str, seen: SeenRef, steps: AskedSteps
+        self, name: str, old: RunRef | None, newest: int, steps: AskedSteps
     ) -> tuple[int, int]:
-        """Return the first and the last step to fetch; none if all are here."""
-        newest = fetching.begin(seen.ref)
+        """Return the first and the last step to fetch; none if all are here.
+
+        Args:
+            name: the full name of the run.
+            old: what is here of its history.
+            newest: the newest step at the remote.
+            steps: those that are asked for.
+        """
         last = newest if steps.last is None else steps.last
         first = max(0, newest + 1 + steps.first) if steps.first < 0 else steps.first
         if not first <= last <= newest:
@@ -246,10 +265,9 @@ class Fetch:
                 f"'{name}' of '{self.connection.shown}' has steps 0 to {newest}, "
                 f"not {first} to {last}"
             )
+        if old is None or old.step < last:
+            return first, last
         with self.odb.read() as txn:
-            old = self._tracked(txn, name)
-            if old is None or old.step < last:
-                return first, last
             graft = graft_of(txn, old.line)
             begins = 0 if graft is None else graft.step
         if last < begins - 1:
@@ -379,9 +397,10 @@ class Fetch:
             return "unchanged" if old.oid == new.oid and old.status == new.status else "forward"
         if new.oid is not None and graft_of(txn, new.line) is not None:
             return "shallow"
-        if new.oid is not None and ancestry.is_ancestor(self.odb, txn, old.place, new.place):
-            return "forward"
-        return "forced"
+        if new.oid is None or graft_of(txn, old.line) is not None:
+            return "forced"  # what leads to a whole history is whole
+        is_forward = ancestry.is_ancestor(self.odb, txn, old.place, new.place)
+        return "forward" if is_forward else "forced"
 
     def _set_tag(self, txn: WriteTxn, name: str, seen: SeenRef) -> None:
         oid, tag = seen.ref.oid, seen.ref.fields["tag"]

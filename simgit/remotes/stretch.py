@@ -89,6 +89,16 @@ class StretchFetch:
             name=ref.name,
         )
 
+    def oid_at(self, ref: RemoteRef, step: int) -> bytes:
+        """Return the state of a step; ``begin`` comes before.
+
+        Raises:
+            InvalidInput: what leads to it cannot be told without the whole run.
+        """
+        ((stretch, *_),) = self._chosen(ref, step, step)
+        parts, (line,) = self._piece(stretch, step, step)
+        return self._oids(parts, line)[step - line.step]
+
     def fetch(
         self, ref: RemoteRef, first: int, last: int, *, attachments: bool = True
     ) -> tuple[Oid, Imported]:
@@ -103,18 +113,27 @@ class StretchFetch:
             InvalidInput: what leads to the states cannot be told without the whole run.
             IntegrityError: what came does not have its name, or does not fit together.
         """
-        pieces = [self._piece(*each) for each in self._chosen(ref, first, last)]
+        chosen = self._chosen(ref, first, last)
+        pieces = [self._piece(each, low, high) for each, low, high, _ in chosen]
         runs = self._records(ref.fields["record"])
         extra = self._named_states(pieces, runs)
         done = self._load([*extra, *pieces], len(extra), runs, attachments=attachments)
         newest = pieces[-1].lines[-1]
-        self._check_joined(Oid(newest.last), pieces[0].lines[0].step)
-        return Oid(newest.last), done
+        last = min(newest.step + newest.states - 1, chosen[-1][3])
+        return self._tip(newest, pieces[0].lines[0].step, last), done
 
-    def _check_joined(self, tip: Oid, first: int) -> None:
+    def _tip(self, newest: TableLine, first: int, last: int) -> Oid:
+        """Return the newest state of the run; after it, its record can have those of another.
+
+        Raises:
+            IntegrityError: what came does not lead to it.
+        """
         with self.odb.read() as txn:
             try:
-                self.odb.states.ancestor(txn, self.odb.locate(txn, tip), first)
+                place = self.odb.locate(txn, newest.last)
+                place = self.odb.states.ancestor(txn, place, last)
+                self.odb.states.ancestor(txn, place, first)
+                return self.odb.states.row(txn, place)[0]
             except (NotFound, Missing):
                 raise IntegrityError(
                     f"the packs of '{self.connection.shown}' do not have the states that refs say"
@@ -124,15 +143,18 @@ class StretchFetch:
 
     def _chosen(
         self, ref: RemoteRef, first: int, last: int
-    ) -> list[tuple[LocatedStretch, int, int]]:
-        """Return the stretches that have the steps, oldest first, each with first and last step."""
+    ) -> list[tuple[LocatedStretch, int, int, int]]:
+        """Return the stretches that have the steps, oldest first.
+
+        Each comes with the first and the last step that is wanted, and the last one of the run.
+        """
         at = next(each for each in self._stretches if each.states.oid == ref.oid)
         upto = at.states.last
-        found: list[tuple[LocatedStretch, int, int]] = []
+        found: list[tuple[LocatedStretch, int, int, int]] = []
         while True:
             low, high = max(first, at.states.first), min(last, upto)
             if low <= high:
-                found.append((at, low, high))
+                found.append((at, low, high, upto))
             if at.states.first <= first:
                 return found[::-1]
             at, upto = self._before(at)

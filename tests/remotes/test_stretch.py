@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simgit import IntegrityError, InvalidInput, Missing, NotFound, Oid, Repository, SimgitWarning
@@ -510,5 +511,100 @@ def test_a_branch_off_a_part_is_not_pushed_where_its_states_were_replaced() -> N
         full.delete_run("main", force=True)
         with_episodes(full, "main", 9000, seed=1)
         push(full, storage, "main", force=True)
-        with pytest.raises(Missing, match="push refused: .* lacks some states"):
+        with pytest.raises(Missing, match=r"push refused: .* lacks some states"):
             push(some, storage, "other")
+
+
+def test_an_attachment_of_a_state_that_is_not_here_waits_for_it(
+    source: Repository, here: Repository
+) -> None:
+    transport = MemoryTransport(f"stretch-{next(_number)}")
+    record(source, "main", 3000)
+    push(source, transport)
+    record(source, "main", 100)
+    source.attach("main@5", "note", {"of": b"an old state"})
+    push(source, transport)
+    fetch(here, transport, depth=10)
+    assert begin(here) == 3000
+    check_same(here, source, "origin/main", "main", 3090)
+    fetch(here, transport)
+    assert here.attachments("origin/main@5") == source.attachments("main@5")
+
+
+def test_an_attachment_that_names_states_which_are_not_here_is_said(
+    source: Repository, here: Repository
+) -> None:
+    transport = MemoryTransport(f"stretch-{next(_number)}")
+    record(source, "main", 3000)
+    push(source, transport)
+    record(source, "main", 100)
+    named = {"@states": [bytes(source.resolve("main@5"))]}
+    source.attach("main", "session", named)
+    push(source, transport)
+    with pytest.warns(match="'session' .* is left out"):
+        fetch(here, transport, depth=10)
+    assert not here.attachments("origin/main") and not here.fsck().problems
+    fetch(here, transport)
+    assert here.attachments("origin/main") == source.attachments("main")
+
+
+def test_a_stretch_before_a_fork_ends_where_the_run_leaves(
+    source: Repository, here: Repository
+) -> None:
+    """The last record has states of the run that it was branched off, too."""
+    transport = MemoryTransport(f"stretch-{next(_number)}")
+    record(source, "main", 30)
+    push(source, transport)
+    source.branch("try", "main@21")
+    record(source, "try", 10, seed=1)
+    push(source, transport, "try")
+    fetch(here, transport, "try", states=(0, 9))
+    assert here.resolve("origin/try") == source.resolve("try@21")
+    fetch(here, transport, "try", states=(18, 23))
+    check_same(here, source, "origin/try", "try", 0)
+    assert here.state("origin/try").step >= 23
+
+
+@pytest.mark.parametrize("depth", [None, 5])
+def test_a_run_that_has_other_states_since(
+    source: Repository, here: Repository, depth: int | None
+) -> None:
+    transport = MemoryTransport(f"stretch-{next(_number)}")
+    for _ in range(2):
+        record(source, "main", 30)
+        push(source, transport)
+    fetch(here, transport, depth=depth)
+    source.delete_run("main", force=True)
+    record(source, "main", 40, seed=1)
+    push(source, transport, "main", force=True)
+    done = fetch(here, transport, depth=5)
+    assert done.refs["runs/main"].new == source.resolve("main")
+    check_same(here, source, "origin/main", "main", 35)
+    source.delete_run("main", force=True)
+    record(source, "main", 50, seed=2)
+    push(source, transport, "main", force=True)
+    assert fetch(here, transport).refs["runs/main"].what == "forced"
+    check_same(here, source, "origin/main", "main", 0)
+    assert not here.fsck().problems
+
+
+def test_a_merge_with_a_later_state_is_not_joined_silently(
+    source: Repository, here: Repository
+) -> None:
+    """Its line has a number above that of the states after it, which came before."""
+    transport = MemoryTransport(f"stretch-{next(_number)}")
+    for run, count in (("other", 200), ("other", 100), ("main", 10)):
+        record(source, run, count)
+        push(source, transport, all=True)
+    source.commit(np.zeros(4), 1, 1.0, run="main", parents=[source.resolve("other")])
+    push(source, transport, all=True)
+    for _ in range(2):
+        record(source, "main", 5)
+        push(source, transport, all=True)
+    fetch(here, transport, depth=2)
+    states = begin(here)
+    with pytest.raises(InvalidInput, match="cannot be joined"):
+        fetch(here, transport, states=(8, states - 1))
+    assert begin(here) == states and not here.fsck().problems
+    fetch(here, transport)
+    check_same(here, source, "origin/main", "main", 0)

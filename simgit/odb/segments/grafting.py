@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import struct
 
-from simgit.errors import IntegrityError
+from simgit.errors import IntegrityError, InvalidInput
 from simgit.odb.location import Location
 from simgit.odb.segments.header import Header, decode_header, encode_header, segment_key
 from simgit.odb.segments.lines import (
@@ -33,14 +33,22 @@ def join_grafts(states: StateReader, txn: WriteTxn) -> list[int]:
 
     Raises:
         IntegrityError: a graft has another step than its parent says: whoever sent it was wrong.
+        InvalidInput: its number is not greater than those of its parents' lines.
     """
     changed: set[int] = set()
     for number in sorted({line for _, line in grafts(txn)}):
         line = read_line(txn, number)
         found = [states.locate(txn, oid) for oid in line.parents]
         places = tuple(place for place in found if place is not None)
-        if len(places) < len(found) or any(place.line >= number for place in places):
+        if len(places) < len(found):
             continue
+        if any(place.line >= number for place in places):
+            raise InvalidInput(
+                f"the states from step {line.step} of a shallow history cannot be joined to those "
+                "before them, since one that is merged there came with a later step; clone the "
+                "remote whole",
+                step=line.step,
+            )
         if places[0].step + 1 != line.step:
             raise IntegrityError(
                 f"the states from step {line.step} of a shallow history follow step "

@@ -7,9 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from simgit.errors import IntegrityError, InvalidInput, Missing, NotFound, plural
+from simgit.errors import IntegrityError, InvalidInput, Missing, NotFound, plural, warn
 from simgit.objects import rows as rowlib
+from simgit.objects.kinds import KIND_CODES, Binding, decode_object
 from simgit.objects.oid import OID_SIZE, Oid
+from simgit.odb import trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import Graft, StateBatch, Tip
 from simgit.odb.segments.lines import GRAFTS
@@ -238,6 +240,8 @@ class _Loading:
 
     def _store_object(self, txn: WriteTxn, body: bytes) -> None:
         oid, value = objects.split_object(body, self.max_object)
+        if self.pieces is not None and self._is_elsewhere(txn, oid, value):
+            return
         before = txn.get("objects", oid)
         bound = objects.store(self.odb, txn, oid, value)
         self.odb.expect(txn, oid)
@@ -246,6 +250,28 @@ class _Loading:
             self.done.bindings += dict.fromkeys((oid, bound.oid))  # of another name, if aside
             if bound.aside is not None:
                 self.done.attachments.append(bound.aside)
+
+    def _is_elsewhere(self, txn: WriteTxn, oid: Oid, value: bytes) -> bool:
+        """Return True for an attachment of a state, or with names of states, that is not here.
+
+        It comes with the whole run. The second kind is said: its own state is here.
+        """
+        if value[0] != KIND_CODES["binding"]:
+            return False
+        binding = decode_object(*objects.decode(self.odb, txn, oid, value))
+        assert isinstance(binding, Binding)
+        if not objects.has(self.odb, txn, "state", binding.state):
+            return True
+        if not objects.has(self.odb, txn, binding.target_kind, binding.target):
+            return False  # which is found when it is stored
+        named = trees.states_named(self.odb, txn, binding.target_kind, binding.target)
+        if all(objects.has(self.odb, txn, "state", each) for each in named):
+            return False
+        warn(
+            f"attachment '{binding.name}' of state '{binding.state.short(12)}' is left out: it "
+            "names states that are not here; fetch the whole run for it"
+        )
+        return True
 
     # --- states ---
 
