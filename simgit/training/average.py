@@ -62,7 +62,7 @@ class Averaging:
         if self.rule == "median":
             return np.asarray(np.median(stacked, axis=0))
         if self.rule != "mean":
-            cut = int(_trimmed_share(self.rule) * len(stacked))
+            cut = int(_trimmed_share(self.rule) * len(stacked) + 1e-9)  # 0.29 * 100 is below 29
             stacked = np.sort(stacked, axis=0)[cut : len(stacked) - cut]
             weights = np.ones(len(stacked))
         first = stacked[0]  # to which equal ones have the difference 0, however many there are

@@ -124,6 +124,14 @@ def test_rules_join_each_number_and_weights_count_for_the_mean() -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+def test_the_share_that_is_left_out_is_exact() -> None:
+    """In floats 0.29 of 100 is below 29."""
+    values = [np.array([x]) for x in range(100)]
+    values[70:72] = [np.array([1e6])] * 2  # 30 numbers are above, with these
+    found = Averaging("trimmed(0.29)").join(values, np.ones(100))
+    assert found == np.sort(np.concatenate(values))[29:71].mean()
+
+
 def test_one_broken_agent_does_not_pull_a_robust_mean_away() -> None:
     parts = [learned("dqn", 1) for _ in range(4)]
     broken = learned("dqn", 1)

@@ -87,7 +87,8 @@ def fan_out(
     """Continue a state in many ways, each several times; record each rollout as a run.
 
     The k-th repetitions of all arms have the same random seed, so that the arms are compared and
-    not their luck. The runs are named ``prefix/ID/ARM-K``; ID is the state's, and a number if
+    not their luck. It is that of Gymnasium's generators; an environment's others continue as
+    recorded. The runs are named ``prefix/ID/ARM-K``; ID is the state's, and a number if
     there are such runs.
 
     Args:
@@ -96,8 +97,9 @@ def fan_out(
         arms: the arms: each an ``Arm``, an action, or a list (or tuple) of first actions.
         horizon: the greatest number of actions of a rollout; an episode's end ends it.
         policy: returns the action for an observation; an arm's overrides are its named arguments.
-            Each rollout has a copy of it; if it has a method ``reset``, that is called with the
-            seed. None for random actions.
+            Each rollout has a copy of it, unless it is a function; if it has a method ``reset``,
+            that is called with the seed. Its global random generators are seeded too. None for
+            random actions.
         repeat: the number of rollouts of each arm.
         seed: the random seed.
         prefix: the beginning of the names of runs.
