@@ -121,8 +121,8 @@ def fan_out(
     repeat = check_number(repeat, "repeat", 1, whole=True)
     if policy is not None and not callable(policy):
         raise InvalidInput(f"policy must be a function, got {shown(policy)}", path="policy")
-    if not all(isinstance(each, str) for each in taken):
-        raise InvalidInput(f"taken must have names of runs, got {shown(taken)}", path="taken")
+    if not isinstance(taken, Collection) or not all(isinstance(each, str) for each in taken):
+        raise InvalidInput(f"taken must be a list of names, got {shown(taken)}", path="taken")
     known = [Arm.of(each) for each in arms]
     _check_arms(known, policy, repeat)
     lengths = [len(each.actions) for each in known]
