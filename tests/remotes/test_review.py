@@ -396,6 +396,21 @@ def test_a_pull_keeps_what_differs_in_one_run(
     assert other.state("main.conflict-1").oid == tip
 
 
+@pytest.mark.parametrize("name", ["main.conflict-01", "main.conflict-٣", "main.conflict-0"])
+def test_a_run_that_is_called_nearly_as_a_conflict_is_left_alone(
+    repo: Repository, other: Repository, name: str
+) -> None:
+    record(repo, "main", 5)
+    record(other, "main", 5, seed=1)
+    other.branch(name, "main")
+    out = io.BytesIO()
+    repo.create_bundle(out, ["main"])
+    for _ in range(2):
+        found = other.import_bundle(io.BytesIO(out.getvalue()))
+        assert found.refs["runs/main"].name == "runs/main.conflict-1"
+    assert other.state(name).oid == other.state("main").oid
+
+
 def test_an_undo_says_that_a_remote_is_not_set_up_again(repo: Repository, tmp_path: Path) -> None:
     record(repo, "main", 5)
     repo.add_remote("lab", str(tmp_path / "remote"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -144,7 +145,8 @@ class _Setting:
         start = begins.encode()
         keys = (key for key, _ in self.txn.scan("refs", start, start[:-1] + b"."))
         numbers = (decode_name(key)[len(begins) :] for key in keys)
-        found = sorted(int(number) for number in numbers if number.isdecimal())
+        # '01' and digits of other scripts are a user's own names
+        found = sorted(int(each) for each in numbers if re.fullmatch("[1-9][0-9]*", each))
         return [f"{begins[len(RUNS) :]}{number}" for number in found]
 
     def _new_run(self, name: str, ref: RunRef) -> ImportedRef:
