@@ -608,3 +608,34 @@ def test_a_merge_with_a_later_state_is_not_joined_silently(
     assert begin(here) == states and not here.fsck().problems
     fetch(here, transport)
     check_same(here, source, "origin/main", "main", 0)
+
+
+@pytest.mark.parametrize("damage", ["unlisted", "unmarked", "stray", "no remote"])
+def test_a_list_of_grafts_that_is_wrong_is_found_and_repaired(
+    source: Repository, here: Repository, damage: str
+) -> None:
+    transport = MemoryTransport(f"stretch-{next(_number)}")
+    for seed in range(2):
+        record(source, "main", 30, seed=seed)
+        push(source, transport)
+    fetch(here, transport, depth=5)
+    with here.odb.write() as txn:
+        ((parent, number),) = grafts(txn)
+        key = b"graft\0" + parent + number.to_bytes(8, "big")
+        value = txn.get("meta", key)
+        assert value is not None
+        if damage == "unlisted":
+            txn.delete("meta", key)
+        elif damage == "unmarked":
+            txn.delete("meta", SHALLOW)
+        elif damage == "stray":
+            txn.put("meta", b"graft\0" + bytes(32) + (number + 1).to_bytes(8, "big"), value)
+        else:
+            txn.put("meta", key, value[1:])
+    assert len(here.fsck().problems) == 1
+    assert here.repair().actions == ["listed where shallow histories end"]
+    assert not here.fsck().problems
+    fetch(here, transport)
+    check_same(here, source, "origin/main", "main", 0)
+    with here.odb.read() as txn:
+        assert not grafts(txn)

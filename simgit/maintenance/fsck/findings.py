@@ -87,12 +87,12 @@ class Findings:
         self.report.problems.append(Problem(what, runs or {}, kind, where))
 
     @contextmanager
-    def _noting(self) -> Iterator[None]:
-        """Turn an error of the block into a problem."""
+    def _noting(self, kind: str = "") -> Iterator[None]:
+        """Turn an error of the block into a problem of a kind."""
         try:
             yield
         except SimgitError as error:
-            self._problem(str(error))
+            self._problem(str(error), kind=kind)
 
     def _needed(self, txn: ReadTxn) -> dict[int, int]:
         """Return for each line in a run's history the newest step in it."""

@@ -25,6 +25,7 @@ from simgit.maintenance.fsck.report import (
     ARRAYS,
     CHILDREN,
     COUNTERS,
+    GRAFT_LIST,
     IDENTITY,
     INDEX,
     LINES,
@@ -48,7 +49,7 @@ from simgit.odb.segments.array_groups import index_groups, read_group
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.index_merge import greatest_number
 from simgit.odb.segments.join import headers
-from simgit.odb.segments.lines import newest_number, read_line
+from simgit.odb.segments.lines import list_grafts, newest_number, read_line
 from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.truncate import line_groups
 from simgit.refs.names import REMOTES, fold
@@ -120,7 +121,7 @@ class _Repairer:
         simple: dict[str, Callable[[WriteTxn], str]] = {
             COUNTERS: self._counters, CHILDREN: self._children, INDEX: self._index,
             NAMES: self._names, LOGS: self._logs, TIMES: self._times, IDENTITY: self._identity,
-            SUMMARIES: self._summaries,
+            SUMMARIES: self._summaries, GRAFT_LIST: self._graft_list,
         }  # fmt: skip
         actions = self._copy(problems) if self.source is not None else []
         with self.odb.write() as txn:
@@ -164,6 +165,11 @@ class _Repairer:
             sound = newest <= value < newest + (1 << 32)
             txn.put("meta", name, (value if sound else newest).to_bytes(8, "big"))
         return "rebuilt the counters"
+
+    @staticmethod
+    def _graft_list(txn: WriteTxn) -> str:
+        list_grafts(txn)
+        return "listed where shallow histories end"
 
     def _children(self, txn: WriteTxn) -> str:
         for key, _ in list(txn.scan("lines")):

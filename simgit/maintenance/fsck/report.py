@@ -7,6 +7,7 @@ from typing import Final
 
 INDEX: Final = "index"
 COUNTERS: Final = "counters"
+GRAFT_LIST: Final = "grafts"
 CHILDREN: Final = "children"
 NAMES: Final = "names"
 LOGS: Final = "reflogs"

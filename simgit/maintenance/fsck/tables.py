@@ -7,6 +7,7 @@ from simgit.maintenance.fsck.findings import END, Findings, readable_runs
 from simgit.maintenance.fsck.oplog import check_operations
 from simgit.maintenance.fsck.report import (
     COUNTERS,
+    GRAFT_LIST,
     IDENTITY,
     INDEX,
     LINES,
@@ -27,7 +28,7 @@ from simgit.odb.segments.array_groups import group_place
 from simgit.odb.segments.index import find_loose
 from simgit.odb.segments.index_merge import check_merge, greatest_number, unfinished
 from simgit.odb.segments.index_runs import STATES, check_run
-from simgit.odb.segments.lines import counter, newest_number
+from simgit.odb.segments.lines import check_grafts, counter, newest_number
 from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.totals import near
 from simgit.refs.names import HEAD, OF_RUNS, REMOTES, RUNS, fold, own_ancestor
@@ -46,6 +47,8 @@ class TableChecks(Findings):
         """Check everything but states and objects themselves."""
         self._check_stray_segments(txn)
         self._check_numbers(txn)
+        with self._noting(GRAFT_LIST):
+            check_grafts(txn)
         self._check_index_pages(txn)
         self._check_loose(txn)
         self._check_refs(txn)

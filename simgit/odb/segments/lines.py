@@ -12,6 +12,7 @@ clone of git. When they arrive it is joined to them.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -207,6 +208,46 @@ def grafts(txn: ReadTxn) -> list[tuple[bytes, int]]:
         (key[size : size + OID_SIZE], int.from_bytes(key[size + OID_SIZE :], "big"))
         for key, _ in txn.scan("meta", _GRAFT, _GRAFT[:-1] + b"\1")
     ]
+
+
+def check_grafts(txn: ReadTxn) -> None:
+    """Check that the grafts are listed, and nothing else is.
+
+    Raises:
+        IntegrityError: they are not; ``list_grafts`` lists them.
+    """
+    is_shallow = next(txn.scan("lines", line_key(GRAFTS), LIMIT.to_bytes(8, "big")), None)
+    if is_shallow is not None and txn.get("meta", SHALLOW) is None:
+        raise IntegrityError("the store has a shallow history, but is not marked as such")
+    if set(_listed(txn)) != {key for key, _ in txn.scan("meta", _GRAFT, _GRAFT[:-1] + b"\1")}:
+        raise IntegrityError("the list of grafts is not that of the lines that are grafts")
+    for _, value in txn.scan("meta", _GRAFT, _GRAFT[:-1] + b"\1"):
+        if checksum(value[:-CHECKSUM_SIZE]) != value[-CHECKSUM_SIZE:]:
+            raise IntegrityError("the name of the remote of a graft is damaged")
+
+
+def list_grafts(txn: WriteTxn) -> None:
+    """List the grafts anew, those whose remote is not known with an empty name."""
+    listed = _listed(txn)
+    for key, _ in list(txn.scan("meta", _GRAFT, _GRAFT[:-1] + b"\1")):
+        if key not in listed:
+            txn.delete("meta", key)
+    for key in listed:
+        value = txn.get("meta", key) or b""
+        if checksum(value[:-CHECKSUM_SIZE]) != value[-CHECKSUM_SIZE:]:
+            txn.put("meta", key, checksum(b""))
+    if next(txn.scan("lines", line_key(GRAFTS), LIMIT.to_bytes(8, "big")), None) is not None:
+        txn.put("meta", SHALLOW, b"")
+
+
+def _listed(txn: ReadTxn) -> list[bytes]:
+    """Return the keys that list the grafts, of all lines that can be read."""
+    found = []
+    for key, value in txn.scan("lines", line_key(GRAFTS), LIMIT.to_bytes(8, "big")):
+        with suppress(IntegrityError):
+            line = decode_line(int.from_bytes(key, "big"), value)
+            found += [_GRAFT + oid + key for oid in line.parents if line.grafted]
+    return found
 
 
 def forget_graft(txn: WriteTxn, line: Line) -> None:
