@@ -205,8 +205,7 @@ class Fetch:
         self, seen: dict[str, SeenRef], steps: AskedSteps, attachments: bool
     ) -> None:
         """Import stretches of runs, and set each run when it is here."""
-        if (path := self.odb.storage.path) is not None:
-            raise_format(path, SHALLOW_FORMAT)
+        path = self.odb.storage.path
         fetching = StretchFetch(self.odb, self.connection, self.remote)
         for name, each in seen.items():
             if each.ref.oid is None:
@@ -216,6 +215,8 @@ class Fetch:
             first, last = self._wanted(name, old, newest_step, steps)
             received = self.connection.transport.counts.received
             if first <= last:
+                if path is not None:
+                    raise_format(path, SHALLOW_FORMAT)
                 newest, found = fetching.fetch(each.ref, first, last, attachments=attachments)
                 self.report.states += found.states
                 self.report.attachments += found.attachments

@@ -389,7 +389,9 @@ def test_a_shallow_store_says_so_in_its_format(
     def version(repo: Repository) -> str:
         return (repo.directory / "format").read_text()
 
-    assert version(here) == "1\n"
+    with pytest.raises(NotFound, match="has steps 0 to 5999"):
+        fetch(here, remote, states=(0, 6000))
+    assert version(here) == "1\n"  # what is refused changes nothing
     fetch(here, remote, states=(5000, 5100))
     assert version(here) == "2\n" and version(source) == "1\n"
     with Repository.clone(here.directory.parent, tmp_path / "copy") as copy:
