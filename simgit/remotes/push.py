@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from simgit.errors import Conflict, IntegrityError, NotFound, plural, warn
+from simgit.errors import Conflict, IntegrityError, NotFound
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry, foreign
 from simgit.odb.database import ObjectDatabase
@@ -315,8 +315,6 @@ class Push:
         finally:
             self._remember(written)
         if failed:
-            if written:  # the error tells of another one
-                warn(f"{len(written)} of {plural(len(wishes), 'ref')} were pushed all the same")
             raise failed[0]
 
     # --- refs ---
