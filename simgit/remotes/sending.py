@@ -6,16 +6,18 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Final
 
-from simgit.errors import Conflict, SimgitError
+from simgit.errors import Conflict, NotFound, SimgitError
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.lines import Line, missing, read_line
+from simgit.odb.segments.lines import SHALLOW, Line, missing, read_line
+from simgit.refs import run_config
 from simgit.refs.names import RUNS, TAGS
 from simgit.refs.records import RunRef, TagRef
 from simgit.refs.remote_cache import RemoteCache
@@ -148,15 +150,17 @@ class Sending:
         now = self.connection.read_refs(others, self.known) if others else {}
         with self.odb.read() as txn:
             for name, seen in now.items():
-                place = None if seen.ref.oid is None else self.odb.states.locate(txn, seen.ref.oid)
-                if place is not None:
+                places = self._led_to(txn, seen.ref)
+                if places:
                     self.others[name] = seen
-                    bases.append(place)
+                    bases += places
             own = [w.seen for w in wishes if w.seen is not None and w.base is not None]
+            for seen in own:
+                bases += self._led_to(txn, seen.ref)
             for seen in (*own, *self.others.values()):
-                place = None if seen.ref.oid is None else self.odb.states.locate(txn, seen.ref.oid)
-                if place is not None:
-                    self._bases.append((seen, ancestry.reach(self.odb, txn, [place])))
+                places = self._led_to(txn, seen.ref)
+                if places:
+                    self._bases.append((seen, ancestry.reach(self.odb, txn, places)))
         for number in range(len(self._bases)):
             self._list_base(number)
         runs = {w.name[len(RUNS) :]: w.ref for w in wishes if isinstance(w.ref, RunRef)}
@@ -228,6 +232,23 @@ class Sending:
                     if at is not None and at.line in begun:
                         newest[at.line] = max(at, newest.get(at.line, at))
         return list(newest.values())
+
+    def _led_to(self, txn: ReadTxn, ref: RemoteRef) -> list[Location]:
+        """Return a ref's state, if it is here, and where its run and those above branched off.
+
+        In a shallow history the first need not lead to the others.
+        """
+        place = None if ref.oid is None else self.odb.states.locate(txn, ref.oid)
+        if place is None:
+            return []
+        found = [place]
+        if txn.get("meta", SHALLOW) is not None and ref.fields.get("record") is not None:
+            with suppress(NotFound):  # a record that gc removed here
+                for record in run_config.ancestors(self.odb, txn, ref.fields["record"]):
+                    if record.branch_point is not None:
+                        at = self.odb.states.locate(txn, record.branch_point)
+                        found += [] if at is None else [at]
+        return found
 
     def _has_binding(self, txn: ReadTxn, oid: bytes) -> bool:
         """Return True if a pack that a ref of the remote names has an attachment."""

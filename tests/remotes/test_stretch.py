@@ -641,3 +641,26 @@ def test_a_list_of_grafts_that_is_wrong_is_found_and_repaired(
     check_same(here, source, "origin/main", "main", 0)
     with here.odb.read() as txn:
         assert not grafts(txn)
+
+
+def test_a_push_to_the_same_remote_of_what_goes_on_from_a_branched_run(
+    source: Repository, here: Repository, tmp_path: Path
+) -> None:
+    """Where the run branched off came with it, and lies apart from its newest states."""
+    transport = MemoryTransport(f"stretch-{next(_number)}")
+    for seed in range(2):
+        record(source, "main", 30, seed=seed)
+        push(source, transport)
+    source.branch("try", "main@45")
+    for seed in range(2):
+        record(source, "try", 10, seed=seed + 5)
+        push(source, transport, "try")
+    fetch(here, transport, "try", depth=3)
+    assert begin(here, "origin/try") > 46
+    here.branch("mine", "origin/try")
+    record(here, "mine", 5, seed=9)
+    assert push(here, transport, "mine").states == 5
+    with Repository.init(tmp_path / "third") as third:
+        fetch(third, transport, "mine")
+        check_same(third, source, "origin/mine@65", "try", 0)
+        assert third.resolve("origin/mine") == here.resolve("mine") and not third.fsck().problems
