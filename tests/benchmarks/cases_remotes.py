@@ -47,7 +47,17 @@ memory = Case(
     "remote-memory", "memory of the push, peak", "MB", at_most(200),
     "1 M states, in a process of its own, without what it had before; the clone",
 )  # fmt: skip
-CASES = [push, clone, clone_requests, clone_bytes, more, more_bytes, nothing, many, memory]
+part = Case(
+    "remote-part", "fetch of one state of 1 M, with nothing there", "requests", at_most(4),
+    "the newest one; the middle one. The opening of the remote is counted too",
+)  # fmt: skip
+part_bytes = Case(
+    "remote-part-bytes", "its bytes", "KB", at_most(100), "bodies received; of the middle one"
+)
+CASES = [
+    push, clone, clone_requests, clone_bytes, more, more_bytes, part, part_bytes, nothing, many,
+    memory,
+]  # fmt: skip
 
 
 def _pushed(bench: Bench) -> tuple[Path, Any]:
@@ -116,6 +126,34 @@ def _(bench: Bench) -> float:
 def _(bench: Bench) -> float:
     with scratch(bench.path) as folder:
         return float(_fetched(_pushed(bench)[0], folder).received) / 1e6
+
+
+def _part(bench: Bench, step: int) -> Any:
+    """Fetch one state into a new repository; return the report."""
+    with scratch(bench.path) as folder, subject.store().init(folder / "copy") as copy:
+        copy.add_remote("bench", str(_pushed(bench)[0]))
+        with copy.remote("bench") as remote:
+            return remote.fetch(["main"], states=(step, step))
+
+
+@part.side("simgit", repeat=1)
+def _(bench: Bench) -> float:
+    return float(_part(bench, whole(bench) - 1).requests)
+
+
+@part.side("middle", repeat=1)
+def _(bench: Bench) -> float:
+    return float(_part(bench, whole(bench) // 2).requests)
+
+
+@part_bytes.side("simgit", repeat=1)
+def _(bench: Bench) -> float:
+    return float(_part(bench, whole(bench) - 1).received) / 1e3
+
+
+@part_bytes.side("middle", repeat=1)
+def _(bench: Bench) -> float:
+    return float(_part(bench, whole(bench) // 2).received) / 1e3
 
 
 @clone_bytes.side("bundle", repeat=1)
