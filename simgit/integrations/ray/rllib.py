@@ -190,6 +190,8 @@ class RLlibCallback(Base):  # type: ignore[misc]
 def restore_checkpoint(repo: Repository, revision: str, directory: str | Path) -> Path:
     """Write the checkpoint of a state to a directory, for ``Algorithm.from_checkpoint``; return it.
 
+    RLlib reads it with pickle, which may execute anything: only for checkpoints that you trust.
+
     Args:
         repo: the repository.
         revision: a state of a run ``NAME/checkpoints``.
