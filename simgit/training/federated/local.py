@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simgit.agents.base import generator, rng_state
+from simgit.errors import InvalidInput
 from simgit.gym.envs.agent_view import View, make
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
@@ -58,6 +59,7 @@ def train_round(
         directory: see ``simgit.worker.open``.
 
     Raises:
+        InvalidInput: all rounds are done, and the worker took part in none.
         InvalidInput, NotFound: see ``simgit.training.train``.
         Divergence: re-executed steps differ from the recorded ones.
         StorageError: the remote cannot be reached; what was trained is in the local repository.
@@ -78,8 +80,13 @@ def train_round(
         base = fetched(repo, federation.global_run)
         done = 0 if base is None else round_of(repo, federation.global_run, base)
         oid = tip_of(repo, run)
-        if done >= federation.rounds and base is not None:
-            return LocalRound(index, done, oid or base)
+        if done >= federation.rounds:
+            if oid is None:
+                raise InvalidInput(
+                    f"all {federation.rounds} rounds are done, and '{run}' took part in none",
+                    path="rounds",
+                )
+            return LocalRound(index, done, oid)
         if oid is None or round_of(repo, run, oid) != (number := done + 1):
             number = done + 1
             _continue(federation, repo, run, own, base, number)
