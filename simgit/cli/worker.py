@@ -15,6 +15,8 @@ from simgit.errors import NotFound, StorageError, reason
 INDEXES: Final = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID")
 """The environment variables in which Kubernetes and Slurm tell a worker its index."""
 _INDEX: Final = "{index}"
+_IGNORED: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Python ignores these, and so would a program that it becomes."""
 
 
 @click.group("worker", cls=CommandGroup)
@@ -80,14 +82,16 @@ def run(
     environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
     environment |= {PREFIX + key.upper(): str(value) for key, value in told.items() if value}
     sys.stdout.flush()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and so would CMD
-        signal.signal(number, signal.SIG_DFL)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in _IGNORED}
     try:
         os.execvpe(program[0], program, environment)
     except FileNotFoundError:
         raise NotFound(f"cannot run '{program[0]}': there is no such program") from None
     except OSError as error:
         raise StorageError(f"cannot run '{program[0]}': {reason(error)}") from None
+    finally:  # this program goes on: a pipe that nobody reads would end it
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _index(given: int | None) -> int:

@@ -17,6 +17,7 @@ import pytest
 from simgit import Repository
 from simgit.cli.commands import FLAT
 from simgit.cli.root import guarded
+from tests.cli.conftest import Call
 from tests.support.patience import PATIENCE
 
 HEAVY = ("rich", "torch", "gymnasium", "matplotlib", "kubernetes", "pandas")
@@ -538,3 +539,10 @@ def test_wide_rows_of_a_query_stand_one_below_the_other_in_a_terminal(long, envi
     assert all(len(line) <= 80 for line in lines), text
     code, text = in_terminal(plain, "--no-pager", "sql", "select step, reward from states limit 2")
     assert (code, text.splitlines()[0].split()) == (0, ["step", "reward"])
+
+
+def test_a_program_that_is_missing_leaves_signals_as_they_were(run: Call) -> None:
+    """A write to a pipe that nobody reads would end this process otherwise."""
+    before = [signal.getsignal(each) for each in (signal.SIGPIPE, signal.SIGXFSZ)]
+    run("worker", "run", "--remote", "r", "--name", "w", "--", "no-such-program", code=128)
+    assert [signal.getsignal(each) for each in (signal.SIGPIPE, signal.SIGXFSZ)] == before

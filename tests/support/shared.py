@@ -16,7 +16,9 @@ REGISTRIES: Final = {
     "simgit.kube.task.actions": "ACTIONS", "simgit.kube.task.reward": "REWARDS",
     "simgit.kube.task.vectors": "VECTORS", "simgit.kube.task.scenarios": "SCENARIOS",
 }  # fmt: skip
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+SIGNALS: Final = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGPIPE, signal.SIGXFSZ
+)  # fmt: skip
 
 
 def shared() -> dict[str, Any]:
