@@ -62,7 +62,11 @@ vector_async = Case(
     "by the clock, on all cores, in turns with the vector environment without a recorder, 'bare': "
     "medians of five turns; 'processor time' is what it adds to that of the script's own process",
 )
-CASES = [cartpole, overhead, vector, vector_async, size, pong, pong_size]
+fan_out = Case(
+    "fan-out", "fan_out of 1 000 arms of 50 steps of CartPole", "s", at_most(10),
+    "a pool of two processes that runs already, a policy that lasts; in one process",
+)  # fmt: skip
+CASES = [cartpole, overhead, vector, vector_async, size, pong, pong_size, fan_out]
 
 
 def make(id: str) -> Any:
@@ -348,3 +352,43 @@ def _(bench: Bench) -> float:
 def _(bench: Bench) -> float:
     count = bench.size(500, 200)
     return minari(bench, "ALE/Pong-v5", count, infos=False)[1] / count
+
+
+def upright(observation: Any) -> int:
+    """Return the action that keeps the pole up for 50 steps."""
+    return int(observation[2] + observation[3] > 0)
+
+
+def _fanned(bench: Bench, **options: Any) -> float:
+    subject.store()
+    from simgit.gym import fan_out as fan
+
+    with scratch(bench.path) as folder, subject.store().init(folder) as repo:
+        _record(repo, "CartPole-v1", 10)
+        return seconds(lambda: fan(repo, "main@5", [0, 1] * 500, 50, policy=upright, **options))
+
+
+def _record(repo: Any, env: str, steps: int) -> None:
+    import gymnasium
+
+    from simgit.gym import Recorder
+
+    with Recorder(gymnasium.make(env), repo, "main") as recorder:
+        recorder.reset(seed=1)
+        for step in range(steps):
+            recorder.step(step % 2)
+
+
+@fan_out.side("simgit", repeat=1)
+def _(bench: Bench) -> float:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with all_cores(), ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        list(pool.map(abs, range(8)))
+        return _fanned(bench, executor=pool)
+
+
+@fan_out.side("one process", repeat=1)
+def _(bench: Bench) -> float:
+    return _fanned(bench, workers=1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from statistics import median
+from time import process_time
 from typing import Any
 
-from . import measure, subject
+from . import generate, measure, subject
 from .case import Bench, Case, at_most
 from .cases_read import whole
 from .measure import scratch, seconds
@@ -54,9 +56,17 @@ part = Case(
 part_bytes = Case(
     "remote-part-bytes", "its bytes", "KB", at_most(100), "bodies received; of the middle one"
 )
+worker_push = Case(
+    "worker-push", "processor time of a worker's push, a state", "µs",
+    note="300 000 states, all recorded before; to a directory",
+)  # fmt: skip
+worker_push_one = Case(
+    "worker-push-one", "processor time of a worker's push of one state", "ms",
+    note="median of 20, to a directory",
+)  # fmt: skip
 CASES = [
     push, clone, clone_requests, clone_bytes, more, more_bytes, part, part_bytes, nothing, many,
-    memory,
+    memory, worker_push, worker_push_one,
 ]  # fmt: skip
 
 
@@ -267,3 +277,38 @@ def _(bench: Bench) -> float:
         _fetched(place, folder)  # whoever reads them first writes the cache
     with scratch(bench.path) as folder:
         return float(_fetched(place, folder).requests)
+
+
+def _worker(folder: Path) -> Any:
+    """Open a worker that pushes when it is asked to, and only then."""
+    subject.store()
+    import simgit.worker
+
+    return simgit.worker.open(
+        folder / "remote", "worker/0", directory=folder / "local", push_bytes=1 << 40,
+        push_seconds=1e6,
+    )  # fmt: skip
+
+
+@worker_push.side("simgit")
+def _(bench: Bench) -> float:
+    count = 300_000
+    with scratch(bench.path) as folder, _worker(folder) as work, work.recorder() as recorder:
+        subject.feed(recorder.append, generate.rows(count))
+        recorder.flush()
+        start = process_time()
+        work.push()
+        return (process_time() - start) * 1e6 / count
+
+
+@worker_push_one.side("simgit")
+def _(bench: Bench) -> float:
+    found = []
+    with scratch(bench.path) as folder, _worker(folder) as work, work.recorder() as recorder:
+        for row in range(21):
+            recorder.append([row], reset=row == 0)
+            recorder.flush()
+            start = process_time()
+            work.push()
+            found.append((process_time() - start) * 1e3)
+    return median(found[1:])  # the first one finds out what the storage can do
